@@ -1,0 +1,1 @@
+"""Profiles that ship with photoscene; read by scene/profile.py."""

@@ -1,0 +1,149 @@
+"""How each value is written as an ordinary file and read back: PNG, NPZ, JSON, GLB."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from scene.types import (
+    Camera,
+    CropCamera,
+    Cutout,
+    FitReport,
+    Mask,
+    ObjectMesh,
+    Photo,
+    PointMap,
+    Similarity,
+)
+
+PNG_COMPRESSION = 3  # zlib level: a third of the default's time for 5 % more bytes
+
+
+class Codec(NamedTuple):
+    """How one type is kept: its kind, its file suffix, and the two directions."""
+
+    kind: str
+    suffix: str
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """(H, W), (H, W, 3) or (H, W, 4) uint8 -> PNG bytes, the same for the same pixels."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", compress_level=PNG_COMPRESSION)
+    return out.getvalue()
+
+
+def decode_png(data: bytes, mode: str) -> NDArray[np.uint8]:
+    """PNG bytes -> uint8 pixels in a Pillow mode ("L", "RGB", "RGBA")."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert(mode))
+
+
+def encode_json(value: Any) -> bytes:
+    """Readable JSON with sorted names."""
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _encode_npz(arrays: dict[str, Any]) -> bytes:
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)
+    return out.getvalue()
+
+
+def camera_to_json(camera: Camera) -> dict[str, Any]:
+    """Width, height and K, the layout that `--camera` reads."""
+    return {"width": camera.width, "height": camera.height, "K": camera.K.tolist()}
+
+
+def camera_from_json(value: dict[str, Any]) -> Camera:
+    """The inverse of `camera_to_json`."""
+    K = value["K"]
+    return Camera(value["width"], value["height"], K[0][0], K[1][1], K[0][2], K[1][2])
+
+
+def crop_camera_to_json(crop: CropCamera) -> dict[str, Any]:
+    """The crop's pinhole camera and its rotation into the photo camera's axes."""
+    return {**camera_to_json(crop.camera), "photo_from_crop": crop.photo_from_crop.tolist()}
+
+
+def crop_camera_from_json(value: dict[str, Any]) -> CropCamera:
+    """The inverse of `crop_camera_to_json`."""
+    return CropCamera(camera_from_json(value), np.array(value["photo_from_crop"], np.float64))
+
+
+def similarity_to_json(similarity: Similarity) -> dict[str, Any]:
+    """Scale, rotation (3 x 3) and translation."""
+    return {
+        "scale": similarity.scale,
+        "rotation": similarity.rotation.tolist(),
+        "translation": similarity.translation.tolist(),
+    }
+
+
+def similarity_from_json(value: dict[str, Any]) -> Similarity:
+    """The inverse of `similarity_to_json`."""
+    return Similarity(
+        value["scale"], np.array(value["rotation"]), np.array(value["translation"], np.float64)
+    )
+
+
+def fit_from_json(value: dict[str, Any]) -> FitReport:
+    """The inverse of `dataclasses.asdict` for a fit report."""
+    return FitReport(**{**value, "warnings": tuple(value["warnings"])})
+
+
+def _encode_point_map(value: PointMap) -> bytes:
+    details = {**camera_to_json(value.camera), "metric": value.metric, "notes": list(value.notes)}
+    return _encode_npz({"depth": value.depth, "K": value.camera.K, "details": json.dumps(details)})
+
+
+def _decode_point_map(data: bytes) -> PointMap:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        details = json.loads(str(arrays["details"]))
+        depth = arrays["depth"]
+    return PointMap(depth, camera_from_json(details), details["metric"], tuple(details["notes"]))
+
+
+def _encode_object_mesh(value: ObjectMesh) -> bytes:
+    from scene.glb import object_to_glb  # trimesh is only imported where a mesh is read or written
+
+    return object_to_glb(value)
+
+
+def _decode_object_mesh(data: bytes) -> ObjectMesh:
+    from scene.glb import object_from_glb
+
+    return object_from_glb(data)
+
+
+CODECS: dict[type, Codec] = {
+    Photo: Codec(
+        "photo", ".png", lambda p: encode_png(p.rgb), lambda b: Photo(decode_png(b, "RGB"))
+    ),
+    Mask: Codec(
+        "mask",
+        ".png",
+        lambda m: encode_png(m.pixels.astype(np.uint8) * 255),
+        lambda b: Mask(decode_png(b, "L") > 127),
+    ),
+    Cutout: Codec(
+        "cutout", ".png", lambda c: encode_png(c.rgba), lambda b: Cutout(decode_png(b, "RGBA"))
+    ),
+    PointMap: Codec("point_map", ".npz", _encode_point_map, _decode_point_map),
+    CropCamera: Codec(
+        "crop_camera",
+        ".json",
+        lambda c: encode_json(crop_camera_to_json(c)),
+        lambda b: crop_camera_from_json(json.loads(b)),
+    ),
+    ObjectMesh: Codec("mesh", ".glb", _encode_object_mesh, _decode_object_mesh),
+    dict: Codec("details", ".json", encode_json, json.loads),
+}

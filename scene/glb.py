@@ -1,0 +1,123 @@
+"""GLB files: one object by itself, and the scene with a named node per object."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from scene.files import PNG_COMPRESSION
+from scene.frames import gltf_from_opencv, gltf_node_from_similarity
+from scene.types import Camera, ObjectMesh, Similarity
+
+GENERATOR = "photoscene"
+# Dielectric and mostly matt: what most household things are when nothing better is known.
+METALLIC, ROUGHNESS = 0.0, 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedMesh:
+    """A mesh, where it stands in the camera frame, its node name and what the node's extras say."""
+
+    name: str
+    mesh: ObjectMesh
+    camera_from_object: Similarity
+    extras: Mapping[str, Any]
+
+
+def object_to_glb(mesh: ObjectMesh) -> bytes:
+    """One object as GLB in glTF axes, cube of side 1 about the origin."""
+    return _export([("object", mesh, np.eye(4))], _stamp)
+
+
+def object_from_glb(data: bytes) -> ObjectMesh:
+    """The inverse of `object_to_glb`; any GLB with one textured mesh, nodes applied, reads too."""
+    import trimesh
+
+    loaded = trimesh.load_scene(io.BytesIO(data), file_type="glb", process=False).to_mesh()
+    visual = loaded.visual
+    material = getattr(visual, "material", None)
+    picture = getattr(material, "baseColorTexture", None)
+    uv = getattr(visual, "uv", None)
+    if uv is None or picture is None:
+        raise ValueError("the GLB's mesh has no texture")
+    flipped = np.stack([uv[:, 0], 1 - uv[:, 1]], 1)  # trimesh counts v from the bottom
+    return ObjectMesh(
+        gltf_from_opencv(np.asarray(loaded.vertices)).astype(np.float32),
+        np.asarray(loaded.faces, np.int32),
+        flipped.astype(np.float32),
+        np.asarray(picture.convert("RGB")),
+    )
+
+
+def scene_to_glb(objects: list[PlacedMesh], camera: Camera, extras: Mapping[str, Any]) -> bytes:
+    """The whole scene: camera frame turned to glTF axes, the photo's camera at the origin.
+
+    Every object is one node below the root; names are used as given and must differ.
+    """
+    nodes = [(o.name, o.mesh, gltf_node_from_similarity(o.camera_from_object)) for o in objects]
+
+    def finish(tree: dict[str, Any]) -> None:
+        _stamp(tree)
+        by_name = {node.get("name"): node for node in tree["nodes"]}
+        for placed in objects:
+            by_name[placed.name]["extras"] = dict(placed.extras)
+        _add_camera(tree, camera)
+        tree["scenes"][0]["extras"] = dict(extras)
+
+    return _export(nodes, finish)
+
+
+def _export(nodes: list[tuple[str, ObjectMesh, Any]], finish: Any) -> bytes:
+    import trimesh
+    from trimesh.exchange.gltf import export_glb
+
+    scene = trimesh.Scene()
+    for name, mesh, matrix in nodes:
+        scene.add_geometry(_to_trimesh(mesh), node_name=name, geom_name=name, transform=matrix)
+    return export_glb(scene, include_normals=True, tree_postprocessor=finish)
+
+
+def _to_trimesh(mesh: ObjectMesh) -> Any:
+    import trimesh
+    from trimesh.visual.material import PBRMaterial
+
+    material = PBRMaterial(
+        baseColorTexture=_as_png(mesh.texture),
+        metallicFactor=METALLIC,
+        roughnessFactor=ROUGHNESS,
+        alphaMode="OPAQUE",
+        doubleSided=False,
+    )
+    uv = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], 1)
+    visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+    vertices = gltf_from_opencv(mesh.vertices)
+    return trimesh.Trimesh(vertices, mesh.faces, visual=visual, process=False)
+
+
+def _as_png(pixels: np.ndarray) -> Image.Image:
+    """A picture that trimesh embeds as PNG at our compression level."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", compress_level=PNG_COMPRESSION)
+    return Image.open(out)
+
+
+def _stamp(tree: dict[str, Any]) -> None:
+    tree["asset"]["generator"] = GENERATOR
+
+
+def _add_camera(tree: dict[str, Any], camera: Camera) -> None:
+    """The photo's camera as a node at the origin, looking along -z; exact K rides in its extras."""
+    vertical_fov_rad = 2 * float(np.arctan(camera.height / (2 * camera.fy_px)))
+    perspective = {"yfov": vertical_fov_rad, "aspectRatio": camera.width / camera.height,
+                   "znear": 0.001}  # fmt: skip
+    tree["cameras"] = [{"type": "perspective", "name": "photo_camera", "perspective": perspective}]
+    node = {"name": "photo_camera", "camera": 0,
+            "extras": {"role": "camera", "K": camera.K.tolist(),
+                       "width": camera.width, "height": camera.height}}  # fmt: skip
+    tree["nodes"].append(node)
+    tree["scenes"][0]["nodes"].append(len(tree["nodes"]) - 1)

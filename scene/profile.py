@@ -1,0 +1,107 @@
+"""Profiles: which backend and settings each stage uses, read from a YAML file."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+STAGES = ("segment", "map_points", "complete", "generate", "place", "compose")
+
+
+@dataclass(frozen=True)
+class StageChoice:
+    """A stage's backend by name, and the settings that differ from the backend's defaults."""
+
+    backend: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A name and one choice per stage."""
+
+    name: str
+    stages: Mapping[str, StageChoice]
+
+
+def profile_names() -> list[str]:
+    """The profiles that ship with photoscene."""
+    return sorted(p.name[:-5] for p in files("configs").iterdir() if p.name.endswith(".yaml"))
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """A shipped profile by name, or a YAML file by path. ValueError names what is wrong with it."""
+    if name_or_path in profile_names():
+        text = (files("configs") / f"{name_or_path}.yaml").read_text("utf-8")
+    elif name_or_path.endswith((".yaml", ".yml")) and Path(name_or_path).is_file():
+        text = Path(name_or_path).read_text("utf-8")
+    else:
+        raise ValueError(
+            f"unknown profile {name_or_path!r}: expected a .yaml file or one of "
+            f"{', '.join(profile_names())}"
+        )
+    try:
+        return _parse(Path(name_or_path).stem, yaml.safe_load(text))
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"profile {name_or_path}: {' '.join(str(error).split())}") from None
+
+
+def with_setting(profile: Profile, assignment: str) -> Profile:
+    """The profile after `stage.name=value` (a `--set`); `stage.backend=NAME` changes the backend.
+
+    The value is read as YAML, so numbers, true/false, null and [lists] mean what they say.
+    """
+    path, equals, text = assignment.partition("=")
+    stage, dot, name = path.strip().partition(".")
+    if not (equals and dot and name):
+        raise ValueError(f"--set {assignment!r}: expected STAGE.NAME=VALUE, as in generate.grid=96")
+    choice = profile.stages[known_stage(stage)]
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(f"--set {assignment!r}: {text!r} is not a YAML value") from None
+    if name == "backend":
+        return with_backend(profile, stage, str(value))
+    return _with_choice(profile, stage, replace(choice, settings={**choice.settings, name: value}))
+
+
+def with_backend(profile: Profile, stage: str, backend: str) -> Profile:
+    """The profile with another backend for a stage; the old backend's settings do not carry over."""
+    if profile.stages[stage].backend == backend:
+        return profile
+    return _with_choice(profile, stage, StageChoice(backend))
+
+
+def known_stage(name: str) -> str:
+    """The stage's name, or a ValueError with the closest ones."""
+    if name not in STAGES:
+        close = difflib.get_close_matches(name, STAGES, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"unknown stage {name!r}: expected one of {', '.join(STAGES)}{hint}")
+    return name
+
+
+def _with_choice(profile: Profile, stage: str, choice: StageChoice) -> Profile:
+    return replace(profile, stages={**profile.stages, stage: choice})
+
+
+def _parse(name: str, value: Any) -> Profile:
+    if not isinstance(value, dict):
+        raise ValueError("expected a mapping of stages")
+    stages: dict[str, StageChoice] = {}
+    for stage, entry in value.items():
+        known_stage(str(stage))
+        if not isinstance(entry, dict) or not isinstance(entry.get("backend"), str):
+            raise ValueError(f"{stage}: expected a mapping with a backend")
+        settings = {str(k): v for k, v in entry.items() if k != "backend"}
+        stages[stage] = StageChoice(entry["backend"], settings)
+    missing = [stage for stage in STAGES if stage not in stages]
+    if missing:
+        raise ValueError(f"no entry for {', '.join(missing)}")
+    return Profile(name, stages)

@@ -1,0 +1,1 @@
+"""Pure functions, one folder per stage and one file per backend."""

@@ -1,0 +1,81 @@
+"""Finds a stage's backend by name and turns a profile's settings into the backend's own type."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+
+def backend_names(stage: str) -> list[str]:
+    """The backends of a stage: the files of its folder that have a VERSION."""
+    package = importlib.import_module(f"stages.{stage}")
+    names = [m.name for m in pkgutil.iter_modules(package.__path__)]
+    return sorted(n for n in names if hasattr(importlib.import_module(f"stages.{stage}.{n}"), "VERSION"))
+
+
+def find_backend(stage: str, name: str) -> types.ModuleType:
+    """The module stages.STAGE.NAME: VERSION, Settings and load(settings, device)."""
+    if name.isidentifier():
+        spec = importlib.util.find_spec(f"stages.{stage}.{name}")
+        module = importlib.import_module(f"stages.{stage}.{name}") if spec else None
+        if module is not None and hasattr(module, "VERSION"):
+            return module
+    raise ValueError(
+        f"unknown backend {name!r} for {stage}: expected one of {', '.join(backend_names(stage))}"
+    )
+
+
+def make_settings(stage: str, name: str, values: Mapping[str, Any]) -> Any:
+    """The backend's frozen Settings; unknown names and wrong types raise a one-line ValueError."""
+    settings_type = find_backend(stage, name).Settings
+    hints = typing.get_type_hints(settings_type)
+    for key, value in values.items():
+        if key not in hints:
+            close = difflib.get_close_matches(key, hints, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            known = ", ".join(hints) or "none"
+            raise ValueError(f"{stage} backend {name} has no setting {key!r} (it has: {known}){hint}")
+        if not _fits(value, hints[key]):
+            raise ValueError(
+                f"{stage}.{key}: expected {_type_name(hints[key])}, got {value!r}"
+            )
+    converted = {k: _convert(v, hints[k]) for k, v in values.items()}
+    return settings_type(**converted)
+
+
+def settings_to_json(settings: Any) -> dict[str, Any]:
+    """All settings of a backend, defaults included: what goes into the key."""
+    return dataclasses.asdict(settings)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(_fits(value, h) for h in typing.get_args(hint))
+    if hint is type(None) or hint is None:
+        return value is None
+    if typing.get_origin(hint) is typing.Literal:
+        return value in typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, (list, tuple))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return float(value) if hint is float else value
+
+
+def _type_name(hint: Any) -> str:
+    return getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)

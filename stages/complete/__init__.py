@@ -1,0 +1,25 @@
+"""Complete: an object's context crop -> the whole object, hidden parts included, as RGBA."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from scene.types import Completion, Crop
+
+
+class Completer(Protocol):
+    """What a complete backend does."""
+
+    def complete(self, crop: Crop, label: str, seed: int) -> Completion:
+        """The completed object at the crop's size; visible pixels stay as photographed."""
+        ...
+
+
+def run(completer: Completer, crop: Crop, label: str, seed: int) -> Completion:
+    """Complete one object and check that it still fits its crop."""
+    completion = completer.complete(crop, label, seed)
+    if completion.rgba.shape != crop.rgba.shape:
+        raise ValueError(f"completion is {completion.rgba.shape}, its crop {crop.rgba.shape}")
+    if not (completion.rgba[..., 3] > 127).any():
+        raise ValueError("the completed object is empty")
+    return completion

@@ -1,0 +1,87 @@
+"""Complete backend `inpaint`: the hidden part is what the visible part's convex hull spans.
+
+Only pixels of occluders may be filled: where the photo shows that the object ends, it ends.
+Colours come from Telea's inpainting (A. Telea, An Image Inpainting Technique Based on the Fast
+Marching Method, 2004).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from scene.types import Bool, Completion, Crop
+
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """min_hidden: share of the visible area below which nothing is completed; radius_px: how far
+    the inpainting looks for colours."""
+
+    min_hidden: float = 0.005
+    radius_px: int = 5
+
+
+@dataclass(frozen=True)
+class HullInpainting:
+    """Fills the occluded part of the convex hull."""
+
+    settings: Settings
+
+    def complete(self, crop: Crop, label: str, seed: int) -> Completion:
+        """The visible cut-out, and below the occluders the hull with continued colours."""
+        visible = crop.rgba[..., 3] > 127
+        hidden = hidden_part(visible, crop.occluder)
+        if hidden.sum() < self.settings.min_hidden * visible.sum():
+            return Completion(crop.rgba)
+        rgb = self._continue_colours(crop, visible, hidden)
+        alpha = np.where(hidden, 255, crop.rgba[..., 3])
+        seam = cv2.dilate(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        alpha = np.where(seam & (crop.rgba[..., 3] > 0), 255, alpha)  # close the antialiased border
+        rgba = np.concatenate([rgb, alpha[..., None]], -1).astype(np.uint8)
+        share = hidden.sum() / (hidden.sum() + visible.sum())
+        return Completion(rgba, (f"{share:.0%} of the outline was hidden and filled by its hull",))
+
+    def _continue_colours(self, crop: Crop, visible: Bool, hidden: Bool) -> np.ndarray:
+        """(N, N, 3): the photo, with hidden pixels painted from the object's own solid pixels."""
+        solid = crop.rgba[..., 3] > 250
+        unknown = ~solid & _near(hidden, 2 * self.settings.radius_px)
+        far = ~solid & ~unknown
+        picture = crop.rgba[..., :3].copy()
+        picture[far] = np.median(picture[solid if solid.any() else visible], axis=0)
+        painted = cv2.inpaint(
+            picture, unknown.astype(np.uint8), self.settings.radius_px, cv2.INPAINT_TELEA
+        )
+        rgb = crop.rgba[..., :3].copy()
+        fill = unknown & _near(hidden, 1)
+        rgb[fill] = painted[fill]
+        return rgb
+
+
+def load(settings: Settings, device: str) -> HullInpainting:
+    """Nothing to load."""
+    return HullInpainting(settings)
+
+
+def hidden_part(visible: Bool, occluder: Bool) -> Bool:
+    """(N, N): pixels of the occluder inside the convex hull of the visible pixels, and next to them.
+
+    Pieces that do not touch the visible part are dropped.
+    """
+    points = np.stack(np.nonzero(visible)[::-1], -1).astype(np.int32)
+    if len(points) < 3:
+        return np.zeros_like(visible)
+    hull = cv2.fillConvexPoly(np.zeros(visible.shape, np.uint8), cv2.convexHull(points), 1) > 0
+    candidate = hull & occluder & ~visible
+    count, parts = cv2.connectedComponents((candidate | visible).astype(np.uint8), connectivity=8)
+    touching = np.isin(parts, np.unique(parts[visible])) if count > 1 else visible
+    return candidate & touching
+
+
+def _near(mask: Bool, radius_px: int) -> Bool:
+    size = 2 * radius_px + 1
+    return cv2.dilate(mask.astype(np.uint8), np.ones((size, size), np.uint8)) > 0

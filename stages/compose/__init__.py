@@ -1,0 +1,47 @@
+"""Compose: placed meshes and the camera -> one GLB, and the re-render laid over the photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from scene.glb import PlacedMesh
+from scene.types import Camera, Mask, Photo, Uint8
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """glb: the scene file's bytes; overlay (H, W, 3): the scene drawn through the photo's camera."""
+
+    glb: bytes
+    overlay: Uint8
+
+
+class Composer(Protocol):
+    """What a compose backend does."""
+
+    def compose(
+        self,
+        objects: list[PlacedMesh],
+        camera: Camera,
+        photo: Photo,
+        masks: list[Mask],
+        extras: dict[str, Any],
+    ) -> Composition:
+        """One file with a node per object and the photo's camera; the overlay shows all masks."""
+        ...
+
+
+def run(
+    composer: Composer,
+    objects: list[PlacedMesh],
+    camera: Camera,
+    photo: Photo,
+    masks: list[Mask],
+    extras: dict[str, Any],
+) -> Composition:
+    """Compose a scene; object names must differ, since viewers find nodes by name."""
+    names = [o.name for o in objects]
+    if len(set(names)) != len(names):
+        raise ValueError(f"object names are not unique: {', '.join(sorted(names))}")
+    return composer.compose(objects, camera, photo, masks, extras)

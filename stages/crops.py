@@ -1,0 +1,74 @@
+"""The two views of every object: the context crop for completion, the object crop for generation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scene.cameras import (
+    CONTEXT_FRAMING,
+    OBJECT_FRAMING,
+    crop_from_crop,
+    crop_from_photo,
+    look_at_pixels,
+    pixel_centres,
+    unproject,
+    warp,
+    warp_rgba,
+)
+from scene.types import (
+    Bool,
+    Camera,
+    Completion,
+    Crop,
+    CropCamera,
+    Float32,
+    Mask,
+    ObjectCrop,
+    Photo,
+    PointMap,
+)
+
+MIN_DEPTH_WEIGHT = 0.25  # share of a crop pixel that must be covered by measured pixels
+
+
+def context_crop(photo: Photo, camera: Camera, mask: Mask, occluder: Bool) -> Crop:
+    """The photo around a visible mask, framed 1.5 times, with the occluders cut to the same view."""
+    crop_camera = look_at_pixels(camera, mask.pixels, CONTEXT_FRAMING)
+    homography, side = crop_from_photo(camera, crop_camera), crop_camera.camera.width
+    rgb = np.rint(warp(photo.rgb, homography, side)).clip(0, 255)
+    alpha = np.rint(warp(mask.pixels.astype(np.float32), homography, side) * 255)
+    hidden = warp(occluder.astype(np.float32), homography, side) > 0.5
+    rgba = np.concatenate([rgb, alpha[..., None]], -1).astype(np.uint8)
+    return Crop(rgba, hidden, crop_camera)
+
+
+def object_crop(
+    completion: Completion, context: CropCamera, point_map: PointMap, mask: Mask
+) -> ObjectCrop:
+    """The completed object re-centred on its own silhouette and framed 1.1 times.
+
+    Raises ValueError when the completion is empty.
+    """
+    turned = look_at_pixels(context.camera, completion.rgba[..., 3] > 127, OBJECT_FRAMING)
+    crop_camera = CropCamera(turned.camera, context.photo_from_crop @ turned.photo_from_crop)
+    side = crop_camera.camera.width
+    rgba = warp_rgba(completion.rgba, crop_from_crop(crop_camera, context), side)
+    return ObjectCrop(rgba, depth_in_crop(point_map, mask.pixels, crop_camera), crop_camera)
+
+
+def depth_in_crop(point_map: PointMap, mask: Bool, crop: CropCamera) -> Float32:
+    """(N, N) z in the crop camera's frame where the mask has measured depth, NaN elsewhere.
+
+    Interpolates 1 / z, which is linear over a plane's picture, so planes stay planes.
+    """
+    camera = point_map.camera
+    rays = unproject(camera, pixel_centres(camera.width, camera.height))
+    depth = point_map.depth * (rays @ crop.photo_from_crop[:, 2])
+    known = mask & np.isfinite(depth) & (depth > 0)
+    inverse = np.where(known, 1 / np.where(known, depth, 1), 0)
+    homography = crop_from_photo(camera, crop)
+    both = warp(np.stack([inverse, known], -1).astype(np.float32), homography, crop.camera.width)
+    covered = both[..., 1] > MIN_DEPTH_WEIGHT
+    out = np.full(covered.shape, np.nan, np.float32)
+    out[covered] = both[covered, 1] / both[covered, 0]
+    return out

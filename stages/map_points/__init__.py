@@ -1,0 +1,47 @@
+"""Map points: a photo (and what is known of its camera) -> depth for every pixel, and the camera."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from scene.types import Camera, DepthFile, Mask, Photo, PointMap
+
+MIN_KNOWN_SHARE = 0.001
+
+
+class PointMapper(Protocol):
+    """What a map_points backend does. A module with NEEDS_MASKS = True is handed the masks."""
+
+    def map_points(
+        self,
+        photo: Photo,
+        camera: Camera | None,
+        masks: tuple[Mask, ...],
+        file: DepthFile | None,
+    ) -> PointMap:
+        """The scene's depth in the photo's camera; a known camera is kept as it is."""
+        ...
+
+
+def run(
+    mapper: PointMapper,
+    photo: Photo,
+    camera: Camera | None,
+    masks: tuple[Mask, ...],
+    file: DepthFile | None,
+) -> PointMap:
+    """Map a photo's points; unknown or impossible depths come back as NaN.
+
+    Raises ValueError when the map does not fit the photo or knows next to nothing.
+    """
+    point_map = mapper.map_points(photo, camera, masks, file)
+    if point_map.depth.shape != photo.rgb.shape[:2]:
+        raise ValueError(f"point map is {point_map.depth.shape}, the photo {photo.rgb.shape[:2]}")
+    depth = point_map.depth.astype(np.float32)
+    depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
+    known = float(np.isfinite(depth).mean())
+    if known < MIN_KNOWN_SHARE:
+        raise ValueError(f"the point map has no usable depth ({known:.2%} of the pixels)")
+    return PointMap(depth, point_map.camera, point_map.metric, point_map.notes)

@@ -1,0 +1,178 @@
+"""Map points backend `file`: depth or a point map from any sensor or program.
+
+PNG (16 bit, `unit_m` metres per step), NPY or NPZ (depth (H, W) or points (H, W, 3), optional K),
+EXR (channel Z or Y, or the only one). Depth is z along the optical axis, not range.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from scene.cameras import camera_from_fov, camera_from_matrix, pixel_centres, resize_camera
+from scene.types import Camera, DepthFile, Float64, Mask, Photo, PointMap
+
+VERSION = "1"
+DEPTH_NAMES = ("depth", "z", "arr_0")
+POINTS_NAMES = ("points", "point_map", "pointmap", "xyz")
+CAMERA_NAMES = ("K", "intrinsics")
+MAX_ASPECT_ERROR = 0.01
+
+
+@dataclass(frozen=True)
+class Settings:
+    """unit_m: metres per step of a 16-bit PNG; fov_x_deg: assumed when nothing gives the camera."""
+
+    unit_m: float = 0.001
+    fov_x_deg: float = 55.0
+
+
+class _Geometry(NamedTuple):
+    """What a file holds: z-depth (H, W), perhaps points (H, W, 3), perhaps K (3, 3) in its pixels."""
+
+    depth: Float64
+    points: Float64 | None
+    K: Float64 | None
+
+
+@dataclass(frozen=True)
+class DepthFileReader:
+    """Reads the user's file."""
+
+    settings: Settings
+
+    def map_points(
+        self,
+        photo: Photo,
+        camera: Camera | None,
+        masks: tuple[Mask, ...],
+        file: DepthFile | None,
+    ) -> PointMap:
+        """The file's depth at the photo's size; the camera is the given one, the file's, or assumed."""
+        if file is None:
+            raise ValueError("backend file needs --pointmap FILE")
+        geometry = _read(file, self.settings.unit_m)
+        height, width = geometry.depth.shape
+        if abs(width / height * photo.height / photo.width - 1) > MAX_ASPECT_ERROR:
+            raise ValueError(
+                f"{file.name} is {width} x {height}, the photo {photo.width} x {photo.height}: "
+                "the shapes differ; crop or pad one to match"
+            )
+        camera, notes = self._camera(geometry, camera, photo)
+        depth = geometry.depth.astype(np.float32)
+        if (width, height) != (photo.width, photo.height):
+            depth = cv2.resize(depth, (photo.width, photo.height), interpolation=cv2.INTER_NEAREST)
+            notes += (f"depth resampled from {width} x {height} (nearest)",)
+        return PointMap(depth, camera, True, notes)
+
+    def _camera(
+        self, geometry: _Geometry, given: Camera | None, photo: Photo
+    ) -> tuple[Camera, tuple[str, ...]]:
+        """The camera by falling trust, and what to say about it."""
+        height, width = geometry.depth.shape
+        if given is not None:
+            return given, ()
+        if geometry.K is not None:
+            own = camera_from_matrix(width, height, geometry.K)
+            return resize_camera(own, photo.width, photo.height), ("camera from the depth file",)
+        if geometry.points is not None:
+            own = fit_camera(geometry.points)
+            return resize_camera(own, photo.width, photo.height), ("camera fitted to the points",)
+        degrees = self.settings.fov_x_deg
+        note = f"field of view {degrees:g} degrees assumed; give --fov or --camera"
+        return camera_from_fov(photo.width, photo.height, np.radians(degrees)), (note,)
+
+
+def load(settings: Settings, device: str) -> DepthFileReader:
+    """Nothing to load."""
+    return DepthFileReader(settings)
+
+
+def fit_camera(points: Float64) -> Camera:
+    """Intrinsics by least squares from a point map (H, W, 3): u - cx = fx x / z, v - cy = fy y / z.
+
+    Raises ValueError when fewer than 100 points are known or they do not span the picture.
+    """
+    height, width = points.shape[:2]
+    known = np.isfinite(points).all(-1) & (points[..., 2] > 0)
+    if known.sum() < 100:
+        raise ValueError("the point map has fewer than 100 points: give --camera")
+    pixels, xyz = pixel_centres(width, height)[known], points[known]
+    rows = []
+    for axis in (0, 1):
+        ratio = xyz[:, axis] / xyz[:, 2]
+        design = np.stack([ratio, np.ones_like(ratio)], 1)
+        (focal, centre), *_ = np.linalg.lstsq(design, pixels[:, axis], rcond=None)
+        rows.append((focal, centre))
+    (fx, cx), (fy, cy) = rows
+    return camera_from_matrix(width, height, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]))
+
+
+def _read(file: DepthFile, unit_m: float) -> _Geometry:
+    """Decode by suffix; ValueError names the file and what was expected."""
+    readers = {".png": _read_png, ".npy": _read_npy, ".npz": _read_npz, ".exr": _read_exr}
+    suffix = file.suffix.lower()
+    if suffix not in readers:
+        raise ValueError(f"{file.name}: expected {', '.join(readers)}, got {suffix or 'no suffix'}")
+    try:
+        geometry = readers[suffix](file)
+    except (ValueError, OSError, EOFError, KeyError) as error:
+        raise ValueError(f"{file.name}: not a readable depth file ({error})") from None
+    if suffix == ".png":
+        return geometry._replace(depth=geometry.depth * unit_m)
+    return geometry
+
+
+def _read_png(file: DepthFile) -> _Geometry:
+    pixels = cv2.imdecode(np.frombuffer(file.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 2 or pixels.dtype != np.uint16:
+        raise ValueError("expected one channel of 16 bits")
+    return _Geometry(np.where(pixels > 0, pixels, np.nan).astype(np.float64), None, None)
+
+
+def _read_npy(file: DepthFile) -> _Geometry:
+    return _from_array(np.load(io.BytesIO(file.data), allow_pickle=False), None)
+
+
+def _read_npz(file: DepthFile) -> _Geometry:
+    with np.load(io.BytesIO(file.data), allow_pickle=False) as arrays:
+        names = arrays.files
+        found = next((n for n in (*POINTS_NAMES, *DEPTH_NAMES) if n in names), None)
+        if found is None:
+            raise ValueError(f"has {', '.join(names)}; expected depth or points")
+        camera = next((arrays[n] for n in CAMERA_NAMES if n in names), None)
+        return _from_array(arrays[found], camera)
+
+
+def _read_exr(file: DepthFile) -> _Geometry:
+    import OpenEXR
+
+    with tempfile.NamedTemporaryFile(suffix=".exr") as copy:  # the library reads paths only
+        copy.write(file.data)
+        copy.flush()
+        try:
+            channels = OpenEXR.File(copy.name).channels()
+        except RuntimeError as error:
+            raise ValueError(str(error)) from None
+    name = next((n for n in ("Z", "Y", "depth") if n in channels), next(iter(channels)))
+    pixels = channels[name].pixels
+    return _from_array(pixels[..., 0] if pixels.ndim == 3 else pixels, None)
+
+
+def _from_array(array: NDArray, K: NDArray | None) -> _Geometry:
+    if not np.issubdtype(array.dtype, np.number) or array.size == 0:
+        raise ValueError(f"expected numbers, got {array.dtype} {array.shape}")
+    array = array.astype(np.float64)
+    if array.ndim == 2:
+        return _Geometry(array, None, K)
+    if array.ndim == 3 and array.shape[2] == 1:
+        return _Geometry(array[..., 0], None, K)
+    if array.ndim == 3 and array.shape[2] == 3:
+        return _Geometry(array[..., 2], array, K)
+    raise ValueError(f"expected depth (H, W) or points (H, W, 3), got {array.shape}")

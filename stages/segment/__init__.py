@@ -1,0 +1,49 @@
+"""Segment: a photo and prompts -> one visible mask per object."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from scene.types import Mask, ObjectPrompt, Photo
+
+MIN_MASK_PX = 16  # fewer pixels cannot carry a shape
+
+
+class Segmenter(Protocol):
+    """What a segment backend does."""
+
+    def segment(
+        self, photo: Photo, prompts: tuple[ObjectPrompt, ...], files: tuple[Mask, ...]
+    ) -> list[Mask]:
+        """One mask per prompt, or the objects it finds when there are neither prompts nor files."""
+        ...
+
+
+def run(
+    segmenter: Segmenter,
+    photo: Photo,
+    prompts: tuple[ObjectPrompt, ...],
+    files: tuple[Mask, ...],
+) -> list[Mask]:
+    """Segment a photo; masks come back disjoint, in the order of the prompts or files.
+
+    Where two masks claim a pixel the smaller one keeps it: an object in front of, or lying in,
+    another is usually smaller, and a visible pixel has one owner. Raises ValueError for a mask
+    of the wrong size, an empty one, or one that others cover completely.
+    """
+    masks = segmenter.segment(photo, prompts, files)
+    shape = photo.rgb.shape[:2]
+    owner = np.full(shape, -1)
+    for index in sorted(range(len(masks)), key=lambda i: -int(masks[i].pixels.sum())):
+        if masks[index].pixels.shape != shape:
+            raise ValueError(f"mask {index + 1} is {masks[index].pixels.shape}, the photo {shape}")
+        owner[masks[index].pixels] = index
+    disjoint = [Mask(owner == i, m.label, m.score) for i, m in enumerate(masks)]
+    for index, mask in enumerate(disjoint):
+        if mask.pixels.sum() < MIN_MASK_PX:
+            asked = int(masks[index].pixels.sum())
+            why = "covered by other masks" if asked >= MIN_MASK_PX else f"only {asked} pixels"
+            raise ValueError(f"mask {index + 1} ({mask.label or 'no label'}) is empty: {why}")
+    return disjoint
