@@ -37,9 +37,7 @@ def truncated_l1_scale(x: Float64, y: Float64, weight: Float64, threshold: float
     return float(candidates[np.argmin(rising + falling + outside)])
 
 
-def truncated_l1_scale_readable(
-    x: Float64, y: Float64, weight: Float64, threshold: float
-) -> float:
+def truncated_l1_scale_readable(x: Float64, y: Float64, weight: Float64, threshold: float) -> float:
     """The readable twin of `truncated_l1_scale`: tries every ratio, O(N^2)."""
     candidates = np.sort((y / x)[y / x > 0])
     cost = np.minimum(threshold, weight * np.abs(candidates[:, None] * x - y)).sum(1)

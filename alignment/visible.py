@@ -61,7 +61,9 @@ def visible_points(
     model = np.zeros((mask.size, 3))
     model[window] = turned[window] * np.nan_to_num(hits.distance)[:, None]
     facing = np.zeros(mask.size)
-    facing[window[hits.hit]] = _facing(vertices, mesh.faces[hits.face[hits.hit]], turned[window[hits.hit]])
+    facing[window[hits.hit]] = _facing(
+        vertices, mesh.faces[hits.face[hits.hit]], turned[window[hits.hit]]
+    )
     silhouette = silhouette.reshape(mask.shape)
     valid = silhouette & mask & np.isfinite(depth)
     chosen, reduced = _interior(valid, depth, facing.reshape(mask.shape))

@@ -41,11 +41,15 @@ def camera_from_matrix(width: int, height: int, K: NDArray[np.floating]) -> Came
     """A camera from a (3, 3) intrinsic matrix in pixels; skew is not supported."""
     K = np.asarray(K, np.float64)
     if K.shape != (3, 3) or not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
-        raise ValueError("camera matrix K: expected 3 x 3 finite numbers with positive focal lengths")
+        raise ValueError(
+            "camera matrix K: expected 3 x 3 finite numbers with positive focal lengths"
+        )
     if abs(K[0, 1]) > 1e-3 * K[0, 0]:
         raise ValueError(f"camera matrix K has skew {K[0, 1]:g}: undistort the photo first")
     if not (-width < K[0, 2] < 2 * width and -height < K[1, 2] < 2 * height):
-        raise ValueError(f"principal point ({K[0, 2]:g}, {K[1, 2]:g}) is far outside {width} x {height}")
+        raise ValueError(
+            f"principal point ({K[0, 2]:g}, {K[1, 2]:g}) is far outside {width} x {height}"
+        )
     return Camera(width, height, K[0, 0], K[1, 1], K[0, 2], K[1, 2])
 
 
@@ -195,7 +199,9 @@ def _supersampling(target_from_source: Float64, width: int, height: int, side: i
 def warp_rgba(rgba: Uint8, target_from_source: Float64, side: int) -> Uint8:
     """Resample (H, W, 4) straight alpha; colours are weighted by alpha, so no fringe bleeds in."""
     alpha = rgba[..., 3:].astype(np.float32) / 255
-    premultiplied = warp(np.concatenate([rgba[..., :3] * alpha, alpha], -1), target_from_source, side)
+    premultiplied = warp(
+        np.concatenate([rgba[..., :3] * alpha, alpha], -1), target_from_source, side
+    )
     alpha = premultiplied[..., 3:]
     rgb = np.divide(premultiplied[..., :3], alpha, out=np.zeros_like(premultiplied[..., :3]),
                     where=alpha > 1e-3)  # fmt: skip

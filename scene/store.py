@@ -80,7 +80,9 @@ class Store:
         try:
             data = self.path(artifact).read_bytes()
         except FileNotFoundError:
-            raise DamagedArtifact(f"{self.path(artifact)} is missing; run again to remake it") from None
+            raise DamagedArtifact(
+                f"{self.path(artifact)} is missing; run again to remake it"
+            ) from None
         if digest(data) != artifact.sha256:
             raise DamagedArtifact(f"{self.path(artifact)} is damaged; run again to remake it")
         return data

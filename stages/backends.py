@@ -17,7 +17,9 @@ def backend_names(stage: str) -> list[str]:
     """The backends of a stage: the files of its folder that have a VERSION."""
     package = importlib.import_module(f"stages.{stage}")
     names = [m.name for m in pkgutil.iter_modules(package.__path__)]
-    return sorted(n for n in names if hasattr(importlib.import_module(f"stages.{stage}.{n}"), "VERSION"))
+    return sorted(
+        n for n in names if hasattr(importlib.import_module(f"stages.{stage}.{n}"), "VERSION")
+    )
 
 
 def find_backend(stage: str, name: str) -> types.ModuleType:
@@ -41,11 +43,11 @@ def make_settings(stage: str, name: str, values: Mapping[str, Any]) -> Any:
             close = difflib.get_close_matches(key, hints, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             known = ", ".join(hints) or "none"
-            raise ValueError(f"{stage} backend {name} has no setting {key!r} (it has: {known}){hint}")
-        if not _fits(value, hints[key]):
             raise ValueError(
-                f"{stage}.{key}: expected {_type_name(hints[key])}, got {value!r}"
+                f"{stage} backend {name} has no setting {key!r} (it has: {known}){hint}"
             )
+        if not _fits(value, hints[key]):
+            raise ValueError(f"{stage}.{key}: expected {_type_name(hints[key])}, got {value!r}")
     converted = {k: _convert(v, hints[k]) for k, v in values.items()}
     return settings_type(**converted)
 

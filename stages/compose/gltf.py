@@ -57,7 +57,9 @@ class Gltf:
                 contours, _ = cv2.findContours(
                     mask.pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
                 )
-                cv2.drawContours(picture, contours, -1, mask_colour(index), self.settings.outline_px)
+                cv2.drawContours(
+                    picture, contours, -1, mask_colour(index), self.settings.outline_px
+                )
         return picture
 
 

@@ -30,5 +30,7 @@ def run(generator: Generator, crop: ObjectCrop, seed: int) -> ObjectMesh:
         raise ValueError("the generator made vertices that are not finite")
     reach = float(np.abs(mesh.vertices).max())
     if reach > 0.5 + MAX_OUTSIDE_CUBE:
-        raise ValueError(f"the mesh reaches {reach:.2f} from its centre; the object cube ends at 0.5")
+        raise ValueError(
+            f"the mesh reaches {reach:.2f} from its centre; the object cube ends at 0.5"
+        )
     return mesh

@@ -75,10 +75,14 @@ def _lattice_alpha(alpha: Uint8, grid: int) -> Float64:
     node = (np.arange(grid + 1) * step - 0.5).astype(np.float32)
     x, y = np.meshgrid(node, node)
     sigma = 0.35 * step
-    smooth = cv2.GaussianBlur(alpha.astype(np.float32) / 255, (0, 0), sigma) if sigma > 0.3 else (
-        alpha.astype(np.float32) / 255
+    smooth = (
+        cv2.GaussianBlur(alpha.astype(np.float32) / 255, (0, 0), sigma)
+        if sigma > 0.3
+        else (alpha.astype(np.float32) / 255)
     )
-    out = cv2.remap(smooth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).astype(np.float64)
+    out = cv2.remap(smooth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).astype(
+        np.float64
+    )
     out[[0, -1]] = 0
     out[:, [0, -1]] = 0
     return out

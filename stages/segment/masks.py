@@ -22,7 +22,9 @@ class MaskFiles:
     ) -> list[Mask]:
         """The files' masks in their order; points, boxes and words mean nothing here."""
         if prompts:
-            raise ValueError("backend masks takes mask files only: leave out --point, --box and --text")
+            raise ValueError(
+                "backend masks takes mask files only: leave out --point, --box and --text"
+            )
         if not files:
             raise ValueError("backend masks needs at least one --mask FILE")
         return list(files)

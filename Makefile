@@ -1,0 +1,31 @@
+# `make demo` and `make test` work on a fresh machine with Python 3.11 or later.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo install test test-slow lint benchmark docs clean
+
+demo: install  ## reconstruct the bundled example photo
+	$(BIN)/photoscene run examples/breakfast.jpg --prompts examples/breakfast.prompts.json -o runs/breakfast
+
+install: .venv/installed  ## create .venv with everything pinned
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "photoscene needs Python 3.11 or later; try make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+test: install  ## lint, types and the default suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/pytest
+
+test-slow: install  ## the tests that kill runs and wait
+	$(BIN)/pytest -m slow
+
+benchmark: install  ## measure on the ground-truth scenes and write docs/benchmarks.md
+	$(BIN)/python -m benchmarks.scenes
+
+clean:
+	rm -rf .venv runs

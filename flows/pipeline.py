@@ -1,0 +1,210 @@
+"""The order of the stages: one photo's request -> its scene. Who runs a call is the runner's affair."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from flows import steps
+from flows.request import Request
+from flows.steps import ObjectInputs, Outcome, StageCall
+from scene.files import fit_from_json, similarity_from_json
+from scene.store import Store
+from scene.types import Artifact, PointMap, Scene, SceneObject
+
+MAX_NAME_LENGTH = 64
+logger = logging.getLogger(__name__)
+
+
+class StageFailed(ValueError):
+    """A step of the whole scene failed; the message names the stage and the reason."""
+
+
+class Pending(Protocol):
+    """A call under way."""
+
+    def outcome(self) -> Outcome:
+        """Wait for the call."""
+        ...
+
+
+Start = Callable[[StageCall], Pending]
+Outputs = Mapping[str, Artifact]
+
+
+@dataclass
+class Progress:
+    """Starts calls and keeps what came of every one of them, in order."""
+
+    start: Start
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def one(self, call: StageCall) -> Outputs:
+        """The outputs of a call of the whole scene; StageFailed when it failed."""
+        return self.finish(self.start(call))
+
+    def finish(self, pending: Pending) -> Outputs:
+        """Wait for a started call of the whole scene."""
+        outcome = pending.outcome()
+        self.outcomes.append(outcome)
+        if outcome.manifest is None:
+            raise StageFailed(f"{outcome.call.stage}: {outcome.failure}")
+        return outcome.manifest.outputs
+
+    def each(self, calls: Mapping[str, StageCall]) -> tuple[dict[str, Outputs], dict[str, str]]:
+        """Run one call per object id side by side: outputs of those that worked, failures of others."""
+        started = {name: self.start(call) for name, call in calls.items()}
+        outputs: dict[str, Outputs] = {}
+        failures: dict[str, str] = {}
+        for name, pending in started.items():
+            outcome = pending.outcome()
+            self.outcomes.append(outcome)
+            if outcome.manifest is None:
+                failures[name] = f"{outcome.call.stage}: {outcome.failure}"
+            else:
+                outputs[name] = outcome.manifest.outputs
+        return outputs, failures
+
+
+def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Scene:
+    """Photo -> masks and point map -> per object: complete, frame, generate -> place -> compose.
+
+    Stops after `request.until`. An object that fails is kept in the scene with its reason.
+    """
+    photo = progress.one(steps.photo_call(request))
+    scene = Scene(photo["photo"], notes=tuple(_details(store, photo)["notes"]))
+
+    objects, point_map = _segment_and_map(request, store, progress, photo)
+    logger.info("objects", extra={"names": {o.id: o.name for o in objects}})
+    scene = replace(scene, objects=tuple(_scene_object(o) for o in objects))
+    if point_map is not None:
+        mapped = store.load(point_map, PointMap)
+        notes = (*scene.notes, *mapped.notes)
+        scene = replace(scene, points=point_map, camera=mapped.camera, notes=notes)
+    if point_map is None or not objects or request.until in ("segment", "map_points"):
+        return scene
+
+    crops = progress.one(steps.crop_call(photo, point_map, objects))
+    completed, failures = progress.each(
+        {o.id: steps.complete_call(request, store, o, crops) for o in objects}
+    )
+    scene = _with_objects(scene, lambda o: _completed(o, completed, failures))
+    if request.until == "complete":
+        return scene
+
+    framed, lost = progress.each(
+        {o.id: steps.frame_call(o, crops, completed[o.id], point_map)
+         for o in objects if o.id in completed}
+    )  # fmt: skip
+    generated, failed = progress.each(
+        {o.id: steps.generate_call(request, o, framed[o.id]) for o in objects if o.id in framed}
+    )
+    failures |= lost | failed
+    scene = _with_objects(scene, lambda o: _generated(o, generated, failures))
+    if request.until == "generate" or not generated:
+        return scene
+
+    made = {i: (generated[i]["mesh"], framed[i]["camera"]) for i in generated}
+    placed = progress.one(steps.place_call(request, point_map, crops, made, objects))
+    placements = store.load(placed["placements"], dict)
+    numbers = {o.id: f"{o.index:03d}" for o in objects}
+    scene = _with_objects(scene, lambda o: _placed(o, placements.get(numbers[o.id])))
+    if request.until == "place":
+        return scene
+
+    meshes = {i: generated[i]["mesh"] for i in generated}
+    composed = progress.one(
+        steps.compose_call(request, store, photo, point_map, placed["placements"], meshes, objects)
+    )
+    return replace(scene, glb=composed["glb"], overlay=composed["overlay"])
+
+
+def _segment_and_map(
+    request: Request, store: Store, progress: Progress, photo: Outputs
+) -> tuple[list[ObjectInputs], Artifact | None]:
+    """Both at once, unless the map needs the masks or one of them is not wanted."""
+    if request.until == "map_points" and not steps.map_points_needs_masks(request):
+        mapped = progress.one(steps.map_points_call(request, store, photo, []))
+        return [], mapped["point_map"]
+    segmenting = progress.start(steps.segment_call(request, store, photo))
+    if request.until == "segment":
+        return _objects(store, progress.finish(segmenting)), None
+    if steps.map_points_needs_masks(request):
+        objects = _objects(store, progress.finish(segmenting))
+        masks = [o.mask for o in objects]
+        mapped = progress.one(steps.map_points_call(request, store, photo, masks))
+    else:
+        mapping = progress.start(steps.map_points_call(request, store, photo, []))
+        objects = _objects(store, progress.finish(segmenting))
+        mapped = progress.finish(mapping)
+    return objects, mapped["point_map"]
+
+
+def _objects(store: Store, segmented: Outputs) -> list[ObjectInputs]:
+    """Ids from the masks' content, and names that are unique and safe to show anywhere."""
+    listed = _details(store, segmented)["objects"]
+    names = unique_names([entry["label"] for entry in listed])
+    masks = [segmented[f"{i:03d}.mask"] for i in range(len(listed))]
+    return [
+        ObjectInputs(i, mask.sha256[:12], entry["label"], name, mask)
+        for i, (entry, name, mask) in enumerate(zip(listed, names, masks, strict=True))
+    ]
+
+
+def unique_names(labels: Sequence[str]) -> list[str]:
+    """Node names: the label's printable text, else object_01; repeated ones get a number."""
+    names: list[str] = []
+    for index, label in enumerate(labels):
+        text = unicodedata.normalize("NFC", label)
+        text = "".join(c if c.isprintable() and c not in '/\\<>"' else " " for c in text)
+        text = re.sub(r"\s+", " ", text).strip(" .")[:MAX_NAME_LENGTH].strip(" .")
+        base = text or f"object_{index + 1:02d}"
+        name, again = base, 2
+        while name in names:
+            name, again = f"{base}_{again}", again + 1
+        names.append(name)
+    return names
+
+
+def _details(store: Store, outputs: Outputs) -> dict:
+    return store.load(outputs["details"], dict)
+
+
+def _scene_object(o: ObjectInputs) -> SceneObject:
+    return SceneObject(o.id, o.label, o.name, o.mask)
+
+
+def _with_objects(scene: Scene, change: Callable[[SceneObject], SceneObject]) -> Scene:
+    return replace(scene, objects=tuple(change(o) for o in scene.objects))
+
+
+def _completed(
+    o: SceneObject, completed: Mapping[str, Outputs], failures: Mapping[str, str]
+) -> SceneObject:
+    if o.id in completed:
+        return replace(o, completion=completed[o.id]["image"])
+    return replace(o, failure=failures[o.id])
+
+
+def _generated(
+    o: SceneObject, generated: Mapping[str, Outputs], failures: Mapping[str, str]
+) -> SceneObject:
+    if o.id in generated:
+        return replace(o, mesh=generated[o.id]["mesh"])
+    return replace(o, failure=failures[o.id])
+
+
+def _placed(o: SceneObject, placement: Mapping | None) -> SceneObject:
+    if placement is None:
+        return o
+    if placement["failure"]:
+        return replace(o, failure=f"place: {placement['failure']}")
+    return replace(
+        o,
+        camera_from_object=similarity_from_json(placement["camera_from_object"]),
+        fit=fit_from_json(placement["fit"]),
+    )

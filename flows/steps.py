@@ -1,0 +1,203 @@
+"""What each step reads and how it is keyed: the calls that the pipeline makes.
+
+A call names its inputs by artifact; equal calls have equal keys. How a call is carried out is in
+`flows/compute.py`, so that looking keys up imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flows.request import Request
+from scene.keys import object_seed, stage_key
+from scene.store import Manifest, Store
+from scene.types import Artifact
+from stages.backends import find_backend, make_settings, settings_to_json
+
+BUILT_IN = "built-in"
+WHOLE_SCENE = "scene"
+# Bump one when the step's output changes.
+PHOTO_VERSION, CROP_VERSION, FRAME_VERSION = "1", "1", "1"
+MAX_PHOTO_SIDE_PX = 2048  # larger photos are worked on at this size
+
+
+@dataclass(frozen=True)
+class StageCall:
+    """One step to do: for the whole scene, or for the object whose id is the subject."""
+
+    stage: str
+    subject: str
+    inputs: Mapping[str, Artifact]
+    backend: str = BUILT_IN
+    version: str = "1"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """The content key under which the result is kept."""
+        return stage_key(
+            self.stage,
+            self.backend,
+            self.version,
+            self.settings,
+            self.weights,
+            self.inputs,
+            self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A call and its manifest, or why it failed; computed is False when the store had it."""
+
+    call: StageCall
+    manifest: Manifest | None
+    computed: bool = False
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class ObjectInputs:
+    """What is known of an object once the masks are cut: its place in the list, id and name."""
+
+    index: int
+    id: str
+    label: str
+    name: str
+    mask: Artifact
+
+
+def photo_call(request: Request) -> StageCall:
+    """Decode the photo: upright, sRGB, at most 2048 pixels long; read its focal length."""
+    settings = {"max_side_px": MAX_PHOTO_SIDE_PX}
+    return StageCall(
+        "photo", WHOLE_SCENE, {"file": request.photo}, BUILT_IN, PHOTO_VERSION, settings
+    )
+
+
+def segment_call(request: Request, store: Store, photo: Mapping[str, Artifact]) -> StageCall:
+    """Find the objects' visible masks."""
+    asked = {
+        "prompts": [asdict(p) for p in request.prompts],
+        "labels": [m.label for m in request.masks],
+    }
+    inputs = {"photo": photo["photo"], "size": photo["details"], "asked": store.save(asked)}
+    inputs |= {f"{i:03d}.file": m.file for i, m in enumerate(request.masks)}
+    return _backend_call(request, "segment", WHOLE_SCENE, inputs)
+
+
+def map_points_call(
+    request: Request, store: Store, photo: Mapping[str, Artifact], masks: list[Artifact]
+) -> StageCall:
+    """Map the scene's depth; masks only for a backend that needs them."""
+    inputs = {"photo": photo["photo"], "size": photo["details"]}
+    inputs["camera"] = store.save(dict(request.camera))
+    if request.point_map is not None:
+        inputs["file"] = request.point_map
+    inputs |= {f"{i:03d}.mask": mask for i, mask in enumerate(masks)}
+    return _backend_call(request, "map_points", WHOLE_SCENE, inputs)
+
+
+def map_points_needs_masks(request: Request) -> bool:
+    """Whether the chosen map_points backend must wait for segment."""
+    module = find_backend("map_points", request.profile.stages["map_points"].backend)
+    return bool(getattr(module, "NEEDS_MASKS", False))
+
+
+def crop_call(
+    photo: Mapping[str, Artifact], point_map: Artifact, objects: list[ObjectInputs]
+) -> StageCall:
+    """Cut every object's context crop, its visible mask and its occluders."""
+    inputs = {"photo": photo["photo"], "point_map": point_map}
+    inputs |= {f"{o.index:03d}.mask": o.mask for o in objects}
+    return StageCall("crop", WHOLE_SCENE, inputs, BUILT_IN, CROP_VERSION)
+
+
+def complete_call(
+    request: Request, store: Store, o: ObjectInputs, crops: Mapping[str, Artifact]
+) -> StageCall:
+    """Complete one object's hidden parts inside its context crop."""
+    inputs = {name: crops[f"{o.index:03d}.{name}"] for name in ("image", "occluder", "camera")}
+    inputs["label"] = store.save({"label": o.label})
+    return _backend_call(request, "complete", o.id, inputs)
+
+
+def frame_call(
+    o: ObjectInputs,
+    crops: Mapping[str, Artifact],
+    completed: Mapping[str, Artifact],
+    point_map: Artifact,
+) -> StageCall:
+    """Re-centre the completed object: the object crop, its camera and the depth within it."""
+    inputs = {
+        "image": completed["image"],
+        "context_camera": crops[f"{o.index:03d}.camera"],
+        "point_map": point_map,
+        "mask": o.mask,
+    }
+    return StageCall("frame", o.id, inputs, BUILT_IN, FRAME_VERSION)
+
+
+def generate_call(request: Request, o: ObjectInputs, framed: Mapping[str, Artifact]) -> StageCall:
+    """Generate one object's mesh from its object crop alone."""
+    inputs = {name: framed[name] for name in ("image", "depth", "camera")}
+    return _backend_call(request, "generate", o.id, inputs)
+
+
+def place_call(
+    request: Request,
+    point_map: Artifact,
+    crops: Mapping[str, Artifact],
+    made: Mapping[str, tuple[Artifact, Artifact]],
+    objects: list[ObjectInputs],
+) -> StageCall:
+    """Place all generated objects at once; `made` maps an object's id to its mesh and camera."""
+    inputs = {"point_map": point_map}
+    for o in objects:
+        if o.id in made:
+            number = f"{o.index:03d}"
+            inputs[f"{number}.mesh"], inputs[f"{number}.camera"] = made[o.id]
+            inputs[f"{number}.mask"] = o.mask
+            inputs[f"{number}.hidden_by"] = crops[f"{number}.hidden_by"]
+    return _backend_call(request, "place", WHOLE_SCENE, inputs)
+
+
+def compose_call(
+    request: Request,
+    store: Store,
+    photo: Mapping[str, Artifact],
+    point_map: Artifact,
+    placements: Artifact,
+    meshes: Mapping[str, Artifact],
+    objects: list[ObjectInputs],
+) -> StageCall:
+    """Write the scene file and its overlay; `meshes` maps an object's id to its mesh."""
+    inputs = {"photo": photo["photo"], "point_map": point_map, "placements": placements}
+    names = {f"{o.index:03d}": {"id": o.id, "name": o.name, "label": o.label} for o in objects}
+    inputs["names"] = store.save(names)
+    for o in objects:
+        inputs[f"{o.index:03d}.mask"] = o.mask
+        if o.id in meshes:
+            inputs[f"{o.index:03d}.mesh"] = meshes[o.id]
+    return _backend_call(request, "compose", WHOLE_SCENE, inputs)
+
+
+def _backend_call(
+    request: Request, stage: str, subject: str, inputs: Mapping[str, Artifact]
+) -> StageCall:
+    """A call of the profile's backend, with this object's own settings and seed where it has any."""
+    choice = request.profile.stages[stage]
+    override = request.overrides.get(subject, {})
+    module = find_backend(stage, choice.backend)
+    values = {**choice.settings, **override.get("settings", {}).get(stage, {})}
+    settings = settings_to_json(make_settings(stage, choice.backend, values))
+    per_object = stage in ("complete", "generate")
+    seed = object_seed(override.get("seed", request.seed), subject) if per_object else 0
+    weights = getattr(module, "WEIGHTS_SHA256", "")
+    return StageCall(
+        stage, subject, inputs, choice.backend, module.VERSION, settings, weights, seed
+    )

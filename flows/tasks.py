@@ -1,0 +1,75 @@
+"""The Prefect task that carries out one step, and how its failures are told apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectFuture
+
+from flows.compute import produce
+from flows.steps import Outcome, StageCall
+from scene.store import Store
+from stages.devices import ModelPool
+
+RETRIES = 2
+RETRY_DELAYS_S = [2.0, 10.0]
+# What may work the next time, by name where the class belongs to a library that need not be there.
+PASSING_ERRORS = (MemoryError, ConnectionError, TimeoutError)
+PASSING_ERROR_NAMES = ("OutOfMemoryError", "AcceleratorError")
+
+
+@cache
+def model_pool(device: str) -> ModelPool:
+    """The one pool of this process for a device."""
+    return ModelPool(device)
+
+
+async def can_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether a failure may be gone at the next try: memory, device, connection; never bad input."""
+    error = await state.result(raise_on_failure=False)
+    if isinstance(error, PASSING_ERRORS) or type(error).__name__ in PASSING_ERROR_NAMES:
+        return True
+    return isinstance(error, RuntimeError) and "CUDA" in str(error)
+
+
+# The store is the only truth: Prefect's cache would not notice a damaged or deleted artifact.
+@task(cache_policy=NO_CACHE, persist_result=False, retries=RETRIES,
+      retry_delay_seconds=RETRY_DELAYS_S, retry_condition_fn=can_pass)  # fmt: skip
+def run_step(call: StageCall, store_root: str, device: str, refresh: bool) -> Outcome:
+    """Look one call up, or compute and publish it."""
+    return produce(call, Store(Path(store_root)), model_pool(device), refresh)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A call handed to Prefect."""
+
+    call: StageCall
+    future: PrefectFuture[Outcome]
+
+    def outcome(self) -> Outcome:
+        """Wait; a failed call comes back with its reason in one line instead of raising."""
+        result = self.future.result(raise_on_failure=False)
+        if isinstance(result, Outcome):
+            return result
+        return Outcome(self.call, None, failure=reason(result))
+
+
+def reason(error: Any) -> str:
+    """One line for an exception: its message, led by its type where the message alone says little."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ValueError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def submit(call: StageCall, store_root: str, device: str, refresh: bool) -> Submitted:
+    """Start a call as a task run that is named by its stage and subject."""
+    named = run_step.with_options(name=call.stage, task_run_name=f"{call.stage} {call.subject}")
+    return Submitted(call, named.submit(call, store_root, device, refresh))

@@ -1,0 +1,1 @@
+"""The roof: what a person touches. The command line, the run folder, inspection and the doctor."""

@@ -1,0 +1,189 @@
+"""What the commands do, and how they print it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flows.request import Request
+from photoscene.cli.errors import store_root
+from photoscene.cli.progress import show_progress
+from photoscene.inputs import Arguments, build_request, check_backends
+from photoscene.reconstruction import reconstruct_photo
+from photoscene.run_folder import Run, read_run, write_run
+from scene.profile import known_stage, with_setting
+from scene.store import Store
+from scene.types import Scene
+
+DONE, INCOMPLETE = 0, 1
+RERUN_STAGES = ("complete", "generate")
+
+
+def run_photo(
+    arguments: Arguments,
+    folder: Path,
+    store_path: Path | None,
+    refresh: Sequence[str],
+    as_json: bool,
+) -> int:
+    """`photoscene run`: returns the exit status."""
+    started = time.monotonic()
+    known_stage(arguments.until)
+    for stage in refresh:
+        known_stage(stage)
+    store = Store(Path(store_root(store_path)))
+    request = build_request(arguments, store)
+    return _reconstruct(request, store, folder, arguments.photo.name, refresh, as_json, started)
+
+
+def rerun_object(
+    folder: Path,
+    wanted: str,
+    first: str,
+    settings: Sequence[str],
+    seed: int | None,
+    store_path: Path | None,
+    as_json: bool,
+) -> int:
+    """`photoscene rerun`: returns the exit status."""
+    started = time.monotonic()
+    if first not in RERUN_STAGES:
+        raise ValueError(f"--from {first}: expected {' or '.join(RERUN_STAGES)}")
+    run = read_run(folder)
+    store = Store(Path(store_root(store_path or Path(run.record["store"]))))
+    object_id = find_object(run, wanted)
+    request = _with_override(run.request, object_id, settings, seed)
+    stages = ("complete", "frame", "generate") if first == "complete" else ("generate",)
+    refresh = [f"{stage}:{object_id}" for stage in stages]
+    name = run.record["photo_name"]
+    return _reconstruct(request, store, folder, name, refresh, as_json, started)
+
+
+def inspect_run(folder: Path, store_path: Path | None, as_json: bool) -> int:
+    """`photoscene inspect`: returns the exit status."""
+    from photoscene.inspection import inspection, inspection_table
+
+    run = read_run(folder)
+    store = Store(Path(store_root(store_path or Path(run.record["store"]))))
+    found = inspection(run, store)
+    print(json.dumps(found, indent=1) if as_json else inspection_table(found))
+    return DONE if found["intact"] else INCOMPLETE
+
+
+def show_doctor(store_path: Path | None, as_json: bool) -> int:
+    """`photoscene doctor`: returns the exit status."""
+    from photoscene.doctor import diagnose, diagnosis_table
+
+    found = diagnose(Path(store_root(store_path)))
+    print(json.dumps(found, indent=1) if as_json else diagnosis_table(found))
+    return DONE if found["profiles"]["lite"]["runs"] else INCOMPLETE
+
+
+def find_object(run: Run, wanted: str) -> str:
+    """The id of a run's object by number (from 1), name or id; ValueError lists what there is."""
+    value = json.loads((run.folder / "scene.json").read_text("utf-8"))
+    objects = value["objects"]
+    for index, o in enumerate(objects):
+        if wanted in (str(index + 1), o["name"], o["id"]):
+            return o["id"]
+    listed = ", ".join(f"{i + 1} ({o['name']})" for i, o in enumerate(objects)) or "none"
+    raise ValueError(f"--object {wanted}: the run has {listed}")
+
+
+def _with_override(
+    request: Request, object_id: str, settings: Sequence[str], seed: int | None
+) -> Request:
+    """The request with settings and a seed that hold for one object only, besides earlier ones."""
+    profile = request.profile
+    for assignment in settings:
+        if assignment.split(".")[0] not in RERUN_STAGES:
+            raise ValueError(f"--set {assignment}: an object has settings of {RERUN_STAGES} only")
+        profile = with_setting(profile, assignment)
+    check_backends(profile)
+    override: dict[str, Any] = dict(request.overrides.get(object_id, {}))
+    changed = {s: dict(profile.stages[s].settings) for s in RERUN_STAGES if settings}
+    for stage in RERUN_STAGES:
+        if profile.stages[stage].backend != request.profile.stages[stage].backend:
+            raise ValueError(f"{stage}.backend is the whole run's: change it with `photoscene run`")
+    if settings:
+        override["settings"] = {**override.get("settings", {}), **changed}
+    if seed is not None:
+        override["seed"] = seed
+    if not override:
+        return request
+    return replace(request, overrides={**request.overrides, object_id: override})
+
+
+def _reconstruct(
+    request: Request,
+    store: Store,
+    folder: Path,
+    photo_name: str,
+    refresh: Sequence[str],
+    as_json: bool,
+    started: float,
+) -> int:
+    with show_progress():
+        scene, outcomes = reconstruct_photo(request, store, refresh=refresh)
+    seconds = time.monotonic() - started
+    record = write_run(folder, request, store, scene, outcomes, photo_name, seconds)
+    computed = sum(step["computed"] for step in record["steps"])
+    failed = [o for o in scene.objects if o.failure]
+    status = INCOMPLETE if failed or not scene.objects else DONE
+    if request.until == "map_points" and scene.points is not None:
+        status = DONE
+    if as_json:
+        print(json.dumps(_summary(scene, folder, computed, seconds, status), indent=1))
+    else:
+        _print_scene(scene, folder, computed, len(outcomes), seconds)
+    if not scene.objects and status == INCOMPLETE:
+        print("photoscene: no object found; point at one with --point or --box", file=sys.stderr)
+    return status
+
+
+def _summary(
+    scene: Scene, folder: Path, computed: int, seconds: float, status: int
+) -> dict[str, Any]:
+    return {
+        "status": status,
+        "run": str(folder),
+        "scene": str(folder / "scene.glb") if scene.glb else None,
+        "objects": [
+            {
+                "number": index + 1,
+                "id": o.id,
+                "name": o.name,
+                "silhouette_iou": o.fit and round(o.fit.silhouette_iou, 4),
+                "warnings": list(o.fit.warnings) if o.fit else [],
+                "failure": o.failure,
+            }
+            for index, o in enumerate(scene.objects)
+        ],
+        "notes": list(scene.notes),
+        "steps_computed": computed,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _print_scene(scene: Scene, folder: Path, computed: int, steps: int, seconds: float) -> None:
+    for note in scene.notes:
+        print(f"note: {note}")
+    for index, o in enumerate(scene.objects):
+        line = f"{index + 1:3d}  {o.name}"
+        if o.failure:
+            line += f"  FAILED: {o.failure}"
+        elif o.fit:
+            line += f"  distance {o.fit.distance:.3g}, outline {o.fit.silhouette_iou:.2f}"
+            line += "".join(f"; {w}" for w in o.fit.warnings)
+        print(line)
+    print(f"{computed} of {steps} steps computed in {seconds:.1f} s")
+    if scene.glb:
+        print(f"scene: {folder / 'scene.glb'}")
+        print(f"overlay: {folder / 'overlay.png'}")
+    else:
+        print(f"run: {folder}")

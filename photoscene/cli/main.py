@@ -1,0 +1,133 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="One photo in, an object-separated 3D scene out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and every library's log.")]
+StorePath = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="The content store.  [default: PHOTOSCENE_STORE, else ~/.cache/photoscene]"
+    ),
+]
+Refresh = Annotated[
+    list[str], typer.Option("--refresh", metavar="STAGE", help="Compute a stage again.")
+]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", metavar="STAGE.NAME=VALUE", help="Change one setting of the profile."),
+]
+
+
+@app.command()
+def run(
+    photo: Annotated[Path, typer.Argument(help="The photo: JPEG, PNG, WebP, TIFF ...")],
+    text: Annotated[list[str], typer.Option(help="An object in words.")] = [],  # noqa: B006
+    point: Annotated[list[str], typer.Option(metavar="X,Y", help="A click on an object.")] = [],  # noqa: B006
+    box: Annotated[list[str], typer.Option(metavar="X0,Y0,X1,Y1", help="A box around one.")] = [],  # noqa: B006
+    mask: Annotated[list[Path], typer.Option(help="A mask picture of one object.")] = [],  # noqa: B006
+    prompts: Annotated[Path | None, typer.Option(help="A JSON file of prompts.")] = None,
+    profile: Annotated[str, typer.Option(help="A shipped profile or a YAML file.")] = "lite",
+    settings: Settings = [],  # noqa: B006
+    fov: Annotated[
+        float | None, typer.Option(metavar="DEG", help="Horizontal field of view.")
+    ] = None,
+    camera: Annotated[Path | None, typer.Option(help="JSON with K, width, height.")] = None,
+    pointmap: Annotated[
+        Path | None, typer.Option(help="Depth or points: PNG16, NPY, NPZ, EXR.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    until: Annotated[str, typer.Option(metavar="STAGE", help="Stop after a stage.")] = "compose",
+    refresh: Refresh = [],  # noqa: B006
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The run folder.  [default: runs/PHOTO]")
+    ] = None,
+    store: StorePath = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Reconstruct one photo; objects are found by themselves unless prompts or masks are given."""
+    from photoscene.cli.commands import run_photo
+    from photoscene.cli.errors import reported
+    from photoscene.inputs import Arguments
+
+    arguments = Arguments(
+        photo,
+        text,
+        point,
+        box,
+        mask,
+        prompts,
+        profile,
+        settings,
+        fov,
+        camera,
+        pointmap,
+        seed,
+        until,
+    )
+    with reported(debug):
+        folder = output or Path("runs") / photo.stem
+        raise typer.Exit(run_photo(arguments, folder, store, refresh, json))
+
+
+@app.command()
+def rerun(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an earlier run.")],
+    object_: Annotated[
+        str, typer.Option("--object", metavar="N", help="Its number, name or id in the run.")
+    ],
+    from_: Annotated[
+        str, typer.Option("--from", metavar="STAGE", help="complete or generate.")
+    ] = "complete",
+    settings: Settings = [],  # noqa: B006
+    seed: Annotated[int | None, typer.Option(help="Another seed for this object.")] = None,
+    store: StorePath = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compute one object's chain again, then place and compose; the other objects stay cached."""
+    from photoscene.cli.commands import rerun_object
+    from photoscene.cli.errors import reported
+
+    with reported(debug):
+        raise typer.Exit(rerun_object(folder, object_, from_, settings, seed, store, json))
+
+
+@app.command()
+def inspect(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    store: StorePath = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what every step read, made and cost, and why it was computed."""
+    from photoscene.cli.commands import inspect_run
+    from photoscene.cli.errors import reported
+
+    with reported(debug):
+        raise typer.Exit(inspect_run(folder, store, json))
+
+
+@app.command()
+def doctor(store: StorePath = None, json: Json = False, debug: Debug = False) -> None:
+    """Show what this machine can run, and the one command that mends each gap."""
+    from photoscene.cli.commands import show_doctor
+    from photoscene.cli.errors import reported
+
+    with reported(debug):
+        raise typer.Exit(show_doctor(store, json))

@@ -1,0 +1,53 @@
+"""A progress line per stage and object, on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flows.steps import WHOLE_SCENE
+
+
+class _Lines(logging.Handler):
+    """Prints the log records of steps as lines; other records as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.names: dict[str, str] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line for one record."""
+        if hasattr(record, "names"):
+            self.names = record.names
+            if self.names:
+                print(f"{'objects':<11} {', '.join(self.names.values())}", file=sys.stderr)
+        elif hasattr(record, "call"):
+            call = record.call
+            subject = (
+                "" if call.subject == WHOLE_SCENE else self.names.get(call.subject, call.subject)
+            )
+            cost = f"{record.seconds:6.2f} s" if record.computed else "  stored"
+            print(f"{call.stage:<11} {subject:<24} {cost}", file=sys.stderr, flush=True)
+        else:
+            print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def show_progress() -> Iterator[None]:
+    """Print the steps' progress while inside."""
+    handler, logger = _Lines(), logging.getLogger("flows")
+    store_logger = logging.getLogger("scene")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    for each in (logger, store_logger):
+        each.addHandler(handler)
+        each.propagate = False  # Prefect's root handler would print every line again
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        for each in (logger, store_logger):
+            each.removeHandler(handler)
+            each.propagate = True
