@@ -1,1 +1,1 @@
-"""Places objects: visible points, the robust scale solver, depth order. numpy and scipy on arrays."""
+"""Places objects: visible points, the robust scale solver, depth order. Arrays in and out."""

@@ -1,4 +1,4 @@
-"""The points by which a mesh is placed: where the photo's own pixels hit it, and what depth they have."""
+"""The points by which a mesh is placed: where the photo's pixels hit it, and their depth."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _window(vertices: Float64, crop: CropCamera, camera: Camera) -> np.ndarray:
 
 
 def _facing(vertices: Float64, faces: np.ndarray, rays: Float64) -> Float64:
-    """(N,) cosine between the outward normal and the way back to the camera; negative from behind."""
+    """(N,) cosine between the outward normal and the way to the camera; negative from behind."""
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     normal = np.cross(b - a, c - a)
     length = np.linalg.norm(normal, axis=1) * np.linalg.norm(rays, axis=1)
@@ -113,4 +113,4 @@ def _neighbourhood(depth: Float32) -> tuple[Float32, Float32]:
     known = np.isfinite(depth)
     low = cv2.erode(np.where(known, depth, np.inf).astype(np.float32), kernel)
     high = cv2.dilate(np.where(known, depth, -np.inf).astype(np.float32), kernel)
-    return low, high
+    return low.astype(np.float32), high.astype(np.float32)

@@ -234,7 +234,8 @@ def _compose(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
             continue
         fit = fit_from_json(placed["fit"])
         extras = {"role": "object", "id": name["id"], "label": name["label"],
-                  "silhouette_iou": round(fit.silhouette_iou, 4), "warnings": list(fit.warnings)}  # fmt: skip
+                  "silhouette_iou": round(fit.silhouette_iou, 4),
+                  "warnings": list(fit.warnings)}  # fmt: skip
         mesh = store.load(call.inputs[f"{number}.mesh"], ObjectMesh)
         similarity = similarity_from_json(placed["camera_from_object"])
         objects.append(PlacedMesh(name["name"], mesh, similarity, extras))

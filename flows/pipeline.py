@@ -1,4 +1,4 @@
-"""The order of the stages: one photo's request -> its scene. Who runs a call is the runner's affair."""
+"""The order of the stages: one photo's request -> its scene."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Progress:
         return outcome.manifest.outputs
 
     def each(self, calls: Mapping[str, StageCall]) -> tuple[dict[str, Outputs], dict[str, str]]:
-        """Run one call per object id side by side: outputs of those that worked, failures of others."""
+        """Run one call per object id side by side: outputs of some, failures of the others."""
         started = {name: self.start(call) for name, call in calls.items()}
         outputs: dict[str, Outputs] = {}
         failures: dict[str, str] = {}

@@ -16,10 +16,10 @@ from flows.tasks import Submitted, submit
 from scene.store import Store
 from scene.types import Scene
 
+THREADS: Any = ThreadPoolTaskRunner(os.cpu_count() or 2)
 
-@flow(
-    name="reconstruct", persist_result=False, task_runner=ThreadPoolTaskRunner(os.cpu_count() or 2)
-)
+
+@flow(name="reconstruct", persist_result=False, task_runner=THREADS)
 def reconstruct(
     request: dict[str, Any], store: str, device: str = "cpu", refresh: list[str] | None = None
 ) -> tuple[Scene, list[Outcome]]:

@@ -22,7 +22,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ async def _serve(database: Path, template: Path | None) -> None:
         temporary_settings,
     )
 
-    own = {
+    own: dict[Any, Any] = {
         PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}",
         PREFECT_API_DATABASE_MIGRATE_ON_START: template is not None,
         PREFECT_API_BLOCKS_REGISTER_ON_START: False,

@@ -189,7 +189,7 @@ def compose_call(
 def _backend_call(
     request: Request, stage: str, subject: str, inputs: Mapping[str, Artifact]
 ) -> StageCall:
-    """A call of the profile's backend, with this object's own settings and seed where it has any."""
+    """A call of the profile's backend, with this object's own settings and seed if it has any."""
     choice = request.profile.stages[stage]
     override = request.overrides.get(subject, {})
     module = find_backend(stage, choice.backend)

@@ -30,9 +30,9 @@ def model_pool(device: str) -> ModelPool:
     return ModelPool(device)
 
 
-async def can_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failure may be gone at the next try: memory, device, connection; never bad input."""
-    error = await state.result(raise_on_failure=False)
+def can_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether a failure may be gone at the next try: memory, device, connection; not bad input."""
+    error = state.result(raise_on_failure=False)
     if isinstance(error, PASSING_ERRORS) or type(error).__name__ in PASSING_ERROR_NAMES:
         return True
     return isinstance(error, RuntimeError) and "CUDA" in str(error)
@@ -62,7 +62,7 @@ class Submitted:
 
 
 def reason(error: Any) -> str:
-    """One line for an exception: its message, led by its type where the message alone says little."""
+    """One line for an exception: its message, led by its type where that says more."""
     text = " ".join(str(error).split())
     if isinstance(error, ValueError) and text:
         return text

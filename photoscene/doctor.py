@@ -1,4 +1,4 @@
-"""What this machine can run: libraries, profiles, the store, and the command that mends each gap."""
+"""What this machine can run: libraries, profiles, the store, and what mends each gap."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ LIBRARIES = {
 }  # fmt: skip
 EXTRAS = {"torch": ("torch", "full"), "transformers": ("transformers", "full"),
           "diffusers": ("diffusers", "full"), "spconv": ("spconv", "spconv"),
-          "prefect-dask": ("prefect_dask", "cluster"), "prefect-ray": ("prefect_ray", "cluster")}  # fmt: skip
+          "prefect-dask": ("prefect_dask", "cluster"),
+          "prefect-ray": ("prefect_ray", "cluster")}  # fmt: skip
 
 
 def diagnose(store_root: Path) -> dict[str, Any]:
@@ -58,8 +59,8 @@ def diagnosis_table(found: dict[str, Any]) -> str:
         lines += [f"    lacks {gap}" for gap in entry["lacks"]]
         lines += [f"    {stage:<12} {backend}" for stage, backend in entry["backends"].items()]
     store = found["store"]
-    lines += ["", f"store {store['root']}: {store['free_gb']:.1f} GB free, "
-                  f"{'writable' if store['writable'] else 'NOT writable; choose another --store'}"]  # fmt: skip
+    state = "writable" if store["writable"] else "NOT writable; choose another --store"
+    lines += ["", f"store {store['root']}: {store['free_gb']:.1f} GB free, {state}"]
     if store["free_gb"] < MIN_FREE_GB:
         lines.append("  little space: free some, or point PHOTOSCENE_STORE to another disk")
     return "\n".join(lines)

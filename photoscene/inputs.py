@@ -94,7 +94,7 @@ def read_file(path: Path, role: str) -> bytes:
 
 
 def _prompts(arguments: Arguments) -> tuple[ObjectPrompt, ...]:
-    """One prompt per word and box; a point belongs to the smallest box around it, else stands alone."""
+    """One prompt per word and box; a point joins the smallest box around it, else stands alone."""
     prompts = [ObjectPrompt(label=text, text=text) for text in arguments.texts]
     boxes = [_numbers(text, 4, "--box", "X0,Y0,X1,Y1") for text in arguments.boxes]
     for text, (x0, y0, x1, y1) in zip(arguments.boxes, boxes, strict=True):
@@ -142,7 +142,7 @@ def _camera(arguments: Arguments) -> dict[str, Any]:
         camera = {"width": int(value["width"]), "height": int(value["height"]), "K": K}
     except (KeyError, TypeError, ValueError):
         raise ValueError(
-            f'--camera {arguments.camera}: expected {{"width": .., "height": .., "K": 3 x 3 pixels}}'
+            f'--camera {arguments.camera}: expected {{"width": .., "height": .., "K": [3 x 3]}}'
         ) from None
     if camera["width"] < 1 or camera["height"] < 1:
         raise ValueError(f"--camera {arguments.camera}: width and height must be positive")

@@ -28,7 +28,7 @@ def inspection(run: Run, store: Store) -> dict[str, Any]:
 
 def inspection_table(found: dict[str, Any]) -> str:
     """The steps as text, one line each; what is damaged is said below."""
-    rows = [COLUMNS]
+    rows: list[tuple[str, ...]] = [COLUMNS]
     for s in found["steps"]:
         state = "failed" if s["failure"] else "computed" if s["computed"] else "stored"
         why = s["failure"] or s["why"]

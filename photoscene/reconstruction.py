@@ -1,4 +1,4 @@
-"""One reconstruction from Python: answered from the store if it can be, else run through Prefect."""
+"""One reconstruction from Python: answered from the store if possible, else run by Prefect."""
 
 from __future__ import annotations
 

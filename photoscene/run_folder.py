@@ -44,7 +44,7 @@ def write_run(
     photo_name: str,
     seconds: float,
 ) -> dict[str, Any]:
-    """Write or renew a run folder; files that are right already are left alone. Returns run.json."""
+    """Write or renew a run folder; files that are right are left alone. Returns run.json."""
     files: dict[str, Artifact | None] = {"scene.glb": scene.glb, "overlay.png": scene.overlay}
     files |= {"photo.png": scene.photo, "point_map.npz": scene.points}
     for index, o in enumerate(scene.objects):

@@ -25,7 +25,7 @@ def camera_from_fov(width: int, height: int, fov_x_rad: float) -> Camera:
     """A centred camera with square pixels and a horizontal field of view in radians, (0, pi)."""
     if not 0 < fov_x_rad < math.pi:
         raise ValueError(
-            f"field of view {math.degrees(fov_x_rad):g} degrees: expected more than 0, less than 180"
+            f"field of view {math.degrees(fov_x_rad):g} degrees: expected between 0 and 180"
         )
     focal_px = width / (2 * math.tan(fov_x_rad / 2))
     return Camera(width, height, focal_px, focal_px, width / 2, height / 2)

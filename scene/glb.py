@@ -84,6 +84,7 @@ def _export(nodes: list[tuple[str, ObjectMesh, Any]], finish: Any) -> bytes:
 
 def _to_trimesh(mesh: ObjectMesh) -> Any:
     import trimesh
+    from trimesh.visual import TextureVisuals
     from trimesh.visual.material import PBRMaterial
 
     material = PBRMaterial(
@@ -94,7 +95,7 @@ def _to_trimesh(mesh: ObjectMesh) -> Any:
         doubleSided=False,
     )
     uv = np.stack([mesh.uv[:, 0], 1 - mesh.uv[:, 1]], 1)
-    visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+    visual = TextureVisuals(uv=uv, material=material)
     vertices = gltf_from_opencv(mesh.vertices)
     return trimesh.Trimesh(vertices, mesh.faces, visual=visual, process=False)
 

@@ -23,8 +23,9 @@ def decode_photo(data: bytes, max_side_px: int) -> tuple[Photo, dict[str, Any]]:
     """
     image = _open(data)
     notes = []
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append(f"animated picture: the first of {image.n_frames} frames is used")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"animated picture: the first of {frames} frames is used")
     focal_35mm = _focal_35mm(image)
     image = ImageOps.exif_transpose(image)
     width, height = image.size

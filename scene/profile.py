@@ -72,7 +72,7 @@ def with_setting(profile: Profile, assignment: str) -> Profile:
 
 
 def with_backend(profile: Profile, stage: str, backend: str) -> Profile:
-    """The profile with another backend for a stage; the old backend's settings do not carry over."""
+    """The profile with another backend for a stage; the old one's settings do not carry over."""
     if profile.stages[stage].backend == backend:
         return profile
     return _with_choice(profile, stage, StageChoice(backend))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,15 +31,15 @@ class Hits:
 
 
 def cast(
-    meshes: list[tuple[NDArray[np.floating], NDArray[np.int32]]], origin: Float64, rays: Float64
+    meshes: Sequence[tuple[NDArray, NDArray[np.int32]]], origin: Float64, rays: Float64
 ) -> Hits:
     """Cast rays (N, 3) from one origin (3,) into meshes of (vertices, faces), all in one frame.
 
     Embree finds the triangle in float32; the hit itself is recomputed in float64, so depths are
     exact to rounding.
     """
-    from embreex import rtcore_scene
     from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
 
     triangles = [np.asarray(v, np.float64)[f] for v, f in meshes]
     corners = np.concatenate(triangles) if triangles else np.zeros((0, 3, 3))
@@ -46,7 +47,7 @@ def cast(
     first = np.cumsum([0, *(len(t) for t in triangles)])
     found = np.full(len(rays), -1, np.int64)
     if len(corners):
-        scene = rtcore_scene.EmbreeScene()
+        scene = EmbreeScene()
         TriangleMesh(scene, corners.astype(np.float32))
         start = np.ascontiguousarray(np.broadcast_to(origin, rays.shape), np.float32)
         found = scene.run(start, np.ascontiguousarray(rays, np.float32)).astype(np.int64)

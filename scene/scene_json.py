@@ -1,4 +1,4 @@
-"""scene.json: a Scene as plain JSON and back. No times, hosts or paths, so equal scenes are equal."""
+"""scene.json: a Scene as plain JSON and back. No times, hosts or paths in it."""
 
 from __future__ import annotations
 

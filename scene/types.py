@@ -15,7 +15,7 @@ Uint8 = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file in the store, named by its content: kind (what it is), sha256 (hex), suffix (".png")."""
+    """A file in the store, named by its content: kind (what it is), sha256 (hex), suffix."""
 
     kind: str
     sha256: str
@@ -90,7 +90,7 @@ class Point:
 
 @dataclass(frozen=True)
 class ObjectPrompt:
-    """What a person says about one object: clicks, a box (x0, y0, x1, y1 in pixels), words, a label."""
+    """What a person says about one object: clicks, a box (x0, y0, x1, y1 px), words, a label."""
 
     label: str = ""
     text: str = ""

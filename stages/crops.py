@@ -1,4 +1,4 @@
-"""The two views of every object: the context crop for completion, the object crop for generation."""
+"""The two views of every object: context crop for completion, object crop for generation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MIN_DEPTH_WEIGHT = 0.25  # share of a crop pixel that must be covered by measure
 
 
 def context_crop(photo: Photo, camera: Camera, mask: Mask, occluder: Bool) -> Crop:
-    """The photo around a visible mask, framed 1.5 times, with the occluders cut to the same view."""
+    """The photo around a visible mask, framed 1.5 times, with the occluders in the same view."""
     crop_camera = look_at_pixels(camera, mask.pixels, CONTEXT_FRAMING)
     homography, side = crop_from_photo(camera, crop_camera), crop_camera.camera.width
     rgb = np.rint(warp(photo.rgb, homography, side)).clip(0, 255)

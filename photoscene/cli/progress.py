@@ -19,16 +19,16 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line for one record."""
-        if hasattr(record, "names"):
-            self.names = record.names
+        extra = vars(record)
+        if "names" in extra:
+            self.names = extra["names"]
             if self.names:
                 print(f"{'objects':<11} {', '.join(self.names.values())}", file=sys.stderr)
-        elif hasattr(record, "call"):
-            call = record.call
-            subject = (
-                "" if call.subject == WHOLE_SCENE else self.names.get(call.subject, call.subject)
-            )
-            cost = f"{record.seconds:6.2f} s" if record.computed else "  stored"
+        elif "call" in extra:
+            call = extra["call"]
+            whole = call.subject == WHOLE_SCENE
+            subject = "" if whole else self.names.get(call.subject, call.subject)
+            cost = f"{extra['seconds']:6.2f} s" if extra["computed"] else "  stored"
             print(f"{call.stage:<11} {subject:<24} {cost}", file=sys.stderr, flush=True)
         else:
             print(record.getMessage(), file=sys.stderr, flush=True)

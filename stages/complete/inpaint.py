@@ -68,7 +68,7 @@ def load(settings: Settings, device: str) -> HullInpainting:
 
 
 def hidden_part(visible: Bool, occluder: Bool) -> Bool:
-    """(N, N): pixels of the occluder inside the convex hull of the visible pixels, and next to them.
+    """(N, N): pixels of the occluder inside the convex hull of the visible pixels.
 
     Pieces that do not touch the visible part are dropped.
     """

@@ -11,7 +11,7 @@ from scene.types import Camera, Mask, Photo, Uint8
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """glb: the scene file's bytes; overlay (H, W, 3): the scene drawn through the photo's camera."""
+    """glb: the scene file's bytes; overlay (H, W, 3): the scene seen by the photo's camera."""
 
     glb: bytes
     overlay: Uint8

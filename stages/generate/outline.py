@@ -39,7 +39,7 @@ CASES: dict[int, tuple[tuple[int, int, int], ...]] = {
 @dataclass(frozen=True, eq=False)
 class Outline:
     """points (N, 2): lattice positions (x, y) in cells; triangles (M, 3), facing the viewer;
-    interior (K,): indices of the points that are not on the outline; inside (G + 1, G + 1) nodes."""
+    interior (K,): the points that are not on the outline; inside (G + 1, G + 1) nodes."""
 
     points: Float64
     triangles: NDArray[np.int64]
@@ -58,7 +58,7 @@ def triangulate_outline(alpha: Uint8, grid: int) -> Outline:
         raise ValueError("the object is thinner than one cell of the relief's grid")
     ids, points = _number_points(level, inside)
     corners = [inside[:-1, :-1], inside[:-1, 1:], inside[1:, 1:], inside[1:, :-1]]
-    case = sum(c.astype(int) << i for i, c in enumerate(corners))
+    case = np.sum([c.astype(int) << i for i, c in enumerate(corners)], axis=0)
     triangles = []
     for number, polygons in CASES.items():
         rows, cols = np.nonzero(case == number)

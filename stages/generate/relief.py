@@ -18,6 +18,7 @@ from scene.types import Bool, Float32, Float64, ObjectCrop, ObjectMesh, Uint8
 from stages.generate.outline import Outline, triangulate_outline
 
 VERSION = "1"
+MIN_KNOWN_SHARE = 0.25  # of a cell that must have measured depth
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,15 @@ def _lattice_inverse_depth(depth: Float32, grid: int) -> tuple[Float64, Bool]:
     x, y = np.meshgrid(node, node)
     # Average over a cell's size first: a lattice coarser than the crop must not alias its noise.
     window = (max(1, int(round(step))),) * 2
-    sums = [cv2.remap(cv2.blur(a, window, borderType=cv2.BORDER_CONSTANT), x, y, cv2.INTER_LINEAR)
-            for a in (inverse, known.astype(np.float32))]  # fmt: skip
-    seen = sums[1] > 0.25
-    return np.where(seen, sums[0] / np.maximum(sums[1], 1e-6), 0).astype(np.float64), seen
+    both = np.stack([inverse, known.astype(np.float32)], -1)
+    both = cv2.blur(both, window, borderType=cv2.BORDER_CONSTANT)
+    total, share = np.moveaxis(cv2.remap(both, x, y, cv2.INTER_LINEAR), -1, 0)
+    seen = share > MIN_KNOWN_SHARE
+    return np.where(seen, total / np.maximum(share, 1e-6), 0).astype(np.float64), seen
 
 
 def _surfaces(inverse: Float64, known: Bool, inside: Bool) -> tuple[Float64, Float64]:
-    """1 / z of the front (measured, else smoothly continued) and of the membrane through its rim."""
+    """1 / z of the front (measured, else continued) and of the membrane through its rim."""
     if not known.any():
         raise ValueError("the point map has no depth on this object")
     reachable = _dilate(inside)
@@ -93,7 +95,7 @@ def harmonic_fill(values: Float64, known: Bool, region: Bool) -> Float64:
     from scipy.sparse.linalg import spsolve
 
     out = np.where(known, values, np.median(values[known]))
-    parts, _ = label(region)
+    parts = np.asarray(label(region)[0])
     anchored = np.isin(parts, np.unique(parts[known & region])) & (parts > 0)
     free = anchored & ~known
     if not free.any():
@@ -177,8 +179,9 @@ def bleed_colours(rgba: Uint8) -> Uint8:
     solid = rgba[..., 3] > 250
     if not solid.any():
         solid = rgba[..., 3] > 127
-    _, nearest = distance_transform_edt(~solid, return_indices=True)
-    return np.ascontiguousarray(rgba[nearest[0], nearest[1], :3])
+    nearest = distance_transform_edt(~solid, return_distances=False, return_indices=True)
+    rows, cols = np.asarray(nearest)
+    return np.ascontiguousarray(rgba[rows, cols, :3])
 
 
 def _dilate(mask: Bool) -> Bool:

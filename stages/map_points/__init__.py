@@ -1,4 +1,4 @@
-"""Map points: a photo (and what is known of its camera) -> depth for every pixel, and the camera."""
+"""Map points: a photo and what is known of its camera -> depth per pixel, and the camera."""
 
 from __future__ import annotations
 

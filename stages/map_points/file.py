@@ -34,7 +34,7 @@ class Settings:
 
 
 class _Geometry(NamedTuple):
-    """What a file holds: z-depth (H, W), perhaps points (H, W, 3), perhaps K (3, 3) in its pixels."""
+    """What a file holds: z-depth (H, W), perhaps points (H, W, 3), perhaps K (3, 3)."""
 
     depth: Float64
     points: Float64 | None
@@ -54,7 +54,7 @@ class DepthFileReader:
         masks: tuple[Mask, ...],
         file: DepthFile | None,
     ) -> PointMap:
-        """The file's depth at the photo's size; the camera is the given one, the file's, or assumed."""
+        """The file's depth at the photo's size; the camera as given, or the file's, or assumed."""
         if file is None:
             raise ValueError("backend file needs --pointmap FILE")
         geometry = _read(file, self.settings.unit_m)
@@ -67,7 +67,8 @@ class DepthFileReader:
         camera, notes = self._camera(geometry, camera, photo)
         depth = geometry.depth.astype(np.float32)
         if (width, height) != (photo.width, photo.height):
-            depth = cv2.resize(depth, (photo.width, photo.height), interpolation=cv2.INTER_NEAREST)
+            size = (photo.width, photo.height)
+            depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST).astype(np.float32)
             notes += (f"depth resampled from {width} x {height} (nearest)",)
         return PointMap(depth, camera, True, notes)
 

@@ -1,0 +1,117 @@
+"""Where does the eye go: how salient is each pixel of a picture, by U-2-Net-p on the CPU."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from importlib.resources import files
+
+import cv2
+import numpy as np
+
+from scene.types import Float32, Uint8
+
+SaliencyMap = Callable[[Uint8], Float32]
+Pixel = tuple[int, int]  # x, y
+Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, x1 and y1 exclusive
+
+WEIGHTS_SHA256 = "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
+INPUT_SIZE_PX = 320  # the training size, Qin et al. 2020, section 4.2
+# The ImageNet statistics which the network was trained with (U-2-Net data_loader.py, ToTensorLab).
+RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+RGB_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+# One thread: sums are made in one order, so two calls agree to the last bit on any machine.
+THREADS = 1
+SPECK_SHARE = 5e-4  # parts below this share of the photo are not looked at
+CLEAR_PART = 0.8  # share of a clear part's pixels with saliency above one half
+CLEAR_SHARE = 0.6  # a crop above this share of the photo shows nothing new
+FAINT = 0.2  # saliency above this in the whole photo earns a closer look
+MARGINS_OF_A_LOOK = (0.25, 1.0)  # around a salient part, as shares of its longer side
+
+
+def load_saliency() -> SaliencyMap:
+    """Read U-2-Net-p from the package; the result maps rgb to saliency, see `saliency_of`.
+
+    Raises ValueError where the weights file is not the one that this code was written for.
+    """
+    import onnxruntime
+
+    data = (files("weights") / "lite" / "u2netp.onnx").read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != WEIGHTS_SHA256:
+        raise ValueError(
+            f"weights/lite/u2netp.onnx has sha256 {found}, expected {WEIGHTS_SHA256}: "
+            "install the package again"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    options.inter_op_num_threads = THREADS
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    network_input = session.get_inputs()[0].name
+    network_output = session.get_outputs()[0].name
+
+    def saliency_of(rgb: Uint8) -> Float32:
+        """(H, W, 3) uint8 sRGB -> (H, W) float32 in [0, 1], 1 on the most salient object."""
+        logits = session.run([network_output], {network_input: network_tensor(rgb)})[0]
+        saliency = np.asarray(logits, np.float32).reshape(INPUT_SIZE_PX, INPUT_SIZE_PX)
+        height, width = rgb.shape[:2]
+        enlarged = cv2.resize(saliency, (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.clip(enlarged, 0, 1).astype(np.float32)
+
+    return saliency_of
+
+
+def network_tensor(rgb: Uint8) -> Float32:
+    """(H, W, 3) uint8 sRGB -> (1, 3, 320, 320) float32, the network's normalized input."""
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or 0 in rgb.shape:
+        raise ValueError(f"expected rgb (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
+    size = (INPUT_SIZE_PX, INPUT_SIZE_PX)
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small /= max(float(small.max()), 1.0)
+    normalized = (small - RGB_MEAN) / RGB_DEVIATION
+    return np.ascontiguousarray(normalized.transpose(2, 0, 1)[None], np.float32)
+
+
+def closer_saliency(
+    rgb: Uint8, saliency_of: SaliencyMap, places: list[Pixel] | None = None
+) -> Float32:
+    """Saliency (H, W) of the whole photo, and the most of two closer looks at each part of it.
+
+    Parts that fill most of the photo are clear already; with `places` only the parts whose window
+    holds one of these pixels are looked at.
+    """
+    saliency = saliency_of(rgb)
+    height, width = saliency.shape
+    closer = saliency.copy()
+    _, parts, stats, _ = cv2.connectedComponentsWithStats((saliency > FAINT).astype(np.uint8))
+    for i, (x, y, wide, high, area) in enumerate(stats[1:], 1):
+        if area < SPECK_SHARE * width * height:
+            continue
+        if places is not None and not any(
+            x <= px < x + wide and y <= py < y + high for px, py in places
+        ):
+            continue
+        part = parts == i
+        seen = np.zeros_like(saliency)
+        # A part that is faint as a whole may be a piece of more: only it gets the wider look.
+        clear = (saliency[part] > 0.5).mean() > CLEAR_PART
+        for margin in MARGINS_OF_A_LOOK[:1] if clear else MARGINS_OF_A_LOOK:
+            reach = 8 + margin * max(wide, high)
+            x0, y0, x1, y1 = clipped((x, y, x + wide, y + high), reach, rgb)
+            if (x1 - x0) * (y1 - y0) <= CLEAR_SHARE * width * height:
+                look_closer = saliency_of(rgb[y0:y1, x0:x1])
+                seen[y0:y1, x0:x1] = np.maximum(seen[y0:y1, x0:x1], look_closer)
+        if seen.any():
+            # A closer look may show more of this part, but not other parts, which have their own.
+            _, blobs = cv2.connectedComponents(((seen > FAINT) | part).astype(np.uint8))
+            own = np.isin(blobs, np.unique(blobs[part]))
+            closer[own] = np.where(part, seen, np.maximum(seen, closer))[own]
+    return closer
+
+
+def clipped(window: tuple[float, ...], margin_px: float, rgb: Uint8) -> Window:
+    """A window with a margin, cut to the picture."""
+    x0, y0, x1, y1 = window
+    height, width = rgb.shape[:2]
+    left, top = max(int(x0 - margin_px), 0), max(int(y0 - margin_px), 0)
+    return left, top, min(int(x1 + margin_px) + 1, width), min(int(y1 + margin_px) + 1, height)
