@@ -14,6 +14,7 @@ from scene.types import Bool, Camera, CropCamera, Float32, Float64, ObjectMesh
 MAX_POINTS = 4096
 MIN_POINTS = 100
 MIN_FACING = 0.2  # cosine between a surface and its ray below which depth is not trusted
+FAR = 1e9  # beyond any depth: stands for "unknown" where a least or greatest is sought
 MAX_DEPTH_STEP = 0.05  # (max - min) / z over 3 x 3 pixels above which a pixel is a depth edge
 
 
@@ -111,6 +112,6 @@ def _neighbourhood(depth: Float32) -> tuple[Float32, Float32]:
     """(H, W) least and greatest known depth among the 3 x 3 neighbours."""
     kernel = np.ones((3, 3), np.uint8)
     known = np.isfinite(depth)
-    low = cv2.erode(np.where(known, depth, np.inf).astype(np.float32), kernel)
-    high = cv2.dilate(np.where(known, depth, -np.inf).astype(np.float32), kernel)
+    low = cv2.erode(np.where(known, depth, FAR).astype(np.float32), kernel)
+    high = cv2.dilate(np.where(known, depth, -FAR).astype(np.float32), kernel)
     return low.astype(np.float32), high.astype(np.float32)

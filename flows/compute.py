@@ -144,20 +144,18 @@ def known_camera(
 
 
 def _crop(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
-    from alignment.occlusion import occluder_masks
-
     photo = store.load(call.inputs["photo"], Photo)
     point_map = store.load(call.inputs["point_map"], PointMap)
     numbers = _numbers(call, ".mask")
     masks = [store.load(call.inputs[f"{n}.mask"], Mask) for n in numbers]
-    hidden_by = occluder_masks([m.pixels for m in masks], point_map.depth)
     outputs: Outputs = {}
-    for number, mask, occluder in zip(numbers, masks, hidden_by, strict=True):
-        crop = crops.context_crop(photo, point_map.camera, mask, occluder)
+    for number, (crop, hidden_by) in zip(
+        numbers, crops.context_crops(photo, point_map, masks), strict=True
+    ):
         outputs[f"{number}.image"] = store.save(Cutout(crop.rgba))
         outputs[f"{number}.occluder"] = store.save(Mask(crop.occluder))
         outputs[f"{number}.camera"] = store.save(crop.camera)
-        outputs[f"{number}.hidden_by"] = store.save(Mask(occluder))
+        outputs[f"{number}.hidden_by"] = store.save(Mask(hidden_by))
     return outputs
 
 

@@ -72,8 +72,8 @@ def resize_camera(camera: Camera, width: int, height: int) -> Camera:
 
 def pixel_centres(width: int, height: int) -> Float64:
     """(H, W, 2) continuous coordinates (u, v) of all pixel centres."""
-    u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    return np.stack([u, v], -1)
+    columns, rows = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)
+    return np.stack(np.meshgrid(columns + 0.5, rows + 0.5), -1)
 
 
 def unproject(camera: Camera, pixels: NDArray[np.floating]) -> Float64:

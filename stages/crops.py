@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from alignment.occlusion import occluder_masks
 from scene.cameras import (
     CONTEXT_FRAMING,
     OBJECT_FRAMING,
@@ -29,6 +30,15 @@ from scene.types import (
 )
 
 MIN_DEPTH_WEIGHT = 0.25  # share of a crop pixel that must be covered by measured pixels
+
+
+def context_crops(photo: Photo, point_map: PointMap, masks: list[Mask]) -> list[tuple[Crop, Bool]]:
+    """Every object's context crop, and the (H, W) mask of the nearer objects that may hide it."""
+    hidden_by = occluder_masks([m.pixels for m in masks], point_map.depth)
+    return [
+        (context_crop(photo, point_map.camera, mask, occluder), occluder)
+        for mask, occluder in zip(masks, hidden_by, strict=True)
+    ]
 
 
 def context_crop(photo: Photo, camera: Camera, mask: Mask, occluder: Bool) -> Crop:

@@ -1,0 +1,1 @@
+"""Commands that measure and show what photoscene does on known photos and scenes."""

@@ -1,0 +1,327 @@
+"""What do the shared photos and scenes look like after reconstruction? Contact sheets for people.
+
+`python -m benchmarks.gallery` reconstructs each with the lite profile and draws one row per photo:
+the photo, the scene laid over it, the scene from the right, the scene from the left and above.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from photoscene.cli.errors import QUIET, store_root
+from photoscene.inputs import Arguments, build_request
+from photoscene.reconstruction import reconstruct_photo
+from scene.cameras import points_of, resize_camera
+from scene.files import decode_png
+from scene.raycast import render
+from scene.store import Store
+from scene.types import Bool, Camera, Float64, Mask, ObjectMesh, Photo, PointMap, Scene, Uint8
+
+Placed = list[tuple[ObjectMesh, Float64]]
+
+PROFILE = "lite"
+SCENE_LICENCE = "own render; objects Google Scanned Objects CC BY 4.0 and robosuite MIT, light CC0"
+PANEL_HEIGHT_PX, CAPTION_HEIGHT_PX, CAPTION_FONT_PX, GAP_PX = 384, 28, 16, 4
+JPEG_QUALITY = 85
+BACKGROUND = 232  # light grey
+SUPERSAMPLING = 2  # rays per panel pixel and axis
+# To the right and a little above the photo's own view; to the left and higher up.
+TURNS_RAD = (
+    (math.radians(35), math.radians(12)),
+    (math.radians(-35), math.radians(30)),
+)
+VIEW_FRAMING = 1.08  # picture over the objects' extent
+NEAREST_VIEW = 4.0  # distance from the centre over the objects' radius: little foreshortening
+HIGHEST_VIEW_RAD = math.radians(75)  # straight from above, right and left lose their meaning
+# Ground pixels are looked for this near the objects, as a share of the photo's width.
+GROUND_REACH = 0.08
+GROUND_TRIALS, GROUND_TOLERANCE = 300, 0.01
+SMALLEST_GROUND_COSINE = 0.1  # between the ground's normal and the camera's own upward axis
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One photo to show: what is given with it, in arguments and in words, and its licence."""
+
+    name: str
+    title: str
+    arguments: Arguments
+    given: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What became of an entry; failure is None when there is a picture."""
+
+    entry: Entry
+    figures: str = ""
+    failure: str | None = None
+    lost: tuple[str, ...] = ()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw the gallery; returns the exit status."""
+    options = _options(argv)
+    entries = photo_entries(options.shared) + scene_entries(options.shared)
+    if not entries:
+        print(f"{options.shared / 'data'} is absent: the gallery needs the shared photos")
+        return 0
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    from flows.server import prefect_api
+
+    store = Store(Path(store_root(options.store)))
+    options.out.mkdir(parents=True, exist_ok=True)
+    with prefect_api():
+        sheets = [show_entry(entry, store, options.out) for entry in entries]
+    (options.out / "README.md").write_text(gallery_page(sheets), "utf-8")
+    return 0
+
+
+def photo_entries(shared: Path) -> list[Entry]:
+    """The photos with what is known of them: their masks if there are any, else nothing."""
+    index = shared / "data" / "photos" / "index.json"
+    listed = json.loads(index.read_text("utf-8")) if index.exists() else []
+    entries = []
+    for value in listed:
+        photo = index.parent / value["file"]
+        masks = sorted(photo.with_suffix("").glob("mask_*.png"))
+        given = f"{len(masks)} masks" if masks else "nothing (automatic mode)"
+        arguments = Arguments(photo, masks=masks, profile=PROFILE)
+        entries.append(Entry(photo.stem, photo.name, arguments, given, value["licence"]))
+    return entries
+
+
+def scene_entries(shared: Path) -> list[Entry]:
+    """The ground-truth scenes with their visible masks, depth and camera."""
+    entries = []
+    for folder in sorted((shared / "data" / "scenes").glob("scene_*")):
+        masks = sorted((folder / "masks").glob("modal_*.png"))
+        arguments = Arguments(
+            folder / "image.png", masks=masks, profile=PROFILE,
+            camera=folder / "camera.json", point_map=folder / "depth.npy",
+        )  # fmt: skip
+        given = f"{len(masks)} masks, depth, camera"
+        entries.append(Entry(folder.name, folder.name, arguments, given, SCENE_LICENCE))
+    return entries
+
+
+def show_entry(entry: Entry, store: Store, out: Path) -> Sheet:
+    """Reconstruct one photo and save its sheet; a failure is kept with its reason."""
+    started = time.monotonic()
+    try:
+        scene, _ = reconstruct_photo(build_request(entry.arguments, store), store)
+        sheet = Sheet(entry, _figures(scene), lost=_lost(scene))
+        picture = draw_sheet(scene, store, f"{entry.title}   {sheet.figures}   {entry.given}")
+    except ValueError as error:
+        sheet = Sheet(entry, failure=str(error))
+        (out / f"{entry.name}.jpg").unlink(missing_ok=True)
+    else:
+        Image.fromarray(picture).save(
+            out / f"{entry.name}.jpg", quality=JPEG_QUALITY, optimize=True
+        )
+    told = sheet.failure or ", ".join((sheet.figures, *sheet.lost))
+    print(f"{entry.title:<30} {time.monotonic() - started:6.1f} s  {told}", flush=True)
+    return sheet
+
+
+def draw_sheet(scene: Scene, store: Store, caption: str) -> Uint8:
+    """(H, W, 3): the photo, the overlay and the turned views in a row, above a caption.
+
+    Raises ValueError when the scene has no placed object.
+    """
+    placed = placed_meshes(scene, store)
+    if not placed or scene.camera is None or scene.overlay is None or scene.points is None:
+        raise ValueError("no object could be placed")
+    photo = store.load(scene.photo, Photo).rgb
+    overlay = decode_png(store.read(scene.overlay), "RGB")
+    masks = [store.load(o.mask, Mask).pixels for o in scene.objects]
+    up = ground_up(store.load(scene.points, PointMap), np.any(masks, axis=0))
+    panel_width = round(PANEL_HEIGHT_PX * photo.shape[1] / photo.shape[0])
+    size = (panel_width, PANEL_HEIGHT_PX)
+    camera = resize_camera(scene.camera, *size)
+    panels = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (photo, overlay)]
+    panels += [_turned_picture(placed, camera, up, *turn) for turn in TURNS_RAD]
+    gap = np.full((PANEL_HEIGHT_PX, GAP_PX, 3), 255, np.uint8)
+    row = np.concatenate([part for p in panels for part in (gap, p)][1:], axis=1)
+    return np.concatenate([row, _caption_strip(caption, row.shape[1])])
+
+
+def placed_meshes(scene: Scene, store: Store) -> Placed:
+    """The meshes that have a place, each with its vertices (N, 3) in the camera frame."""
+    placed: Placed = []
+    for o in scene.objects:
+        if o.mesh is not None and o.camera_from_object is not None:
+            mesh = store.load(o.mesh, ObjectMesh)
+            placed.append((mesh, o.camera_from_object.apply(mesh.vertices)))
+    return placed
+
+
+def turned_view(
+    placed: Placed,
+    camera: Camera,
+    yaw_rad: float,
+    pitch_rad: float,
+    up: Float64 | None = None,
+) -> tuple[Float64, Camera]:
+    """Where a viewer stands who has walked around the objects, and a camera that frames them all.
+
+    placed: meshes with vertices (N, 3) in the frame of `camera`, which stands at its origin. The
+    viewer turns about the objects' common centre: yaw_rad to the right, pitch_rad upwards (up to
+    75 degrees above the horizon). up (3,) is the scene's upward direction, by default the camera's
+    own. Returns view_from_scene (4, 4) and a camera of the same size in pixels.
+    """
+    if not placed:
+        raise ValueError("no objects to look at")
+    points = np.concatenate([vertices for _, vertices in placed])
+    centre = (points.min(0) + points.max(0)) / 2
+    radius = float(np.linalg.norm(points - centre, axis=1).max())
+    up = np.array([0.0, -1.0, 0.0]) if up is None else up / np.linalg.norm(up)
+    distance = max(float(np.linalg.norm(centre)), NEAREST_VIEW * radius)
+    outward = _turned_direction(-centre, up, yaw_rad, pitch_rad)
+    right = np.cross(up, outward)
+    right /= np.linalg.norm(right)
+    view = np.eye(4)
+    view[:3, :3] = np.stack([right, np.cross(right, outward), -outward])
+    view[:3, 3] = -view[:3, :3] @ (centre + distance * outward)
+    return view, _framing_camera(points @ view[:3, :3].T + view[:3, 3], camera)
+
+
+def ground_up(point_map: PointMap, objects: Bool) -> Float64:
+    """(3,) unit normal of the ground around the objects (H, W), in the camera frame.
+
+    The best of many planes through three points (a fixed seed); where the point map shows no
+    ground, the camera's own upward axis.
+    """
+    reach = max(3, round(GROUND_REACH * objects.shape[1]))
+    near = cv2.dilate(objects.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
+    own = cv2.dilate(objects.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    points = points_of(point_map)[near & ~own & np.isfinite(point_map.depth)]
+    best, most = np.array([0.0, -1.0, 0.0]), 0
+    if len(points) < 100:
+        return best
+    random = np.random.default_rng(0)
+    points = points[random.choice(len(points), min(len(points), 4000), replace=False)]
+    for a, b, c in points[random.integers(len(points), size=(GROUND_TRIALS, 3))]:
+        normal = np.cross(b - a, c - a)
+        length = float(np.linalg.norm(normal))
+        if length < 1e-12:
+            continue
+        normal *= -np.sign(normal @ a) / length  # towards the camera
+        # A wall seen from above faces downwards in the camera's frame, the ground upwards.
+        if -normal[1] < SMALLEST_GROUND_COSINE:
+            continue
+        off = np.abs((points - a) @ normal)
+        count = int((off < GROUND_TOLERANCE * points[:, 2]).sum())
+        if count > most:
+            best, most = normal, count
+    return best
+
+
+def gallery_page(sheets: Sequence[Sheet]) -> str:
+    """README.md of the gallery: the sheets in order, a line each."""
+    lines = [
+        "# Gallery",
+        "",
+        f"Every shared photo and scene reconstructed with the `{PROFILE}` profile, drawn by "
+        "`python -m benchmarks.gallery`.",
+        "Each row shows the photo, the scene drawn through the photo's camera (with the masks' "
+        "outlines), the scene from",
+        "35 degrees further right and a little higher, and from 35 degrees further left and "
+        "higher up. What no pixel of the photo",
+        "shows (backs, undersides, hidden parts) is guessed. Silhouette IoU and depth residual "
+        "compare the scene with the masks and",
+        "the depth that it was built from, so they measure faithfulness to the photo, not truth.",
+    ]
+    for sheet in sheets:
+        entry = sheet.entry
+        lines += ["", f"## {entry.title}", ""]
+        if sheet.failure is None:
+            lines += [f"![{entry.title}]({entry.name}.jpg)", ""]
+        result = sheet.figures if sheet.failure is None else f"failed: {sheet.failure}"
+        lines.append(f"Given: {entry.given}. Result: {result}. Photo: {entry.licence}.")
+        lines += [f"Lost: {lost}." for lost in sheet.lost]
+    return "\n".join(lines) + "\n"
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gallery", description=__doc__)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="has data/photos")
+    parser.add_argument("--out", type=Path, default=Path("docs/gallery"), help="where sheets go")
+    parser.add_argument("--store", type=Path, help="the content store, as in `photoscene run`")
+    return parser.parse_args(argv)
+
+
+def _figures(scene: Scene) -> str:
+    """Objects, mean silhouette IoU and median depth residual, in words."""
+    fits = [o.fit for o in scene.objects if o.fit is not None]
+    if not fits:
+        return f"0 of {len(scene.objects)} objects"
+    count = f"{len(fits)}" if len(fits) == len(scene.objects) else f"{len(fits)} of"
+    count += "" if len(fits) == len(scene.objects) else f" {len(scene.objects)}"
+    iou = np.mean([f.silhouette_iou for f in fits])
+    residual = 100 * np.median([f.residual_median for f in fits])
+    return f"{count} objects, silhouette IoU {iou:.3f}, depth residual {residual:.2f} %"
+
+
+def _lost(scene: Scene) -> tuple[str, ...]:
+    """The objects that failed, each with its reason."""
+    return tuple(f"{o.name} ({o.failure})" for o in scene.objects if o.failure)
+
+
+def _turned_direction(outward: Float64, up: Float64, yaw_rad: float, pitch_rad: float) -> Float64:
+    """A direction (3,) from the centre to the viewer after turning and rising, of length 1."""
+    outward = outward / np.linalg.norm(outward)
+    height = float(outward @ up)
+    level = outward - height * up
+    level /= np.linalg.norm(level)
+    level = math.cos(yaw_rad) * level + math.sin(yaw_rad) * np.cross(up, level)
+    elevation = min(math.asin(np.clip(height, -1, 1)) + pitch_rad, HIGHEST_VIEW_RAD)
+    return math.cos(elevation) * level + math.sin(elevation) * up
+
+
+def _framing_camera(points: Float64, camera: Camera) -> Camera:
+    """The camera of `camera`'s size in which points (N, 3) of its frame fill the picture."""
+    xy = points[:, :2] / points[:, 2:]
+    low, high = xy.min(0), xy.max(0)
+    size = np.array([camera.width, camera.height])
+    focal_px = float((size / np.maximum(high - low, 1e-9)).min()) / VIEW_FRAMING
+    principal = size / 2 - focal_px * (low + high) / 2
+    return Camera(camera.width, camera.height, focal_px, focal_px, *principal.tolist())
+
+
+def _turned_picture(
+    placed: Placed, camera: Camera, up: Float64, yaw_rad: float, pitch_rad: float
+) -> Uint8:
+    """(H, W, 3): a shaded view on light grey, antialiased."""
+    view, framed = turned_view(placed, camera, yaw_rad, pitch_rad, up)
+    size = (camera.width, camera.height)
+    fine = resize_camera(framed, size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING)
+    rgba, _, _ = render(placed, fine, view, shaded=True)
+    picture = np.where(rgba[..., 3:] > 0, rgba[..., :3], np.uint8(BACKGROUND))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _caption_strip(text: str, width: int) -> Uint8:
+    """(CAPTION_HEIGHT_PX, width, 3): dark text on white."""
+    strip = Image.new("RGB", (width, CAPTION_HEIGHT_PX), "white")
+    font = ImageFont.load_default(CAPTION_FONT_PX)
+    ImageDraw.Draw(strip).text((6, 4), text, fill=(40, 40, 40), font=font)
+    return np.asarray(strip)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

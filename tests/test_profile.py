@@ -1,0 +1,89 @@
+"""Profiles and settings: defaults, --set, and one-line errors that name the remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from scene.profile import STAGES, load_profile, profile_names, with_backend, with_setting
+from stages.backends import backend_names, find_backend, make_settings
+
+
+def test_shipped_profiles_name_real_backends_and_settings() -> None:
+    assert "lite" in profile_names()
+    for name in profile_names():
+        profile = load_profile(name)
+        assert tuple(profile.stages) == STAGES
+        for stage, choice in profile.stages.items():
+            make_settings(stage, choice.backend, choice.settings)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_backend_has_the_same_face(stage: str) -> None:
+    for name in backend_names(stage):
+        module = find_backend(stage, name)
+        assert module.VERSION and callable(module.load)
+        assert make_settings(stage, name, {}) == module.Settings()
+
+
+def test_set_changes_one_setting_or_the_backend() -> None:
+    profile = with_setting(load_profile("lite"), "generate.grid=64")
+    assert profile.stages["generate"].settings == {"grid": 64}
+    assert with_setting(profile, "complete.backend=passthrough").stages["complete"].backend == (
+        "passthrough"
+    )
+    assert with_backend(profile, "generate", "relief") == profile
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("generate", "STAGE.NAME=VALUE"),
+        ("generat.grid=3", "did you mean generate"),
+        ("generate.grid=[", "not a YAML value"),
+    ],
+)
+def test_bad_assignments(assignment: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        with_setting(load_profile("lite"), assignment)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"gird": 3}, "did you mean grid"),
+        ({"grid": "many"}, "expected int"),
+        ({"grid": True}, "expected int"),
+        ({"depth_ratio": "x"}, "expected float"),
+    ],
+)
+def test_bad_settings(values: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make_settings("generate", "relief", values)
+
+
+def test_unknown_backend_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="passthrough"):
+        find_backend("complete", "../masks")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a", "mapping"),
+        ("segment: grabcut", "backend"),
+        ("colour: {backend: x}", "unknown stage"),
+        ("segment: {backend: masks}", "no entry for"),
+        ("a: [", "profile"),
+    ],
+)
+def test_broken_profile_files(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words) as caught:
+        load_profile(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_profile_lists_the_shipped_ones() -> None:
+    with pytest.raises(ValueError, match="lite"):
+        load_profile("light")

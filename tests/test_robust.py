@@ -1,0 +1,46 @@
+"""The robust scale: the fast exact solver against its readable twin, and against outliers."""
+
+import numpy as np
+import pytest
+
+from alignment.robust import huber_scale, truncated_l1_scale, truncated_l1_scale_readable
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_truncated_l1_equals_brute_force(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, weight = rng.uniform(0.5, 3, 80), rng.uniform(0.2, 2, 80)
+    y = 1.7 * x * rng.normal(1, 0.1, 80)
+    y[:30] *= rng.uniform(0.1, 4, 30)
+    threshold = rng.uniform(0.02, 1.0)
+    fast = truncated_l1_scale(x, y, weight, threshold)
+    slow = truncated_l1_scale_readable(x, y, weight, threshold)
+
+    def cost(a: float) -> float:
+        return float(np.minimum(threshold, weight * np.abs(a * x - y)).sum())
+
+    assert cost(fast) == pytest.approx(cost(slow), rel=1e-9)
+
+
+def test_gross_outliers_do_not_move_the_scale() -> None:
+    """35 % of the depths far behind: least squares is clearly biased, the robust fit is not."""
+    rng = np.random.default_rng(5)
+    x = rng.uniform(1.8, 2.2, 300)
+    y = 1.3 * x * rng.normal(1, 0.03, 300)
+    y[:105] *= rng.uniform(1.3, 2.5, 105)
+    plain = (x * y).sum() / (x * x).sum()
+    start = truncated_l1_scale(x, y, 1 / y, 0.15)
+    close = np.abs(start * x - y) / y < 0.15
+    robust = huber_scale(x[close], y[close], 1 / y[close], start)
+    assert abs(plain / 1.3 - 1) > 0.2
+    assert abs(robust / 1.3 - 1) < 0.005
+
+
+def test_exact_data_gives_the_exact_scale() -> None:
+    x = np.linspace(1, 2, 50)
+    assert huber_scale(x, 0.37 * x, 1 / x, 1.0) == pytest.approx(0.37, abs=1e-12)
+
+
+def test_nothing_to_fit_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no points"):
+        truncated_l1_scale(np.zeros(0), np.zeros(0), np.zeros(0), 0.1)
