@@ -29,3 +29,10 @@ benchmark: install  ## measure on the ground-truth scenes and write docs/benchma
 
 clean:
 	rm -rf .venv runs
+
+.PHONY: validator
+validator: tests/gltf_validator/node_modules  ## the Khronos glTF validator, if npm is there
+
+tests/gltf_validator/node_modules: tests/gltf_validator/package.json
+	cd tests/gltf_validator && npm install --silent --no-audit --no-fund --no-package-lock
+	touch $@

@@ -53,12 +53,14 @@ SMALLEST_GROUND_COSINE = 0.1  # between the ground's normal and the camera's own
 
 @dataclass(frozen=True)
 class Entry:
-    """One photo to show: what is given with it, in arguments and in words, and its licence."""
+    """One photo to show: what is given with it, in arguments and in words, how many objects it is
+    known to have, and its licence."""
 
     name: str
     title: str
     arguments: Arguments
     given: str
+    objects: int
     licence: str
 
 
@@ -101,7 +103,8 @@ def photo_entries(shared: Path) -> list[Entry]:
         masks = sorted(photo.with_suffix("").glob("mask_*.png"))
         given = f"{len(masks)} masks" if masks else "nothing (automatic mode)"
         arguments = Arguments(photo, masks=masks, profile=PROFILE)
-        entries.append(Entry(photo.stem, photo.name, arguments, given, value["licence"]))
+        count, licence = value["objects"], value["licence"]
+        entries.append(Entry(photo.stem, photo.name, arguments, given, count, licence))
     return entries
 
 
@@ -115,7 +118,8 @@ def scene_entries(shared: Path) -> list[Entry]:
             camera=folder / "camera.json", point_map=folder / "depth.npy",
         )  # fmt: skip
         given = f"{len(masks)} masks, depth, camera"
-        entries.append(Entry(folder.name, folder.name, arguments, given, SCENE_LICENCE))
+        name = folder.name
+        entries.append(Entry(name, name, arguments, given, len(masks), SCENE_LICENCE))
     return entries
 
 
@@ -124,8 +128,10 @@ def show_entry(entry: Entry, store: Store, out: Path) -> Sheet:
     started = time.monotonic()
     try:
         scene, _ = reconstruct_photo(build_request(entry.arguments, store), store)
-        sheet = Sheet(entry, _figures(scene), lost=_lost(scene))
-        picture = draw_sheet(scene, store, f"{entry.title}   {sheet.figures}   {entry.given}")
+        sheet = Sheet(entry, _figures(scene, entry.objects), lost=_lost(scene))
+        picture = draw_sheet(
+            scene, store, f"{entry.title}   given: {entry.given}   {sheet.figures}"
+        )
     except ValueError as error:
         sheet = Sheet(entry, failure=str(error))
         (out / f"{entry.name}.jpg").unlink(missing_ok=True)
@@ -153,7 +159,7 @@ def draw_sheet(scene: Scene, store: Store, caption: str) -> Uint8:
     panel_width = round(PANEL_HEIGHT_PX * photo.shape[1] / photo.shape[0])
     size = (panel_width, PANEL_HEIGHT_PX)
     camera = resize_camera(scene.camera, *size)
-    panels = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (photo, overlay)]
+    panels = [_reduced(picture, size) for picture in (photo, overlay)]
     panels += [_turned_picture(placed, camera, up, *turn) for turn in TURNS_RAD]
     gap = np.full((PANEL_HEIGHT_PX, GAP_PX, 3), 255, np.uint8)
     row = np.concatenate([part for p in panels for part in (gap, p)][1:], axis=1)
@@ -265,16 +271,17 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _figures(scene: Scene) -> str:
-    """Objects, mean silhouette IoU and median depth residual, in words."""
+def _figures(scene: Scene, known: int) -> str:
+    """Objects found (and known, if that differs), silhouette IoU and depth residual, in words."""
     fits = [o.fit for o in scene.objects if o.fit is not None]
+    count = f"{len(fits)} object{'' if len(fits) == 1 else 's'}"
+    if len(fits) != known:
+        count += f" (the photo has {known})"
     if not fits:
-        return f"0 of {len(scene.objects)} objects"
-    count = f"{len(fits)}" if len(fits) == len(scene.objects) else f"{len(fits)} of"
-    count += "" if len(fits) == len(scene.objects) else f" {len(scene.objects)}"
+        return count
     iou = np.mean([f.silhouette_iou for f in fits])
-    residual = 100 * np.median([f.residual_median for f in fits])
-    return f"{count} objects, silhouette IoU {iou:.3f}, depth residual {residual:.2f} %"
+    residual = np.median([f.residual_median for f in fits])
+    return f"{count}, mean silhouette IoU {iou:.3f}, median depth residual {residual:.2%}"
 
 
 def _lost(scene: Scene) -> tuple[str, ...]:
@@ -312,7 +319,12 @@ def _turned_picture(
     fine = resize_camera(framed, size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING)
     rgba, _, _ = render(placed, fine, view, shaded=True)
     picture = np.where(rgba[..., 3:] > 0, rgba[..., :3], np.uint8(BACKGROUND))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return _reduced(picture, size)
+
+
+def _reduced(picture: Uint8, size: tuple[int, int]) -> Uint8:
+    """A picture (H, W, 3) at a smaller size (width, height)."""
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _caption_strip(text: str, width: int) -> Uint8:

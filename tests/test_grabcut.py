@@ -162,3 +162,13 @@ def test_saliency_is_a_share_and_checks_its_input(backend: grabcut.GrabCut) -> N
     assert 0 <= saliency.min() and saliency.max() <= 1 and saliency[120, 150] > 0.9
     with pytest.raises(ValueError, match=r"\(4, 4\)"):
         network_tensor(np.zeros((4, 4), np.uint8))
+
+
+def test_a_click_inside_a_box_adds_what_the_box_alone_missed(backend: grabcut.GrabCut) -> None:
+    """Two halves of very different colour: the click says that both are the object."""
+    upper, lower = box(100, 60, 200, 120), box(100, 120, 200, 180)
+    photo = painted((upper, BLUE), (lower, (240, 235, 225)))
+    clicks = (Point(150, 90), Point(150, 150))
+    (mask,) = backend.segment(photo, (ObjectPrompt(box=(96, 56, 204, 184), points=clicks),), ())
+    assert mask.pixels[90, 150] and mask.pixels[150, 150]
+    assert iou(mask.pixels, upper | lower) > 0.9

@@ -25,10 +25,10 @@ StorePath = Annotated[
     ),
 ]
 Refresh = Annotated[
-    list[str], typer.Option("--refresh", metavar="STAGE", help="Compute a stage again.")
+    list[str] | None, typer.Option("--refresh", metavar="STAGE", help="Compute a stage again.")
 ]
 Settings = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option("--set", metavar="STAGE.NAME=VALUE", help="Change one setting of the profile."),
 ]
 
@@ -36,13 +36,17 @@ Settings = Annotated[
 @app.command()
 def run(
     photo: Annotated[Path, typer.Argument(help="The photo: JPEG, PNG, WebP, TIFF ...")],
-    text: Annotated[list[str], typer.Option(help="An object in words.")] = [],  # noqa: B006
-    point: Annotated[list[str], typer.Option(metavar="X,Y", help="A click on an object.")] = [],  # noqa: B006
-    box: Annotated[list[str], typer.Option(metavar="X0,Y0,X1,Y1", help="A box around one.")] = [],  # noqa: B006
-    mask: Annotated[list[Path], typer.Option(help="A mask picture of one object.")] = [],  # noqa: B006
+    text: Annotated[list[str] | None, typer.Option(help="An object in words.")] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(metavar="X,Y", help="A click on an object.")
+    ] = None,
+    box: Annotated[
+        list[str] | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around one.")
+    ] = None,
+    mask: Annotated[list[Path] | None, typer.Option(help="A mask picture of one object.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="A JSON file of prompts.")] = None,
     profile: Annotated[str, typer.Option(help="A shipped profile or a YAML file.")] = "lite",
-    settings: Settings = [],  # noqa: B006
+    settings: Settings = None,
     fov: Annotated[
         float | None, typer.Option(metavar="DEG", help="Horizontal field of view.")
     ] = None,
@@ -52,7 +56,7 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     until: Annotated[str, typer.Option(metavar="STAGE", help="Stop after a stage.")] = "compose",
-    refresh: Refresh = [],  # noqa: B006
+    refresh: Refresh = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The run folder.  [default: runs/PHOTO]")
     ] = None,
@@ -66,23 +70,23 @@ def run(
     from photoscene.inputs import Arguments
 
     arguments = Arguments(
-        photo,
-        text,
-        point,
-        box,
-        mask,
-        prompts,
-        profile,
-        settings,
-        fov,
-        camera,
-        pointmap,
-        seed,
-        until,
+        photo=photo,
+        texts=text or (),
+        points=point or (),
+        boxes=box or (),
+        masks=mask or (),
+        prompts=prompts,
+        profile=profile,
+        settings=settings or (),
+        fov_x_deg=fov,
+        camera=camera,
+        point_map=pointmap,
+        seed=seed,
+        until=until,
     )
     with reported(debug):
         folder = output or Path("runs") / photo.stem
-        raise typer.Exit(run_photo(arguments, folder, store, refresh, json))
+        raise typer.Exit(run_photo(arguments, folder, store, refresh or (), json))
 
 
 @app.command()
@@ -94,7 +98,7 @@ def rerun(
     from_: Annotated[
         str, typer.Option("--from", metavar="STAGE", help="complete or generate.")
     ] = "complete",
-    settings: Settings = [],  # noqa: B006
+    settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Another seed for this object.")] = None,
     store: StorePath = None,
     json: Json = False,
@@ -105,7 +109,7 @@ def rerun(
     from photoscene.cli.errors import reported
 
     with reported(debug):
-        raise typer.Exit(rerun_object(folder, object_, from_, settings, seed, store, json))
+        raise typer.Exit(rerun_object(folder, object_, from_, settings or (), seed, store, json))
 
 
 @app.command()

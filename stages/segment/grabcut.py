@@ -104,8 +104,13 @@ class GrabCut:
         shape = view.saliency.shape
         if prompt.box is not None:
             box = working_window(prompt.box, view)
+            inside = window_mask(box, shape)
             region = region_in_box(view, box, self.saliency_of)
-            outside = ~window_mask(box, shape)
+            missed = [(x, y) for x, y in wanted if not region[y, x]]
+            if missed:
+                rest = replace(view, tree=region_tree(view.rgb, inside & ~region))
+                region = region | region_at_points(rest, missed, unwanted, self.saliency_of)
+            outside = ~inside
         else:
             region = region_at_points(view, wanted, unwanted, self.saliency_of)
             outside = np.zeros(shape, bool)
