@@ -25,6 +25,7 @@ test-slow: install  ## the tests that kill runs and wait
 	$(BIN)/pytest -m slow
 
 benchmark: install  ## measure on the ground-truth scenes and write docs/benchmarks.md
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,benchmark]'
 	$(BIN)/python -m benchmarks.scenes
 
 clean:

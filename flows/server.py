@@ -42,12 +42,13 @@ def prefect_api() -> Iterator[str]:
     if configured:
         yield configured
         return
-    with _private_server(PREFECT_HOME.value()) as url, temporary_settings({PREFECT_API_URL: url}):
+    with private_server(PREFECT_HOME.value()) as url, temporary_settings({PREFECT_API_URL: url}):
         yield url
 
 
 @contextlib.contextmanager
-def _private_server(home: Path) -> Iterator[str]:
+def private_server(home: Path) -> Iterator[str]:
+    """Start a server of our own; its migrated database template lies in `home`. Yields its URL."""
     import prefect
 
     template = home / f"photoscene-{prefect.__version__}.db"

@@ -282,16 +282,13 @@ def test_the_flow_remakes_damaged_files(
     assert Store(store.root).verify() == []
 
 
-def test_two_stores_hold_the_same_bytes_whoever_runs_the_steps(
+def test_another_store_holds_the_same_bytes_whoever_runs_the_steps(
     finished: Run, tmp_path: Path
 ) -> None:
-    flow_store, inline_store = Store(tmp_path / "flow"), Store(tmp_path / "inline")
-    reconstruct_photo(build_request(finished.arguments, flow_store), flow_store)
-    inline_request = build_request(finished.arguments, inline_store)
-    reconstruct_inline(inline_request, inline_store, ModelPool("cpu"))
-    for store in (flow_store, inline_store):
-        assert bytes_of(store.root) == bytes_of(finished.root)
-        assert results_of(store.root) == results_of(finished.root)
+    store = Store(tmp_path / "inline")
+    reconstruct_inline(build_request(finished.arguments, store), store, ModelPool("cpu"))
+    assert bytes_of(store.root) == bytes_of(finished.root)
+    assert results_of(store.root) == results_of(finished.root)
 
 
 def test_nothing_in_a_store_names_a_place_or_a_machine(finished: Run) -> None:
@@ -301,26 +298,6 @@ def test_nothing_in_a_store_names_a_place_or_a_machine(finished: Run) -> None:
         request_to_json(build_request(finished.arguments, Store(finished.root)))
     )
     assert str(finished.arguments.photo.parent) not in request
-
-
-def test_a_lost_object_does_not_lose_the_others(
-    small_photo: SmallPhoto, prefect_server: str, tmp_path: Path
-) -> None:
-    depth = np.load(small_photo.depth)
-    depth[small_masks()["c"]] = np.nan
-    np.save(tmp_path / "depth.npy", depth)
-    store = Store(tmp_path / "store")
-    arguments = replace(small_photo.arguments(), point_map=tmp_path / "depth.npy")
-    request = build_request(arguments, store)
-    scene, outcomes = reconstruct_photo(request, store)
-    a, b, c = scene.objects
-    assert c.failure == "generate: the point map has no depth on this object"
-    assert c.mesh is None and c.fit is None and c.camera_from_object is None
-    assert a.fit is not None and b.fit is not None and scene.glb is not None
-    assert [o.call.subject for o in outcomes if o.failure] == [c.id]
-    again, repeated = reconstruct_photo(request, store)
-    assert scene_to_json(again) == scene_to_json(scene)
-    assert not any(o.computed for o in repeated)
 
 
 class OutOfMemoryError(Exception):

@@ -132,17 +132,13 @@ def test_rerun_of_one_object(own: Folders, prefect_server: str) -> None:
 
 def test_reruns_add_up(own: Folders, prefect_server: str) -> None:
     rerun = ["rerun", own.run, "--object", "b", "--store", own.store]
-    for setting in (
-        "complete.radius_px=9",
-        "generate.depth_ratio=0.4",
-        "generate.min_thickness=0.02",
-    ):
+    for setting in ("complete.radius_px=9", "generate.depth_ratio=0.4"):
         result = call(*rerun, "--set", setting)
         assert result.exit_code == 0, result.stderr
     steps = json.loads((own.run / "run.json").read_text("utf-8"))["steps"]
     settings = {s["stage"]: s["settings"] for s in steps if s["name"] == "b"}
     assert settings["complete"]["radius_px"] == 9
-    assert settings["generate"] == {"grid": 32, "depth_ratio": 0.4, "min_thickness": 0.02}
+    assert settings["generate"]["depth_ratio"] == 0.4 and settings["generate"]["grid"] == 32
 
 
 def test_inspect(finished: Folders) -> None:
@@ -211,6 +207,7 @@ def test_a_lost_object_gives_status_1(
     assert (tmp_path / "run" / "scene.glb").exists()
     found = json.loads((tmp_path / "run" / "scene.json").read_text("utf-8"))["objects"]
     assert [o["failure"] is None for o in found] == [True, True, False]
+    assert [o["fit"] is None for o in found] == [False, False, True]
     assert call("inspect", tmp_path / "run").exit_code == 0
 
 

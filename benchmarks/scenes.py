@@ -1,0 +1,192 @@
+"""Measures the pipeline on the ground-truth scenes and writes the table into docs/benchmarks.md.
+
+    python -m benchmarks.scenes [--shared ../shared]
+
+Four questions: how well masks and depth become a scene; what is left with boxes only; whether the
+true meshes come back to their true places through `place`; and what Prefect adds to the stages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alignment.pixel_aligned import place_pixel_aligned
+from alignment.visible import generator_distance
+from benchmarks.overhead import Overhead, measure_overhead
+from benchmarks.report import replace_section
+from photoscene.inputs import Arguments, build_request
+from photoscene.reconstruction import reconstruct_photo
+from scene.cameras import camera_from_matrix, look_at_pixels
+from scene.files import decode_png
+from scene.raycast import render
+from scene.store import Store
+from scene.types import ObjectMesh
+
+DOCUMENT = Path("docs/benchmarks.md")
+BOX_SLACK_PX = 3  # a person's box is a little larger than the object
+COLUMNS = {
+    "modal_iou": "modal IoU", "depth_absrel_raw": "depth abs-rel",
+    "depth_absrel_scale": "after scale",
+    "volume_iou": "volume IoU", "f1": "F@1 %", "f5": "F@5 %", "shape_chamfer": "shape chamfer",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How far a true mesh came back from its place: relative errors of translation and size."""
+
+    scene: str
+    object: str
+    translation: float
+    size: float
+
+
+def main() -> None:
+    """Run all measurements and rewrite the document's sections."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    shared = parser.parse_args().shared
+    folders = sorted((shared / "data" / "scenes").glob("*/camera.json"))
+    if not folders:
+        print(f"no ground-truth scenes below {shared}/data/scenes: nothing measured")
+        return
+    scenes = [f.parent for f in folders]
+    with tempfile.TemporaryDirectory() as work:
+        given = score(scenes, Path(work) / "given", shared, masks_and_depth)
+        boxes = score(scenes, Path(work) / "boxes", shared, boxes_only)
+    recovered = [r for scene in scenes for r in recover_true_meshes(scene)]
+    overhead = measure_overhead(masks_and_depth(scenes[0]))
+    sections = {
+        "Scenes with masks and depth": _score_table(given),
+        "Scenes with boxes only": _score_table(boxes),
+        "Placement of the true meshes": _recovery_table(recovered),
+        "What Prefect costs": _overhead_table(overhead),
+    }
+    for title, text in sections.items():
+        replace_section(DOCUMENT, title, text)
+        print(f"\n{title}\n{text}")
+
+
+def masks_and_depth(scene: Path) -> Arguments:
+    """What `photoscene run` is told when everything is known."""
+    return Arguments(
+        scene / "image.png",
+        masks=tuple(sorted((scene / "masks").glob("modal_*.png"))),
+        camera=scene / "camera.json",
+        point_map=scene / "depth.npy",
+    )
+
+
+def boxes_only(scene: Path) -> Arguments:
+    """What `photoscene run` is told when only a box per object is known."""
+    boxes = []
+    for path in sorted((scene / "masks").glob("modal_*.png")):
+        rows, cols = np.nonzero(_mask(path))
+        low = (cols.min() - BOX_SLACK_PX, rows.min() - BOX_SLACK_PX)
+        high = (cols.max() + 1 + BOX_SLACK_PX, rows.max() + 1 + BOX_SLACK_PX)
+        boxes.append(",".join(str(v) for v in (*low, *high)))
+    return Arguments(scene / "image.png", boxes=tuple(boxes))
+
+
+def score(scenes: list[Path], work: Path, shared: Path, told: Any) -> dict[str, Any]:
+    """Reconstruct every scene and let the shared scorer judge the GLBs; its JSON comes back."""
+    store = Store(work / "store")
+    for scene in scenes:
+        made, _ = reconstruct_photo(build_request(told(scene), store), store)
+        if made.glb is None:
+            raise RuntimeError(f"{scene.name}: no scene was made")
+        target = work / "predicted" / f"{scene.name}.glb"
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(store.read(made.glb))
+    result = work / "score.json"
+    command = [sys.executable, str(shared / "tools" / "score_scene.py"), "--frame", "gltf",
+               "--pred", str(work / "predicted"), "--gt", str(scenes[0].parent),
+               "--out", str(result)]  # fmt: skip
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return json.loads(result.read_text())
+
+
+def recover_true_meshes(scene: Path) -> list[Recovery]:
+    """Normalise every true mesh into the cube of its own crop, place it, and compare."""
+    import trimesh
+
+    camera_file = json.loads((scene / "camera.json").read_text())
+    camera = camera_from_matrix(
+        camera_file["width"], camera_file["height"], np.array(camera_file["K"])
+    )
+    depth = np.load(scene / "depth.npy")
+    found = []
+    for o in json.loads((scene / "scene.json").read_text())["objects"]:
+        loaded = trimesh.load_scene(scene / "objects" / f"{o['index']}_cam.glb", process=False)
+        true = loaded.to_mesh()
+        vertices = np.asarray(true.vertices, np.float64)
+        blank = ObjectMesh(vertices.astype(np.float32), np.asarray(true.faces, np.int32),
+                           np.zeros((len(vertices), 2), np.float32),
+                           np.zeros((1, 1, 3), np.uint8))  # fmt: skip
+        outline = render([(blank, vertices)], camera)[1] == 0
+        crop = look_at_pixels(camera, outline, 1.1)
+        turned = vertices @ crop.photo_from_crop
+        middle = (turned[:, 2].min() + turned[:, 2].max()) / 2
+        distance = generator_distance(crop)
+        cube = (turned * (distance / middle) - [0, 0, distance]).astype(np.float32)
+        mesh = ObjectMesh(cube, blank.faces, blank.uv, blank.texture)
+        mask = _mask(scene / "masks" / f"modal_{o['index']}.png")
+        placed, _ = place_pixel_aligned(mesh, crop, camera, mask, outline & ~mask, depth, 0.1)
+        found.append(_recovery(scene.name, o["name"], placed.apply(cube), vertices))
+    return found
+
+
+def _recovery(scene: str, name: str, placed: np.ndarray, true: np.ndarray) -> Recovery:
+    """Translation of the box centre over its distance; size as the box's diagonal."""
+    low, high = np.stack([placed.min(0), true.min(0)]), np.stack([placed.max(0), true.max(0)])
+    centre, diagonal = (low + high) / 2, np.linalg.norm(high - low, axis=1)
+    moved = float(np.linalg.norm(centre[0] - centre[1]) / np.linalg.norm(centre[1]))
+    return Recovery(scene, name, moved, float(abs(diagonal[0] / diagonal[1] - 1)))
+
+
+def _score_table(result: dict[str, Any]) -> str:
+    rows = ["| scene | objects | " + " | ".join(COLUMNS.values()) + " |",
+            "|---|---|" + "---|" * len(COLUMNS)]  # fmt: skip
+    for name, scored in result["scenes"].items():
+        matched = f"{scored['objects_matched']}/{scored['objects_true']}"
+        rows.append(f"| {name} | {matched} | {_cells(scored['mean'])} |")
+    rows.append(f"| **mean** | | {_cells(result['mean'])} |")
+    return "\n".join(rows)
+
+
+def _cells(mean: dict[str, float | None]) -> str:
+    values = (mean.get(name) for name in COLUMNS)
+    return " | ".join("-" if v is None else f"{v:.4f}" for v in values)
+
+
+def _recovery_table(found: list[Recovery]) -> str:
+    rows = ["| scene | objects | worst translation error | worst size error |", "|---|---|---|---|"]
+    for scene in sorted({r.scene for r in found}):
+        mine = [r for r in found if r.scene == scene]
+        rows.append(f"| {scene} | {len(mine)} | {max(r.translation for r in mine):.5%} | "
+                    f"{max(r.size for r in mine):.5%} |")  # fmt: skip
+    return "\n".join(rows)
+
+
+def _overhead_table(o: Overhead) -> str:
+    rows = ["| run of one scene, fresh store | seconds | beyond the stages |", "|---|---|---|"]
+    rows += [f"| {name} | {seconds:.2f} | {seconds - o.plain_s:+.2f} |" for name, seconds in o.rows]
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in o.stages.items())
+    return "\n".join([*rows, "", f"Stage seconds, summed over objects: {stages}."])
+
+
+def _mask(path: Path) -> np.ndarray:
+    return decode_png(path.read_bytes(), "L") > 127
+
+
+if __name__ == "__main__":
+    main()
