@@ -23,6 +23,7 @@ from alignment.pixel_aligned import place_pixel_aligned
 from alignment.visible import generator_distance
 from benchmarks.overhead import Overhead, measure_overhead
 from benchmarks.report import replace_section
+from flows.server import prefect_api
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
 from scene.cameras import camera_from_matrix, look_at_pixels
@@ -60,7 +61,7 @@ def main() -> None:
         print(f"no ground-truth scenes below {shared}/data/scenes: nothing measured")
         return
     scenes = [f.parent for f in folders]
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work, prefect_api():
         given = score(scenes, Path(work) / "given", shared, masks_and_depth)
         boxes = score(scenes, Path(work) / "boxes", shared, boxes_only)
     recovered = [r for scene in scenes for r in recover_true_meshes(scene)]

@@ -78,20 +78,25 @@ def _photo(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
 def _segment(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     photo, size = store.load(call.inputs["photo"], Photo), store.load(call.inputs["size"], dict)
     asked = store.load(call.inputs["asked"], dict)
-    sizes = [(photo.width, photo.height), (size["width"], size["height"])]
-    files = []
-    for index, label in enumerate(asked["labels"]):
-        data = store.read(call.inputs[f"{index:03d}.file"])
-        try:
-            files.append(Mask(decode_mask(data, photo.width, photo.height, sizes), label))
-        except ValueError as error:
-            raise ValueError(f"mask {index + 1} ({label}) {error}") from None
+    files = [
+        read_mask(store.read(call.inputs[f"{index:03d}.file"]), index, label, photo, size)
+        for index, label in enumerate(asked["labels"])
+    ]
     prompts = tuple(_scaled_prompt(p, photo.width / size["width"]) for p in asked["prompts"])
     with pool.borrow("segment", call.backend, call.settings) as segmenter:
         masks = segment.run(segmenter, photo, prompts, tuple(files))
     outputs = {f"{i:03d}.mask": store.save(mask) for i, mask in enumerate(masks)}
     listed = [{"label": mask.label, "score": round(mask.score, 6)} for mask in masks]
     return {**outputs, "details": store.save({"objects": listed})}
+
+
+def read_mask(data: bytes, index: int, label: str, photo: Photo, size: dict[str, Any]) -> Mask:
+    """A user's mask file at the working size; ValueError names the mask and what is wrong."""
+    sizes = [(photo.width, photo.height), (size["width"], size["height"])]
+    try:
+        return Mask(decode_mask(data, photo.width, photo.height, sizes), label)
+    except ValueError as error:
+        raise ValueError(f"mask {index + 1} ({label}) {error}") from None
 
 
 def _scaled_prompt(value: dict[str, Any], factor: float) -> ObjectPrompt:

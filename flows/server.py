@@ -26,6 +26,7 @@ from typing import IO, Any
 
 logger = logging.getLogger(__name__)
 
+DRAIN_TIMEOUT_S = 5
 START_TIMEOUT_S = 180  # a first run migrates a database, perhaps on a busy machine
 
 
@@ -35,15 +36,33 @@ class ServerFailed(RuntimeError):
 
 @contextlib.contextmanager
 def prefect_api() -> Iterator[str]:
-    """Use the configured Prefect API, else start a private server and use that; yields its URL."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+    """Use the configured Prefect API, else start a private server and use that; yields its URL.
+
+    A flow called here has no heartbeat: it ends with its caller, and Prefect's heartbeat thread
+    would add up to a second to every flow. Flows that a deployment's worker runs keep theirs.
+    """
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_HOME,
+        temporary_settings,
+    )
 
     configured = PREFECT_API_URL.value()
-    if configured:
-        yield configured
-        return
-    with private_server(PREFECT_HOME.value()) as url, temporary_settings({PREFECT_API_URL: url}):
+    with contextlib.ExitStack() as stack:
+        url = configured or stack.enter_context(private_server(PREFECT_HOME.value()))
+        own: dict[Any, Any] = {PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+        if not configured:
+            stack.callback(_deliver_events)
+        stack.enter_context(temporary_settings(own))
         yield url
+
+
+def _deliver_events() -> None:
+    """Let Prefect send what it has queued while its server is still there to take it."""
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.drain_all(timeout=DRAIN_TIMEOUT_S, at_exit=False)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from flows.request import Request
 from flows.steps import MAX_PHOTO_SIDE_PX, Outcome
 from scene.pictures import decode_photo
 from scene.store import Store
-from scene.types import Scene
+from scene.types import DepthFile, Scene
 
 
 def reconstruct_photo(
@@ -24,8 +24,8 @@ def reconstruct_photo(
         try:
             return cached_scene(request, store)
         except NotCached as missed:
-            if missed.call.stage == "photo":
-                _check_photo(request, store)
+            if missed.call.stage in ("photo", "segment", "map_points"):
+                _check_files(request, store)
     from flows.server import prefect_api
 
     with prefect_api():
@@ -34,9 +34,28 @@ def reconstruct_photo(
         return run_flow(request, store, device, list(refresh))
 
 
-def _check_photo(request: Request, store: Store) -> None:
-    """Refuse a broken photo before a server is started for it."""
+def _check_files(request: Request, store: Store) -> None:
+    """Refuse files and prompts that cannot work before a server is started for them."""
+    from flows.compute import known_camera, read_mask
+    from stages import map_points, segment
+    from stages.devices import ModelPool
+
     try:
-        decode_photo(store.read(request.photo), MAX_PHOTO_SIDE_PX)
+        photo, size = decode_photo(store.read(request.photo), MAX_PHOTO_SIDE_PX)
     except ValueError as error:
         raise ValueError(f"the photo {error}") from None
+    segment.check_prompts(size["width"], size["height"], request.prompts)
+    files = [
+        read_mask(store.read(m.file), i, m.label, photo, size) for i, m in enumerate(request.masks)
+    ]
+    pool = ModelPool()
+    if files:
+        with pool.borrow("segment", "masks", {}) as segmenter:
+            segment.run(segmenter, photo, (), tuple(files))
+    camera, _ = known_camera(dict(request.camera), size, photo)
+    if request.point_map is not None:
+        choice = request.profile.stages["map_points"]
+        data = store.read(request.point_map)
+        depth = DepthFile(data, request.point_map.suffix, "the depth file")
+        with pool.borrow("map_points", choice.backend, choice.settings) as mapper:
+            map_points.run(mapper, photo, camera, tuple(files), depth)

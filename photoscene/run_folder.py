@@ -6,6 +6,9 @@ request, and for every step its key, inputs, outputs and why it was computed.
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
@@ -63,10 +66,17 @@ def write_run(
     return record
 
 
+def check_folder(folder: Path) -> None:
+    """Raise OSError now, not after the work, when a run folder cannot be made there."""
+    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(nearest))
+    if not os.access(nearest, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(nearest))
+
+
 def read_run(folder: Path) -> Run:
     """A run folder's record; ValueError when it is none."""
-    import json
-
     path = folder / "run.json"
     try:
         record = json.loads(path.read_text("utf-8"))

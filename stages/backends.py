@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import importlib
 import importlib.util
+import math
 import pkgutil
 import types
 import typing
@@ -35,7 +36,10 @@ def find_backend(stage: str, name: str) -> types.ModuleType:
 
 
 def make_settings(stage: str, name: str, values: Mapping[str, Any]) -> Any:
-    """The backend's frozen Settings; unknown names and wrong types raise a one-line ValueError."""
+    """The backend's frozen Settings; unknown names, wrong types and values raise a ValueError.
+
+    A Settings class checks its ranges itself, with messages that begin with the setting's name.
+    """
     settings_type = find_backend(stage, name).Settings
     hints = typing.get_type_hints(settings_type)
     for key, value in values.items():
@@ -46,10 +50,12 @@ def make_settings(stage: str, name: str, values: Mapping[str, Any]) -> Any:
             raise ValueError(
                 f"{stage} backend {name} has no setting {key!r} (it has: {known}){hint}"
             )
-        if not _fits(value, hints[key]):
+        if not _fits(_convert(value, hints[key]), hints[key]):
             raise ValueError(f"{stage}.{key}: expected {_type_name(hints[key])}, got {value!r}")
-    converted = {k: _convert(v, hints[k]) for k, v in values.items()}
-    return settings_type(**converted)
+    try:
+        return settings_type(**{k: _convert(v, hints[k]) for k, v in values.items()})
+    except ValueError as error:
+        raise ValueError(f"{stage}.{error}") from None
 
 
 def settings_to_json(settings: Any) -> dict[str, Any]:
@@ -67,16 +73,24 @@ def _fits(value: Any, hint: Any) -> bool:
     if typing.get_origin(hint) is tuple:
         return isinstance(value, (list, tuple))
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        )
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
 
 
 def _convert(value: Any, hint: Any) -> Any:
+    """A YAML value as its setting's type: lists are tuples, and 1e-3 (text in YAML) is a number."""
     if isinstance(value, list):
         return tuple(value)
-    return float(value) if hint is float else value
+    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
 
 
 def _type_name(hint: Any) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from scene.types import Bool, Float32, ObjectPrompt, Photo, Point, Uint8
+from stages import segment
 from stages.segment import grabcut
 from stages.segment.partition import region_tree
 from stages.segment.saliency import load_saliency, network_tensor
@@ -143,7 +144,7 @@ def test_prompts_that_cannot_be_followed(
 ) -> None:
     photo = painted((disc(150, 120, 45), RED))
     with pytest.raises(ValueError, match=words):
-        backend.segment(photo, (prompt,), ())
+        segment.run(backend, photo, (prompt,), ())
 
 
 def test_regions_of_touching_shapes_stop_at_the_notch() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scene.types import Bool, Camera, Float64, Mask, Photo
-from stages.map_points import ground_plane
+from stages.map_points import ground_plane, pitch
 from stages.map_points.ground_plane import Settings
 
 SIZE = 240
@@ -108,8 +108,8 @@ def test_upright_edges_tell_the_pitch(pitch_deg: float) -> None:
     segments = np.hstack(
         [project(end, np.radians(pitch_deg)) for end in (feet + [0, 0, 0.3], feet)]
     )
-    score = ground_plane.edge_score(segments, CAMERA)
-    found = ground_plane.PITCH_GRID_DEG[score.argmax()]
+    score = pitch.edge_score(segments, CAMERA)
+    found = pitch.PITCH_GRID_DEG[score.argmax()]
     assert found == pytest.approx(pitch_deg, abs=0.5)
 
 

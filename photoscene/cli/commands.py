@@ -15,7 +15,7 @@ from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.inputs import Arguments, build_request, check_backends
 from photoscene.reconstruction import reconstruct_photo
-from photoscene.run_folder import Run, read_run, write_run
+from photoscene.run_folder import Run, check_folder, read_run, write_run
 from scene.profile import known_stage, with_setting
 from scene.store import Store
 from scene.types import Scene
@@ -27,7 +27,7 @@ RERUN_STAGES = ("complete", "generate")
 def run_photo(
     arguments: Arguments,
     folder: Path,
-    store_path: Path | None,
+    store_path: str | None,
     refresh: Sequence[str],
     as_json: bool,
 ) -> int:
@@ -47,7 +47,7 @@ def rerun_object(
     first: str,
     settings: Sequence[str],
     seed: int | None,
-    store_path: Path | None,
+    store_path: str | None,
     as_json: bool,
 ) -> int:
     """`photoscene rerun`: returns the exit status."""
@@ -55,7 +55,7 @@ def rerun_object(
     if first not in RERUN_STAGES:
         raise ValueError(f"--from {first}: expected {' or '.join(RERUN_STAGES)}")
     run = read_run(folder)
-    store = Store(Path(store_root(store_path or Path(run.record["store"]))))
+    store = Store(Path(store_root(store_path or run.record["store"])))
     object_id = find_object(run, wanted)
     request = _with_override(run.request, object_id, settings, seed)
     stages = ("complete", "frame", "generate") if first == "complete" else ("generate",)
@@ -64,18 +64,18 @@ def rerun_object(
     return _reconstruct(request, store, folder, name, refresh, as_json, started)
 
 
-def inspect_run(folder: Path, store_path: Path | None, as_json: bool) -> int:
+def inspect_run(folder: Path, store_path: str | None, as_json: bool) -> int:
     """`photoscene inspect`: returns the exit status."""
     from photoscene.inspection import inspection, inspection_table
 
     run = read_run(folder)
-    store = Store(Path(store_root(store_path or Path(run.record["store"]))))
+    store = Store(Path(store_root(store_path or run.record["store"])))
     found = inspection(run, store)
     print(json.dumps(found, indent=1) if as_json else inspection_table(found))
     return DONE if found["intact"] else INCOMPLETE
 
 
-def show_doctor(store_path: Path | None, as_json: bool) -> int:
+def show_doctor(store_path: str | None, as_json: bool) -> int:
     """`photoscene doctor`: returns the exit status."""
     from photoscene.doctor import diagnose, diagnosis_table
 
@@ -86,12 +86,15 @@ def show_doctor(store_path: Path | None, as_json: bool) -> int:
 
 def find_object(run: Run, wanted: str) -> str:
     """The id of a run's object by number (from 1), name or id; ValueError lists what there is."""
-    value = json.loads((run.folder / "scene.json").read_text("utf-8"))
-    objects = value["objects"]
-    for index, o in enumerate(objects):
-        if wanted in (str(index + 1), o["name"], o["id"]):
-            return o["id"]
-    listed = ", ".join(f"{i + 1} ({o['name']})" for i, o in enumerate(objects)) or "none"
+    path = run.folder / "scene.json"
+    try:
+        objects = [(o["id"], o["name"]) for o in json.loads(path.read_text("utf-8"))["objects"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is missing or damaged: repeat the run") from None
+    for index, (object_id, name) in enumerate(objects):
+        if wanted in (str(index + 1), name, object_id):
+            return object_id
+    listed = ", ".join(f"{i + 1} ({name})" for i, (_, name) in enumerate(objects)) or "none"
     raise ValueError(f"--object {wanted}: the run has {listed}")
 
 
@@ -99,21 +102,26 @@ def _with_override(
     request: Request, object_id: str, settings: Sequence[str], seed: int | None
 ) -> Request:
     """The request with settings and a seed that hold for one object only, besides earlier ones."""
-    profile = request.profile
+    override: dict[str, Any] = dict(request.overrides.get(object_id, {}))
+    stages = dict(request.profile.stages)
+    for stage, values in override.get("settings", {}).items():
+        stages[stage] = replace(stages[stage], settings={**stages[stage].settings, **values})
+    profile = replace(request.profile, stages=stages)
     for assignment in settings:
         if assignment.split(".")[0] not in RERUN_STAGES:
-            raise ValueError(f"--set {assignment}: an object has settings of {RERUN_STAGES} only")
+            named = " and ".join(RERUN_STAGES)
+            raise ValueError(f"--set {assignment}: one object has settings of {named} only")
+        if assignment.split("=")[0].endswith(".backend"):
+            raise ValueError(f"--set {assignment}: the backend is the whole run's; use `run --set`")
         profile = with_setting(profile, assignment)
     check_backends(profile)
-    override: dict[str, Any] = dict(request.overrides.get(object_id, {}))
-    changed = {s: dict(profile.stages[s].settings) for s in RERUN_STAGES if settings}
-    for stage in RERUN_STAGES:
-        if profile.stages[stage].backend != request.profile.stages[stage].backend:
-            raise ValueError(f"{stage}.backend is the whole run's: change it with `photoscene run`")
-    if settings:
-        override["settings"] = {**override.get("settings", {}), **changed}
-    if seed is not None:
-        override["seed"] = seed
+    own = {
+        stage: dict(profile.stages[stage].settings)
+        for stage in RERUN_STAGES
+        if profile.stages[stage] != request.profile.stages[stage]
+    }
+    override |= {"settings": own} if own else {}
+    override |= {"seed": seed} if seed is not None else {}
     if not override:
         return request
     return replace(request, overrides={**request.overrides, object_id: override})
@@ -128,6 +136,7 @@ def _reconstruct(
     as_json: bool,
     started: float,
 ) -> int:
+    check_folder(folder)
     with show_progress():
         scene, outcomes = reconstruct_photo(request, store, refresh=refresh)
     seconds = time.monotonic() - started

@@ -17,6 +17,8 @@ REMEDIES = {
     errno.EROFS: "choose a writable --store and -o",
     errno.EACCES: "choose a writable --store and -o",
     errno.EPERM: "choose a writable --store and -o",
+    errno.ENOTDIR: "a part of that path is a file; choose another --store or -o",
+    errno.EEXIST: "that path is a file; choose another --store or -o",
 }
 # Prefect and its telemetry look at these when they are imported; what a user set stays.
 QUIET = {
@@ -41,6 +43,10 @@ def reported(debug: bool) -> Iterator[None]:
         _stop("stopped; finished steps are kept: run the same command to go on", INTERRUPTED, debug)
     except ValueError as error:
         _stop(str(error), BAD_INPUT, debug)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing may be flushed into the pipe any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
     except OSError as error:
         remedy = REMEDIES.get(error.errno or 0, "")
         where = f" ({error.filename})" if error.filename else ""
@@ -58,9 +64,9 @@ def _stop(message: str, status: int, debug: bool) -> None:
     raise typer.Exit(status)
 
 
-def store_root(given: os.PathLike[str] | None) -> str:
-    """The store's folder: --store, else PHOTOSCENE_STORE, else ~/.cache/photoscene."""
-    root = str(given) if given is not None else os.environ.get("PHOTOSCENE_STORE", "")
+def store_root(given: str | None) -> str:
+    """The store's absolute folder: --store, else PHOTOSCENE_STORE, else ~/.cache/photoscene."""
+    root = given if given is not None else os.environ.get("PHOTOSCENE_STORE", "")
     if "://" in root:
         raise ValueError(f"store {root}: only folders are supported; mount it and give its path")
-    return os.path.expanduser(root or "~/.cache/photoscene")
+    return os.path.abspath(os.path.expanduser(root or "~/.cache/photoscene"))

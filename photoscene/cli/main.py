@@ -19,7 +19,7 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and every library's log.")]
 StorePath = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--store", help="The content store.  [default: PHOTOSCENE_STORE, else ~/.cache/photoscene]"
     ),

@@ -25,6 +25,12 @@ class Settings:
     min_hidden: float = 0.005
     radius_px: int = 5
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_hidden <= 1:
+            raise ValueError(f"min_hidden: expected 0 to 1, got {self.min_hidden:g}")
+        if not 1 <= self.radius_px <= 100:
+            raise ValueError(f"radius_px: expected 1 to 100, got {self.radius_px}")
+
 
 @dataclass(frozen=True)
 class HullInpainting:

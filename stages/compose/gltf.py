@@ -25,6 +25,10 @@ class Settings:
 
     outline_px: int = 2
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.outline_px <= 50:
+            raise ValueError(f"outline_px: expected 0 to 50, got {self.outline_px}")
+
 
 @dataclass(frozen=True)
 class Gltf:

@@ -30,6 +30,14 @@ class Settings:
     depth_ratio: float = 0.6
     min_thickness: float = 0.01
 
+    def __post_init__(self) -> None:
+        if not 8 <= self.grid <= 1024:
+            raise ValueError(f"grid: expected 8 to 1024, got {self.grid}")
+        if not 0 <= self.depth_ratio <= 5:
+            raise ValueError(f"depth_ratio: expected 0 to 5, got {self.depth_ratio:g}")
+        if not 0 < self.min_thickness <= 1:
+            raise ValueError(f"min_thickness: expected 0 to 1, got {self.min_thickness:g}")
+
 
 @dataclass(frozen=True)
 class Relief:
@@ -52,8 +60,6 @@ class Relief:
 
 def load(settings: Settings, device: str) -> Relief:
     """Nothing to load; runs on the CPU whatever the device."""
-    if not 8 <= settings.grid <= 1024:
-        raise ValueError(f"generate.grid: expected 8 to 1024, got {settings.grid}")
     return Relief(settings)
 
 

@@ -32,6 +32,12 @@ class Settings:
     unit_m: float = 0.001
     fov_x_deg: float = 55.0
 
+    def __post_init__(self) -> None:
+        if not self.unit_m > 0:
+            raise ValueError(f"unit_m: expected more than 0, got {self.unit_m:g}")
+        if not 1 <= self.fov_x_deg <= 170:
+            raise ValueError(f"fov_x_deg: expected 1 to 170, got {self.fov_x_deg:g}")
+
 
 class _Geometry(NamedTuple):
     """What a file holds: z-depth (H, W), perhaps points (H, W, 3), perhaps K (3, 3)."""

@@ -17,6 +17,10 @@ class Settings:
 
     truncation: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not 0 < self.truncation < 1:
+            raise ValueError(f"truncation: expected between 0 and 1, got {self.truncation:g}")
+
 
 @dataclass(frozen=True)
 class PixelAligned:
@@ -41,6 +45,4 @@ class PixelAligned:
 
 def load(settings: Settings, device: str) -> PixelAligned:
     """Nothing to load."""
-    if not 0 < settings.truncation < 1:
-        raise ValueError(f"place.truncation: expected between 0 and 1, got {settings.truncation}")
     return PixelAligned(settings)

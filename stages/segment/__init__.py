@@ -21,6 +21,21 @@ class Segmenter(Protocol):
         ...
 
 
+def check_prompts(photo_width: int, photo_height: int, prompts: tuple[ObjectPrompt, ...]) -> None:
+    """Raise ValueError where a prompt points outside the photo; a box may reach over its border."""
+    size = f"the photo is {photo_width} x {photo_height} pixels"
+    for index, prompt in enumerate(prompts):
+        name = f"prompt {index + 1}" + (f" ({prompt.label})" if prompt.label else "")
+        for p in prompt.points:
+            if not (0 <= p.x_px < photo_width and 0 <= p.y_px < photo_height):
+                raise ValueError(f"{name}: point ({p.x_px:g}, {p.y_px:g}) is outside; {size}")
+        if prompt.box is not None:
+            x0, y0, x1, y1 = prompt.box
+            wide, high = min(x1, photo_width) - max(x0, 0), min(y1, photo_height) - max(y0, 0)
+            if not (wide >= 1 and high >= 1):
+                raise ValueError(f"{name}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is outside; {size}")
+
+
 def run(
     segmenter: Segmenter,
     photo: Photo,
@@ -33,6 +48,7 @@ def run(
     another is usually smaller, and a visible pixel has one owner. Raises ValueError for a mask
     of the wrong size, an empty one, or one that others cover completely.
     """
+    check_prompts(photo.width, photo.height, prompts)
     masks = segmenter.segment(photo, prompts, files)
     shape = photo.rgb.shape[:2]
     owner = np.full(shape, -1)

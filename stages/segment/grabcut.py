@@ -83,7 +83,7 @@ class GrabCut:
         ignored. Raises ValueError where a prompt cannot be followed.
         """
         for index, prompt in enumerate(prompts):
-            check_prompt(prompt, name_of(prompt, index), photo)
+            check_prompt(prompt, name_of(prompt, index))
         # A box brings its own closer look; without prompts every part of the photo gets one.
         clicks = [p for q in prompts if q.box is None for p in q.points if p.foreground]
         view = look(photo, self.saliency_of, self.settings, clicks if prompts else None)
@@ -129,26 +129,14 @@ def load(settings: Settings, device: str) -> GrabCut:
     return GrabCut(settings, load_saliency())
 
 
-def check_prompt(prompt: ObjectPrompt, name: str, photo: Photo) -> None:
-    """Raise ValueError where a prompt has nothing to point at, or points outside the photo.
-
-    A box may reach over the photo's border; what is inside counts.
-    """
-    size = f"the photo is {photo.width} x {photo.height} pixels"
+def check_prompt(prompt: ObjectPrompt, name: str) -> None:
+    """Raise ValueError where a prompt has nothing to point at."""
     if prompt.box is None and not any(p.foreground for p in prompt.points):
         words = f"only the words {prompt.text!r}" if prompt.text else "no box and no point on it"
         raise ValueError(
             f"{name} has {words}: grabcut understands points and boxes, not words; "
             "give --point or --box, or choose a backend that knows words"
         )
-    for p in prompt.points:
-        if not (0 <= p.x_px < photo.width and 0 <= p.y_px < photo.height):
-            raise ValueError(f"{name}: point ({p.x_px:g}, {p.y_px:g}) is outside; {size}")
-    if prompt.box is not None:
-        x0, y0, x1, y1 = prompt.box
-        wide, high = min(x1, photo.width) - max(x0, 0), min(y1, photo.height) - max(y0, 0)
-        if not (wide >= 1 and high >= 1):
-            raise ValueError(f"{name}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is outside; {size}")
 
 
 def name_of(prompt: ObjectPrompt, index: int) -> str:
