@@ -20,6 +20,8 @@ from flows.pipeline import Progress, reconstruct_scene
 from flows.server import private_server
 from flows.steps import Outcome, StageCall
 from photoscene.inputs import Arguments, build_request
+from photoscene.reconstruction import check_files
+from photoscene.run_folder import write_run
 from scene.store import Store
 from stages.devices import ModelPool
 
@@ -46,16 +48,19 @@ class _Running:
         return self.future.result()
 
 
-def run_plainly(arguments: Arguments, store: Store) -> list[Outcome]:
-    """The same pipeline on a plain thread pool: what the stages cost without an orchestrator."""
+def run_plainly(arguments: Arguments, store: Store, folder: Path) -> list[Outcome]:
+    """All that `photoscene run` does, on a plain thread pool: the cost without an orchestrator."""
     pool = ModelPool()
+    request = build_request(arguments, store)
+    check_files(request, store)
     with ThreadPoolExecutor(os.cpu_count() or 2) as threads:
 
         def start(call: StageCall) -> _Running:
             return _Running(threads.submit(produce, call, store, pool))
 
         progress = Progress(start)
-        reconstruct_scene(build_request(arguments, store), store, progress)
+        scene = reconstruct_scene(request, store, progress)
+    write_run(folder, request, store, scene, progress.outcomes, arguments.photo.name, 0.0)
     return progress.outcomes
 
 
@@ -69,7 +74,7 @@ def measure_overhead(arguments: Arguments) -> Overhead:
             server = min(_command_s(arguments, {"PREFECT_API_URL": url}) for _ in range(ROUNDS))
         plain = min(_plain_s(arguments) for _ in range(ROUNDS))
         again = _command_again_s(arguments)
-        outcomes = run_plainly(arguments, Store(Path(work) / "store"))
+        outcomes = run_plainly(arguments, Store(Path(work) / "store"), Path(work) / "run")
     stages: dict[str, float] = {}
     for outcome in outcomes:
         assert outcome.manifest is not None
@@ -128,7 +133,7 @@ def _process_s(command: list[str], environment: dict[str, str]) -> float:
 
 
 def _main() -> None:
-    store, photo, *rest = sys.argv[1:]
+    work, photo, *rest = sys.argv[1:]
     pairs = list(zip(rest[::2], rest[1::2], strict=True))
     named = dict(pairs)
     run_plainly(
@@ -138,7 +143,8 @@ def _main() -> None:
             camera=Path(named["--camera"]) if "--camera" in named else None,
             point_map=Path(named["--pointmap"]) if "--pointmap" in named else None,
         ),
-        Store(Path(store)),
+        Store(Path(work) / "store"),
+        Path(work) / "run",
     )
 
 

@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work, prefect_api():
         given = score(scenes, Path(work) / "given", shared, masks_and_depth)
         boxes = score(scenes, Path(work) / "boxes", shared, boxes_only)
+        seen = score(scenes, Path(work) / "seen", shared, boxes_and_camera)
     recovered = [r for scene in scenes for r in recover_true_meshes(scene)]
     overhead = measure_overhead(masks_and_depth(scenes[0]))
     sections = {
         "Scenes with masks and depth": _score_table(given),
         "Scenes with boxes only": _score_table(boxes),
+        "Scenes with boxes and the camera": _score_table(seen),
         "Placement of the true meshes": _recovery_table(recovered),
         "What Prefect costs": _overhead_table(overhead),
     }
@@ -96,6 +98,11 @@ def boxes_only(scene: Path) -> Arguments:
         high = (cols.max() + 1 + BOX_SLACK_PX, rows.max() + 1 + BOX_SLACK_PX)
         boxes.append(",".join(str(v) for v in (*low, *high)))
     return Arguments(scene / "image.png", boxes=tuple(boxes))
+
+
+def boxes_and_camera(scene: Path) -> Arguments:
+    """A box per object and the true camera, but no depth."""
+    return replace(boxes_only(scene), camera=scene / "camera.json")
 
 
 def score(scenes: list[Path], work: Path, shared: Path, told: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def reconstruct_photo(
             return cached_scene(request, store)
         except NotCached as missed:
             if missed.call.stage in ("photo", "segment", "map_points"):
-                _check_files(request, store)
+                check_files(request, store)
     from flows.server import prefect_api
 
     with prefect_api():
@@ -34,7 +34,7 @@ def reconstruct_photo(
         return run_flow(request, store, device, list(refresh))
 
 
-def _check_files(request: Request, store: Store) -> None:
+def check_files(request: Request, store: Store) -> None:
     """Refuse files and prompts that cannot work before a server is started for them."""
     from flows.compute import known_camera, read_mask
     from stages import map_points, segment
