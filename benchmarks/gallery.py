@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from photoscene.cli.errors import QUIET, store_root
+from photoscene.cli.errors import keep_quiet, store_root
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
 from scene.cameras import points_of, resize_camera
@@ -34,7 +33,7 @@ Placed = list[tuple[ObjectMesh, Float64]]
 PROFILE = "lite"
 SCENE_LICENCE = "own render; objects Google Scanned Objects CC BY 4.0 and robosuite MIT, light CC0"
 PANEL_HEIGHT_PX, CAPTION_HEIGHT_PX, CAPTION_FONT_PX, GAP_PX = 384, 28, 16, 4
-JPEG_QUALITY = 85
+PALETTE = 192  # colours of a sheet: a third of the bytes of full colour, and hardly to be seen
 BACKGROUND = 232  # light grey
 SUPERSAMPLING = 2  # rays per panel pixel and axis
 # To the right and a little above the photo's own view; to the left and higher up.
@@ -81,8 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not entries:
         print(f"{options.shared / 'data'} is absent: the gallery needs the shared photos")
         return 0
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    keep_quiet()
     from flows.server import prefect_api
 
     store = Store(Path(store_root(options.store)))
@@ -134,10 +132,10 @@ def show_entry(entry: Entry, store: Store, out: Path) -> Sheet:
         )
     except ValueError as error:
         sheet = Sheet(entry, failure=str(error))
-        (out / f"{entry.name}.jpg").unlink(missing_ok=True)
+        (out / f"{entry.name}.png").unlink(missing_ok=True)
     else:
-        Image.fromarray(picture).save(
-            out / f"{entry.name}.jpg", quality=JPEG_QUALITY, optimize=True
+        Image.fromarray(picture).quantize(PALETTE, method=Image.Quantize.MEDIANCUT).save(
+            out / f"{entry.name}.png", optimize=True
         )
     told = sheet.failure or ", ".join((sheet.figures, *sheet.lost))
     print(f"{entry.title:<30} {time.monotonic() - started:6.1f} s  {told}", flush=True)
@@ -256,7 +254,7 @@ def gallery_page(sheets: Sequence[Sheet]) -> str:
         entry = sheet.entry
         lines += ["", f"## {entry.title}", ""]
         if sheet.failure is None:
-            lines += [f"![{entry.title}]({entry.name}.jpg)", ""]
+            lines += [f"![{entry.title}]({entry.name}.png)", ""]
         result = sheet.figures if sheet.failure is None else f"failed: {sheet.failure}"
         lines.append(f"Given: {entry.given}. Result: {result}. Photo: {entry.licence}.")
         lines += [f"Lost: {lost}." for lost in sheet.lost]
@@ -267,7 +265,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gallery", description=__doc__)
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="has data/photos")
     parser.add_argument("--out", type=Path, default=Path("docs/gallery"), help="where sheets go")
-    parser.add_argument("--store", type=Path, help="the content store, as in `photoscene run`")
+    parser.add_argument("--store", help="the content store, as in `photoscene run`")
     return parser.parse_args(argv)
 
 

@@ -24,6 +24,7 @@ from alignment.visible import generator_distance
 from benchmarks.overhead import Overhead, measure_overhead
 from benchmarks.report import replace_section
 from flows.server import prefect_api
+from photoscene.cli.errors import keep_quiet
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
 from scene.cameras import camera_from_matrix, look_at_pixels
@@ -60,6 +61,7 @@ def main() -> None:
     if not folders:
         print(f"no ground-truth scenes below {shared}/data/scenes: nothing measured")
         return
+    keep_quiet()
     scenes = [f.parent for f in folders]
     with tempfile.TemporaryDirectory() as work, prefect_api():
         given = score(scenes, Path(work) / "given", shared, masks_and_depth)

@@ -55,3 +55,22 @@ def test_hidden_part_needs_an_occluder_that_touches() -> None:
     speck = np.zeros_like(visible)
     speck[30:33, 30:33] = True  # inside the hull, apart from the object
     assert not hidden_part(visible, speck).any()
+
+
+def test_a_bite_out_of_a_disc_is_rounded_off() -> None:
+    """The hull of a bitten disc stays bitten; the ellipse through the rest of its rim does not."""
+    v, u = np.mgrid[:128, :128] + 0.5
+    disc = np.hypot(u - 64, (v - 64) * 1.4) < 45
+    corner = (u > 80) & (v > 60)
+    found = hidden_part(disc & ~corner, corner)
+    truth = disc & corner
+    assert (found & truth).sum() / (found | truth).sum() > 0.95
+
+
+def test_a_square_is_not_rounded() -> None:
+    square = np.zeros((128, 128), bool)
+    square[30:90, 30:90] = True
+    corner = np.zeros_like(square)
+    corner[70:110, 70:110] = True
+    found = hidden_part(square & ~corner, corner)
+    assert not (found & ~square).any()

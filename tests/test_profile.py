@@ -61,6 +61,39 @@ def test_bad_settings(values: dict, words: str) -> None:
         make_settings("generate", "relief", values)
 
 
+BALLOON = """
+from dataclasses import dataclass
+
+VERSION = "7"
+
+@dataclass(frozen=True)
+class Settings:
+    strength: float = 0.5
+
+    def __post_init__(self):
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength: expected 0 to 1, got {self.strength:g}")
+
+def load(settings, device):
+    return settings
+"""
+
+
+def test_a_backend_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in the stage's folder is found, checked and usable; nothing else changes."""
+    import stages.generate
+
+    (tmp_path / "balloon.py").write_text(BALLOON)
+    monkeypatch.setattr(stages.generate, "__path__", [*stages.generate.__path__, str(tmp_path)])
+    profile = with_setting(load_profile("lite"), "generate.backend=balloon")
+    choice = with_setting(profile, "generate.strength=1e-1").stages["generate"]
+    assert "balloon" in backend_names("generate")
+    assert find_backend("generate", "balloon").VERSION == "7"
+    assert make_settings("generate", choice.backend, choice.settings).strength == 0.1
+    with pytest.raises(ValueError, match="generate.strength: expected 0 to 1, got 3"):
+        make_settings("generate", "balloon", {"strength": 3})
+
+
 def test_unknown_backend_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="passthrough"):
         find_backend("complete", "../masks")

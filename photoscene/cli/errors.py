@@ -32,9 +32,7 @@ QUIET = {
 @contextmanager
 def reported(debug: bool) -> Iterator[None]:
     """Report what goes wrong inside as one line on standard error and exit accordingly."""
-    for name, value in QUIET.items():
-        if not debug or name != "PREFECT_LOGGING_LEVEL":
-            os.environ.setdefault(name, value)
+    keep_quiet(debug)
     try:
         yield
     except typer.Exit:
@@ -54,6 +52,13 @@ def reported(debug: bool) -> Iterator[None]:
         _stop(f"{text}: {remedy}" if remedy else text, ENVIRONMENT, debug)
     except (ImportError, MemoryError, RuntimeError) as error:
         _stop(f"{type(error).__name__}: {error}", ENVIRONMENT, debug)
+
+
+def keep_quiet(debug: bool = False) -> None:
+    """Turn Prefect's telemetry and (without debug) its log off, before it is imported."""
+    for name, value in QUIET.items():
+        if not debug or name != "PREFECT_LOGGING_LEVEL":
+            os.environ.setdefault(name, value)
 
 
 def _stop(message: str, status: int, debug: bool) -> None:

@@ -17,7 +17,7 @@ from alignment.visible import generator_distance
 from scene.types import Bool, Float32, Float64, ObjectCrop, ObjectMesh, Uint8
 from stages.generate.outline import Outline, triangulate_outline
 
-VERSION = "1"
+VERSION = "2"
 MIN_KNOWN_SHARE = 0.25  # of a cell that must have measured depth
 
 
@@ -51,7 +51,8 @@ class Relief:
         inverse, known = _lattice_inverse_depth(crop.depth, self.settings.grid)
         front, membrane = _surfaces(inverse, known & outline.inside, outline.inside)
         cell = 1 / front * crop.camera.camera.width / crop.camera.camera.fx_px / self.settings.grid
-        back = _back(1 / front, 1 / membrane, outline.inside, float(np.median(cell)), self.settings)
+        from_rim = distance_from_rim(crop.rgba[..., 3], self.settings.grid)
+        back = _back(1 / front, 1 / membrane, from_rim, float(np.median(cell)), self.settings)
         vertices, faces = _close(outline, 1 / front, back, crop)
         uv = np.concatenate([outline.points, outline.points[outline.interior]]) / self.settings.grid
         texture = bleed_colours(crop.rgba)
@@ -132,16 +133,33 @@ def _neighbour_views() -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     return [*pairs, *((there, here) for here, there in pairs)]
 
 
-def _back(front: Float64, membrane: Float64, inside: Bool, cell: float, s: Settings) -> Float64:
+def distance_from_rim(alpha: Uint8, grid: int) -> Float64:
+    """(G + 1, G + 1) distance of the lattice's nodes from the outline, in cells; 0 outside.
+
+    Taken at the crop's own resolution: a distance in whole cells would make the back's edge a saw.
+    """
+    step = alpha.shape[0] / grid
+    solid = (alpha > 127).astype(np.uint8)
+    solid[[0, -1]] = 0
+    solid[:, [0, -1]] = 0
+    distance = cv2.distanceTransform(solid, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    node = (np.arange(grid + 1) * step - 0.5).astype(np.float32)
+    x, y = np.meshgrid(node, node)
+    return cv2.remap(distance, x, y, cv2.INTER_LINEAR).astype(np.float64) / step
+
+
+def _back(
+    front: Float64, membrane: Float64, from_rim: Float64, cell: float, s: Settings
+) -> Float64:
     """Depth of the unseen side: the front mirrored at the membrane, inflated at least a little."""
-    from_rim = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5).astype(np.float64)
     reach = float(from_rim.max())
     # A circle's height above its chord, for a disc as wide as the widest part of the outline.
     inflated = s.depth_ratio * cell * np.sqrt(np.maximum(from_rim * (2 * reach - from_rim), 0))
     mirrored = membrane - front
-    size = cell * float(np.sqrt(inside.sum()))
     behind = membrane + np.maximum(mirrored, inflated)
-    return np.maximum(behind, front + s.min_thickness * size)
+    # Thinner toward the rim, where front and back meet, but nowhere nothing.
+    thickness = s.min_thickness * cell * 2 * reach * np.clip(from_rim, 0.05, 1)
+    return np.maximum(behind, front + thickness)
 
 
 def _close(

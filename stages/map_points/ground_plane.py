@@ -18,7 +18,7 @@ from stages.map_points.pitch import (
     row_range,
 )
 
-VERSION = "1"
+VERSION = "2"
 NEEDS_MASKS = True
 
 # Ground at or above the horizon counts as this many camera heights away.

@@ -28,7 +28,7 @@ from stages.segment.saliency import (
     load_saliency,
 )
 
-VERSION = "1"
+VERSION = "2"
 
 log = logging.getLogger(__name__)
 
