@@ -109,10 +109,21 @@ def serve(template: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="photoscene-prefect-") as folder:
         threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
         database = Path(folder) / "prefect.db"
-        migrated = template.exists()
+        migrated = _is_database(template)
         if migrated:
             shutil.copyfile(template, database)
         asyncio.run(_serve(database, None if migrated else template))
+
+
+def _is_database(template: Path) -> bool:
+    """Whether the template is there and whole; a damaged one is made anew."""
+    if not template.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(template)) as connection:
+            return connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    except sqlite3.DatabaseError:
+        return False
 
 
 def _end_with_parent(folder: str) -> None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from flows.steps import WHOLE_SCENE
 
+SHOWN = ("flows", "scene", "stages")  # packages whose log a person sees
+
 
 class _Lines(logging.Handler):
     """Prints the log records of steps as lines; other records as they are."""
@@ -16,6 +18,7 @@ class _Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.names: dict[str, str] = {}
+        self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line for one record."""
@@ -30,24 +33,25 @@ class _Lines(logging.Handler):
             subject = "" if whole else self.names.get(call.subject, call.subject)
             cost = f"{extra['seconds']:6.2f} s" if extra["computed"] else "  stored"
             print(f"{call.stage:<11} {subject:<24} {cost}", file=sys.stderr, flush=True)
-        else:
+        elif record.getMessage() not in self.said:  # a store is asked before and during the flow
+            self.said.add(record.getMessage())
             print(record.getMessage(), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def show_progress() -> Iterator[None]:
     """Print the steps' progress while inside."""
-    handler, logger = _Lines(), logging.getLogger("flows")
-    store_logger = logging.getLogger("scene")
-    before = logger.level
-    logger.setLevel(logging.INFO)
-    for each in (logger, store_logger):
+    handler = _Lines()
+    loggers = [logging.getLogger(name) for name in SHOWN]
+    before = [(each.level, each.propagate) for each in loggers]
+    for each in loggers:
         each.addHandler(handler)
+        each.setLevel(logging.INFO)
         each.propagate = False  # Prefect's root handler would print every line again
     try:
         yield
     finally:
-        logger.setLevel(before)
-        for each in (logger, store_logger):
+        for each, (level, propagate) in zip(loggers, before, strict=True):
             each.removeHandler(handler)
-            each.propagate = True
+            each.setLevel(level)
+            each.propagate = propagate

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 import numpy as np
 
 from scene.types import Mask, ObjectPrompt, Photo
 
+logger = logging.getLogger(__name__)
 MIN_MASK_PX = 16  # fewer pixels cannot carry a shape
 
 
@@ -51,6 +53,12 @@ def run(
     check_prompts(photo.width, photo.height, prompts)
     masks = segmenter.segment(photo, prompts, files)
     shape = photo.rgb.shape[:2]
+    claims = np.zeros(shape, np.int32)
+    for mask in masks:
+        if mask.pixels.shape == shape:
+            claims += mask.pixels
+    if (claims > 1).any():
+        logger.info("%d pixels are in two masks: the smaller keeps them", (claims > 1).sum())
     owner = np.full(shape, -1)
     for index in sorted(range(len(masks)), key=lambda i: -int(masks[i].pixels.sum())):
         if masks[index].pixels.shape != shape:

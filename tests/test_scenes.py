@@ -1,0 +1,55 @@
+"""Ground truth: path-traced scenes beside the project, when they are there."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.overhead import run_plainly
+from benchmarks.scenes import masks_and_depth, recover_true_meshes
+from scene.cameras import camera_from_matrix
+from scene.files import decode_png, similarity_from_json
+from scene.raycast import render
+from scene.store import Store
+from scene.types import ObjectMesh
+
+SCENES = sorted((Path(__file__).parents[2] / "shared" / "data" / "scenes").glob("scene_*"))
+needs_scenes = pytest.mark.skipif(not SCENES, reason="no ../shared/data/scenes beside the project")
+
+
+@needs_scenes
+def test_true_meshes_come_back_to_their_places() -> None:
+    for scene in SCENES:
+        for found in recover_true_meshes(scene):
+            assert found.translation < 1e-3 and found.size < 1e-3, found
+
+
+@needs_scenes
+@pytest.mark.parametrize("scene", SCENES[-2:], ids=lambda p: p.name)
+def test_masks_and_depth_become_the_scene_that_was_photographed(scene: Path, tmp_path: Path) -> None:
+    """Modal IoU at least 0.95 and visible depth within 2 %, judged by our own renderer."""
+    store = Store(tmp_path / "store")
+    outcomes = run_plainly(masks_and_depth(scene), store, tmp_path / "run")
+    made = {o.call.stage: o.manifest.outputs for o in outcomes if o.manifest}
+    meshes = {
+        n: a for o in outcomes if o.call.stage == "place" for n, a in o.call.inputs.items()
+        if n.endswith(".mesh")
+    }  # fmt: skip
+    placed = []
+    for number, value in store.load(made["place"]["placements"], dict).items():
+        mesh = store.load(meshes[f"{number}.mesh"], ObjectMesh)
+        similarity = similarity_from_json(value["camera_from_object"])
+        placed.append((mesh, similarity.apply(mesh.vertices)))
+    value = json.loads((scene / "camera.json").read_text())
+    camera = camera_from_matrix(value["width"], value["height"], np.array(value["K"]))
+    _, index, depth = render(placed, camera)
+    true_depth = np.load(scene / "depth.npy")
+    ious, errors = [], []
+    for number, path in enumerate(sorted((scene / "masks").glob("modal_*.png"))):
+        true = decode_png(path.read_bytes(), "L") > 127
+        mine = index == number
+        ious.append((mine & true).sum() / (mine | true).sum())
+        errors.append(np.abs(depth[mine & true] / true_depth[mine & true] - 1))
+    assert np.mean(ious) >= 0.95
+    assert np.concatenate(errors).mean() <= 0.02
