@@ -11,6 +11,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.pipeline import Progress, StageFailed, reconstruct_scene
 from flows.request import Request, request_from_json, request_to_json
+from flows.server import ServerFailed
 from flows.steps import Outcome, StageCall
 from flows.tasks import Submitted, submit
 from scene.store import Store
@@ -43,8 +44,18 @@ def reconstruct(
 def run_flow(
     request: Request, store: Store, device: str, refresh: list[str]
 ) -> tuple[Scene, list[Outcome]]:
-    """Call the flow from Python, against whatever Prefect API is in force."""
-    return reconstruct(request_to_json(request), str(store.root), device, refresh)
+    """Call the flow from Python, against whatever Prefect API is in force.
+
+    Raises ServerFailed when that API does not answer.
+    """
+    try:
+        return reconstruct(request_to_json(request), str(store.root), device, refresh)
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        raise ServerFailed(
+            f"{error}: start that Prefect server, or unset PREFECT_API_URL to do without one"
+        ) from None
 
 
 __all__ = ["StageFailed", "reconstruct", "run_flow"]

@@ -51,7 +51,8 @@ def reported(debug: bool) -> Iterator[None]:
         text = f"{error.strerror or error}{where}"
         _stop(f"{text}: {remedy}" if remedy else text, ENVIRONMENT, debug)
     except (ImportError, MemoryError, RuntimeError) as error:
-        _stop(f"{type(error).__name__}: {error}", ENVIRONMENT, debug)
+        known = type(error).__module__.startswith("flows")  # our own words need no type's name
+        _stop(str(error) if known else f"{type(error).__name__}: {error}", ENVIRONMENT, debug)
 
 
 def keep_quiet(debug: bool = False) -> None:

@@ -53,12 +53,6 @@ def run(
     check_prompts(photo.width, photo.height, prompts)
     masks = segmenter.segment(photo, prompts, files)
     shape = photo.rgb.shape[:2]
-    claims = np.zeros(shape, np.int32)
-    for mask in masks:
-        if mask.pixels.shape == shape:
-            claims += mask.pixels
-    if (claims > 1).any():
-        logger.info("%d pixels are in two masks: the smaller keeps them", (claims > 1).sum())
     owner = np.full(shape, -1)
     for index in sorted(range(len(masks)), key=lambda i: -int(masks[i].pixels.sum())):
         if masks[index].pixels.shape != shape:
@@ -70,4 +64,7 @@ def run(
             asked = int(masks[index].pixels.sum())
             why = "covered by other masks" if asked >= MIN_MASK_PX else f"only {asked} pixels"
             raise ValueError(f"mask {index + 1} ({mask.label or 'no label'}) is empty: {why}")
+    shared = sum(int(m.pixels.sum()) for m in masks) - int((owner >= 0).sum())
+    if shared:
+        logger.info("masks overlap by %d pixels: the smaller mask keeps them", shared)
     return disjoint
