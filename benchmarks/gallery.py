@@ -32,8 +32,7 @@ Placed = list[tuple[ObjectMesh, Float64]]
 
 PROFILE = "lite"
 SCENE_LICENCE = "own render; objects Google Scanned Objects CC BY 4.0 and robosuite MIT, light CC0"
-PANEL_HEIGHT_PX, CAPTION_HEIGHT_PX, CAPTION_FONT_PX, GAP_PX = 384, 28, 16, 4
-PALETTE = 192  # colours of a sheet: a third of the bytes of full colour, and hardly to be seen
+PANEL_HEIGHT_PX, CAPTION_HEIGHT_PX, CAPTION_FONT_PX, GAP_PX = 320, 28, 15, 4
 BACKGROUND = 232  # light grey
 SUPERSAMPLING = 2  # rays per panel pixel and axis
 # To the right and a little above the photo's own view; to the left and higher up.
@@ -134,9 +133,7 @@ def show_entry(entry: Entry, store: Store, out: Path) -> Sheet:
         sheet = Sheet(entry, failure=str(error))
         (out / f"{entry.name}.png").unlink(missing_ok=True)
     else:
-        Image.fromarray(picture).quantize(PALETTE, method=Image.Quantize.MEDIANCUT).save(
-            out / f"{entry.name}.png", optimize=True
-        )
+        Image.fromarray(picture).save(out / f"{entry.name}.png", optimize=True)
     told = sheet.failure or ", ".join((sheet.figures, *sheet.lost))
     print(f"{entry.title:<30} {time.monotonic() - started:6.1f} s  {told}", flush=True)
     return sheet

@@ -28,10 +28,9 @@ EXTRAS = {"torch": ("torch", "full"), "transformers": ("transformers", "full"),
 
 def diagnose(store_root: Path) -> dict[str, Any]:
     """Everything that decides whether a profile runs here, as plain values."""
-    libraries = {name: _library(name, module, "photoscene") for name, module in LIBRARIES.items()}
+    libraries = {name: _library(name, module, ".") for name, module in LIBRARIES.items()}
     libraries |= {
-        name: _library(name, module, f"photoscene[{extra}]")
-        for name, (module, extra) in EXTRAS.items()
+        name: _library(name, module, f".[{extra}]") for name, (module, extra) in EXTRAS.items()
     }
     base_missing = [n for n in LIBRARIES if not libraries[n]["version"]]
     return {
@@ -52,7 +51,8 @@ def diagnosis_table(found: dict[str, Any]) -> str:
         "libraries",
     ]
     for name, entry in found["libraries"].items():
-        lines.append(f"  {name:<24} {entry['version'] or 'missing; ' + entry['remedy']}")
+        missing = f"missing{' (optional)' if name in EXTRAS else ''}: {entry['remedy']}"
+        lines.append(f"  {name:<24} {entry['version'] or missing}")
     lines += ["", "profiles"]
     for name, entry in found["profiles"].items():
         lines.append(f"  {name:<24} {'runs here' if entry['runs'] else 'cannot run here'}")
@@ -68,10 +68,8 @@ def diagnosis_table(found: dict[str, Any]) -> str:
 
 def _library(name: str, module: str, package: str) -> dict[str, Any]:
     if importlib.util.find_spec(module) is None:
-        return {
-            "version": None,
-            "remedy": f"{Path(sys.executable).name} -m pip install '{package}'",
-        }
+        remedy = f"{sys.executable} -m pip install '{package}' in photoscene's folder"
+        return {"version": None, "remedy": remedy}
     try:
         return {"version": metadata.version(name), "remedy": ""}
     except metadata.PackageNotFoundError:
