@@ -32,6 +32,11 @@ ORPHANS_END_WITHIN_S = 6
 MARK = "PHOTOSCENE_KILL_TEST"  # in the environment of a run and of all that it starts
 
 
+def _listen_to_interrupts() -> None:
+    """A suite started in the background ignores SIGINT, and its children would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Attempt:
     """Where one command works: its store, run folder, log, and folder for temporary files."""
@@ -66,7 +71,12 @@ class Attempt:
         command += ["--store", self.store, "-o", self.run]
         with (self.folder / "log").open("wb") as log:
             return subprocess.Popen(
-                command, stdout=log, stderr=log, env=environment, start_new_session=True
+                command,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=_listen_to_interrupts,
             )
 
     def finish(self) -> float:
