@@ -51,6 +51,7 @@ def build_request(arguments: Arguments, store: Store) -> Request:
         raise ValueError(
             "--mask gives the objects already: leave out --text, --point, --box, --prompts"
         )
+    check_words(profile, prompts)
     point_map = arguments.point_map
     return Request(
         photo=import_file(store, arguments.photo, "photo"),
@@ -70,6 +71,21 @@ def check_backends(profile: Profile) -> None:
 
     for stage, choice in profile.stages.items():
         make_settings(stage, choice.backend, choice.settings)
+
+
+def check_words(profile: Profile, prompts: tuple[ObjectPrompt, ...]) -> None:
+    """A prompt of words alone needs a segment backend with KNOWS_WORDS; ValueError otherwise."""
+    from stages.backends import find_backend
+
+    name = profile.stages["segment"].backend
+    if getattr(find_backend("segment", name), "KNOWS_WORDS", False):
+        return
+    for prompt in prompts:
+        if prompt.text and prompt.box is None and not prompt.points:
+            raise ValueError(
+                f"--text {prompt.text!r}: segment backend {name} does not know words; "
+                "give --point or --box, or choose another with --set segment.backend=NAME"
+            )
 
 
 def import_file(store: Store, path: Path, role: str) -> Artifact:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from photoscene.inputs import check_words
 from scene.profile import STAGES, load_profile, profile_names, with_backend, with_setting
+from scene.types import ObjectPrompt
 from stages.backends import backend_names, find_backend, make_settings
 
 
@@ -92,6 +94,12 @@ def test_a_backend_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert make_settings("generate", choice.backend, choice.settings).strength == 0.1
     with pytest.raises(ValueError, match="generate.strength: expected 0 to 1, got 3"):
         make_settings("generate", "balloon", {"strength": 3})
+
+
+def test_words_need_a_backend_that_knows_them() -> None:
+    with pytest.raises(ValueError, match="does not know words; give --point"):
+        check_words(load_profile("lite"), (ObjectPrompt(text="cup"),))
+    check_words(load_profile("lite"), (ObjectPrompt(text="cup", box=(0, 0, 9, 9)),))
 
 
 def test_unknown_backend_lists_the_known_ones() -> None:
