@@ -189,7 +189,9 @@ def _recovery_table(found: list[Recovery]) -> str:
 
 def _overhead_table(o: Overhead) -> str:
     rows = ["| run of one scene, fresh store | seconds | beyond the stages |", "|---|---|---|"]
-    rows += [f"| {name} | {seconds:.2f} | {seconds - o.plain_s:+.2f} |" for name, seconds in o.rows]
+    for name, seconds in o.rows:
+        beyond = f"{seconds - o.plain_s:+.2f}" if seconds >= o.plain_s else "-"
+        rows.append(f"| {name} | {seconds:.2f} | {beyond} |")
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in o.stages.items())
     return "\n".join([*rows, "", f"Stage seconds, summed over objects: {stages}."])
 
