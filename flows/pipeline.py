@@ -185,17 +185,17 @@ def _with_objects(scene: Scene, change: Callable[[SceneObject], SceneObject]) ->
 def _completed(
     o: SceneObject, completed: Mapping[str, Outputs], failures: Mapping[str, str]
 ) -> SceneObject:
-    if o.id in completed:
-        return replace(o, completion=completed[o.id]["image"])
-    return replace(o, failure=failures[o.id])
+    if o.id in failures:
+        return replace(o, failure=failures[o.id])
+    return replace(o, completion=completed[o.id]["image"])
 
 
 def _generated(
     o: SceneObject, generated: Mapping[str, Outputs], failures: Mapping[str, str]
 ) -> SceneObject:
-    if o.id in generated:
-        return replace(o, mesh=generated[o.id]["mesh"])
-    return replace(o, failure=failures[o.id])
+    if o.id in failures:
+        return replace(o, failure=failures[o.id])
+    return replace(o, mesh=generated[o.id]["mesh"])
 
 
 def _placed(o: SceneObject, placement: Mapping | None) -> SceneObject:
