@@ -92,7 +92,12 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
     completed, failures = progress.each(
         {o.id: steps.complete_call(request, store, o, crops) for o in objects}
     )
-    scene = _with_objects(scene, lambda o: _completed(o, completed, failures))
+    scene = _with_objects(
+        scene,
+        lambda o: replace(
+            o, completion=_made(completed, o.id, "image"), failure=failures.get(o.id)
+        ),
+    )
     if request.until == "complete":
         return scene
 
@@ -104,7 +109,10 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
         {o.id: steps.generate_call(request, o, framed[o.id]) for o in objects if o.id in framed}
     )
     failures |= lost | failed
-    scene = _with_objects(scene, lambda o: _generated(o, generated, failures))
+    scene = _with_objects(
+        scene,
+        lambda o: replace(o, mesh=_made(generated, o.id, "mesh"), failure=failures.get(o.id)),
+    )
     if request.until == "generate" or not generated:
         return scene
 
@@ -182,20 +190,9 @@ def _with_objects(scene: Scene, change: Callable[[SceneObject], SceneObject]) ->
     return replace(scene, objects=tuple(change(o) for o in scene.objects))
 
 
-def _completed(
-    o: SceneObject, completed: Mapping[str, Outputs], failures: Mapping[str, str]
-) -> SceneObject:
-    if o.id in failures:
-        return replace(o, failure=failures[o.id])
-    return replace(o, completion=completed[o.id]["image"])
-
-
-def _generated(
-    o: SceneObject, generated: Mapping[str, Outputs], failures: Mapping[str, str]
-) -> SceneObject:
-    if o.id in failures:
-        return replace(o, failure=failures[o.id])
-    return replace(o, mesh=generated[o.id]["mesh"])
+def _made(outputs: Mapping[str, Outputs], object_id: str, name: str) -> Artifact | None:
+    """One output of an object's step, None when the step failed or was not reached."""
+    return outputs[object_id][name] if object_id in outputs else None
 
 
 def _placed(o: SceneObject, placement: Mapping | None) -> SceneObject:

@@ -61,7 +61,18 @@ def write_run(
         folder / "objects", {_object_folder(i, o).name for i, o in enumerate(scene.objects)}
     )
     _write_if_new(folder / "scene.json", encode_json(scene_to_json(scene)))
-    record = _record(folder, request, store, scene, outcomes, photo_name, seconds)
+    before = _earlier_steps(folder)
+    names = {o.id: o.name for o in scene.objects}
+    record = {
+        "format": FORMAT,
+        "photo_name": photo_name,
+        "request": request_to_json(request),
+        "store": str(store.root),
+        "seconds": round(seconds, 3),
+        "machine": {"platform": platform.platform(), "python": platform.python_version()},
+        "versions": {name: metadata.version(name) for name in VERSIONS_OF},
+        "steps": [_step(outcome, names, before) for outcome in outcomes],
+    }
     write_atomically(folder / "run.json", encode_json(record))
     return record
 
@@ -121,30 +132,12 @@ def _write_if_new(path: Path, data: bytes) -> None:
         write_atomically(path, data)
 
 
-def _record(
-    folder: Path,
-    request: Request,
-    store: Store,
-    scene: Scene,
-    outcomes: Sequence[Outcome],
-    photo_name: str,
-    seconds: float,
-) -> dict[str, Any]:
+def _earlier_steps(folder: Path) -> Sequence[Mapping[str, Any]]:
+    """The steps of the run that the folder held before, none when it held no run."""
     try:
-        before = read_run(folder).record["steps"]
+        return read_run(folder).record["steps"]
     except ValueError:
-        before = []
-    names = {o.id: o.name for o in scene.objects}
-    return {
-        "format": FORMAT,
-        "photo_name": photo_name,
-        "request": request_to_json(request),
-        "store": str(store.root),
-        "seconds": round(seconds, 3),
-        "machine": {"platform": platform.platform(), "python": platform.python_version()},
-        "versions": {name: metadata.version(name) for name in VERSIONS_OF},
-        "steps": [_step(outcome, names, before) for outcome in outcomes],
-    }
+        return []
 
 
 def _step(

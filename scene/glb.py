@@ -62,6 +62,7 @@ def scene_to_glb(objects: list[PlacedMesh], camera: Camera, extras: Mapping[str,
     nodes = [(o.name, o.mesh, gltf_node_from_similarity(o.camera_from_object)) for o in objects]
 
     def finish(tree: dict[str, Any]) -> None:
+        """Add what trimesh does not write: extras and the camera."""
         _stamp(tree)
         by_name = {node.get("name"): node for node in tree["nodes"]}
         for placed in objects:

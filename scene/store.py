@@ -168,9 +168,8 @@ def write_atomically(target: Path, data: bytes) -> None:
     try:
         temporary.write_bytes(data)
         os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)  # still there only if something failed
 
 
 def artifact_from_json(value: Mapping[str, str]) -> Artifact:
