@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import colorsys
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
+from scene.drawing import draw_outlines
 from scene.glb import PlacedMesh, scene_to_glb
 from scene.raycast import render
 from scene.types import Camera, Mask, Photo, Uint8
@@ -16,7 +15,6 @@ from stages.compose import Composition
 
 VERSION = "1"
 BACKGROUND_SHARE = 0.35  # how much of the photo is left where no object is drawn
-GOLDEN_RATIO = 0.618034  # steps of hue that keep neighbours apart
 
 
 @dataclass(frozen=True)
@@ -57,22 +55,10 @@ class Gltf:
         picture = np.where(rgba[..., 3:] > 0, rgba[..., :3], grey * BACKGROUND_SHARE)
         picture = np.ascontiguousarray(picture.astype(np.uint8))
         if self.settings.outline_px > 0:
-            for index, mask in enumerate(masks):
-                contours, _ = cv2.findContours(
-                    mask.pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-                )
-                cv2.drawContours(
-                    picture, contours, -1, mask_colour(index), self.settings.outline_px
-                )
+            draw_outlines(picture, [m.pixels for m in masks], self.settings.outline_px)
         return picture
 
 
 def load(settings: Settings, device: str) -> Gltf:
     """Nothing to load."""
     return Gltf(settings)
-
-
-def mask_colour(index: int) -> tuple[int, int, int]:
-    """A bright sRGB colour per object, far from its neighbours' in hue."""
-    red, green, blue = colorsys.hsv_to_rgb((0.02 + index * GOLDEN_RATIO) % 1, 0.8, 1.0)
-    return round(red * 255), round(green * 255), round(blue * 255)
