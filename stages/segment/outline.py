@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from scene.types import Bool, Uint8
+from stages.segment.memory import remembered
 from stages.segment.saliency import Window, clipped
 
 GRABCUT_ROUNDS = 2
@@ -20,6 +21,7 @@ FULL_BOX = 0.98  # a box filled to this share was not divided by colour
 GUIDE_NOISE = 1e-4  # the guided filter's epsilon, squared grey value in [0, 1]
 
 
+@remembered(64)
 def cut(rgb: Uint8, region: Bool, certain: Bool, never: Bool) -> Bool:
     """Move a region's outline onto the photo's colours by GrabCut in a band around it.
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene.types import Bool, Float32, Float64, Uint8
+from stages.segment.memory import remembered
 
 Int32 = NDArray[np.int32]
 
@@ -58,6 +59,7 @@ class Regions:
     edges: list[dict[int, tuple[float, float]]]  # neighbour -> (length, sum of edge strength)
 
 
+@remembered(16)
 def region_tree(rgb: Uint8, salient: Bool) -> RegionTree:
     """Merge superpixels of the salient pixels of rgb (H, W, 3) uint8 into candidate objects."""
     lab = np.asarray(cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2Lab), np.float32)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from scene.types import Float32, Uint8
+from stages.segment.memory import remembered
 
 SaliencyMap = Callable[[Uint8], Float32]
 Pixel = tuple[int, int]  # x, y
@@ -50,6 +51,7 @@ def load_saliency() -> SaliencyMap:
     network_input = session.get_inputs()[0].name
     network_output = session.get_outputs()[0].name
 
+    @remembered(64)
     def saliency_of(rgb: Uint8) -> Float32:
         """(H, W, 3) uint8 sRGB -> (H, W) float32 in [0, 1], 1 on the most salient object."""
         logits = session.run([network_output], {network_input: network_tensor(rgb)})[0]
