@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.request import Request
+from photoscene.cli.choose import Choosing, choose_objects
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.inputs import Arguments, build_request, check_backends
@@ -29,15 +30,23 @@ def run_photo(
     folder: Path,
     store_path: str | None,
     refresh: Sequence[str],
+    choosing: Choosing,
     as_json: bool,
 ) -> int:
-    """`photoscene run`: returns the exit status."""
-    started = time.monotonic()
+    """`photoscene run` and `photoscene segment`: returns the exit status."""
+    choosing.check()
     known_stage(arguments.until)
     for stage in refresh:
         known_stage(stage)
     store = Store(Path(store_root(store_path)))
     request = build_request(arguments, store)
+    check_folder(folder)
+    if choosing.wanted:
+        chosen = choose_objects(request, store, folder, arguments.photo.name, choosing, as_json)
+        if chosen is None:
+            return INCOMPLETE
+        request = chosen
+    started = time.monotonic()
     return _reconstruct(request, store, folder, arguments.photo.name, refresh, as_json, started)
 
 
@@ -55,6 +64,7 @@ def rerun_object(
     if first not in RERUN_STAGES:
         raise ValueError(f"--from {first}: expected {' or '.join(RERUN_STAGES)}")
     run = read_run(folder)
+    check_folder(folder)
     store = Store(Path(store_root(store_path or run.record["store"])))
     object_id = find_object(run, wanted)
     request = _with_override(run.request, object_id, settings, seed)
@@ -136,7 +146,6 @@ def _reconstruct(
     as_json: bool,
     started: float,
 ) -> int:
-    check_folder(folder)
     with show_progress():
         scene, outcomes = reconstruct_photo(request, store, refresh=refresh)
     seconds = time.monotonic() - started

@@ -31,21 +31,41 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="STAGE.NAME=VALUE", help="Change one setting of the profile."),
 ]
+PhotoFile = Annotated[Path, typer.Argument(help="The photo: JPEG, PNG, WebP, HEIC, TIFF ...")]
+Texts = Annotated[list[str] | None, typer.Option("--text", help="An object in words.")]
+Points = Annotated[
+    list[str] | None, typer.Option("--point", metavar="X,Y", help="A click on an object.")
+]
+Boxes = Annotated[
+    list[str] | None, typer.Option("--box", metavar="X0,Y0,X1,Y1", help="A box around one.")
+]
+Masks = Annotated[list[Path] | None, typer.Option("--mask", help="A mask picture of one object.")]
+Prompts = Annotated[Path | None, typer.Option("--prompts", help="A JSON file of prompts.")]
+Interactive = Annotated[
+    bool, typer.Option("--interactive", "-i", help="Choose the objects at a prompt.")
+]
+Browser = Annotated[
+    bool, typer.Option("--browser", help="Choose the objects in a page on this machine.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the choice in the run folder.")]
+ProfileName = Annotated[str, typer.Option("--profile", help="A shipped profile or a YAML file.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="The run folder.  [default: runs/PHOTO]")
+]
 
 
 @app.command()
 def run(
-    photo: Annotated[Path, typer.Argument(help="The photo: JPEG, PNG, WebP, TIFF ...")],
-    text: Annotated[list[str] | None, typer.Option(help="An object in words.")] = None,
-    point: Annotated[
-        list[str] | None, typer.Option(metavar="X,Y", help="A click on an object.")
-    ] = None,
-    box: Annotated[
-        list[str] | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around one.")
-    ] = None,
-    mask: Annotated[list[Path] | None, typer.Option(help="A mask picture of one object.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="A JSON file of prompts.")] = None,
-    profile: Annotated[str, typer.Option(help="A shipped profile or a YAML file.")] = "lite",
+    photo: PhotoFile,
+    text: Texts = None,
+    point: Points = None,
+    box: Boxes = None,
+    mask: Masks = None,
+    prompts: Prompts = None,
+    interactive: Interactive = False,
+    browser: Browser = False,
+    resume: Resume = False,
+    profile: ProfileName = "lite",
     settings: Settings = None,
     fov: Annotated[
         float | None, typer.Option(metavar="DEG", help="Horizontal field of view.")
@@ -57,14 +77,13 @@ def run(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     until: Annotated[str, typer.Option(metavar="STAGE", help="Stop after a stage.")] = "compose",
     refresh: Refresh = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The run folder.  [default: runs/PHOTO]")
-    ] = None,
+    output: Output = None,
     store: StorePath = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Reconstruct one photo; objects are found by themselves unless prompts or masks are given."""
+    from photoscene.cli.choose import Choosing
     from photoscene.cli.commands import run_photo
     from photoscene.cli.errors import reported
     from photoscene.inputs import Arguments
@@ -86,7 +105,49 @@ def run(
     )
     with reported(debug):
         folder = output or Path("runs") / photo.stem
-        raise typer.Exit(run_photo(arguments, folder, store, refresh or (), json))
+        choosing = Choosing(interactive, browser, resume)
+        raise typer.Exit(run_photo(arguments, folder, store, refresh or (), choosing, json))
+
+
+@app.command()
+def segment(
+    photo: PhotoFile,
+    text: Texts = None,
+    point: Points = None,
+    box: Boxes = None,
+    mask: Masks = None,
+    prompts: Prompts = None,
+    interactive: Interactive = False,
+    browser: Browser = False,
+    resume: Resume = False,
+    profile: ProfileName = "lite",
+    settings: Settings = None,
+    output: Output = None,
+    store: StorePath = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find or choose the objects' masks only; `run --prompts` goes on from the prompt file."""
+    from photoscene.cli.choose import Choosing
+    from photoscene.cli.commands import run_photo
+    from photoscene.cli.errors import reported
+    from photoscene.inputs import Arguments
+
+    arguments = Arguments(
+        photo=photo,
+        texts=text or (),
+        points=point or (),
+        boxes=box or (),
+        masks=mask or (),
+        prompts=prompts,
+        profile=profile,
+        settings=settings or (),
+        until="segment",
+    )
+    with reported(debug):
+        folder = output or Path("runs") / photo.stem
+        choosing = Choosing(interactive, browser, resume)
+        raise typer.Exit(run_photo(arguments, folder, store, (), choosing, json))
 
 
 @app.command()

@@ -1,0 +1,234 @@
+"""One person choosing masks on one photo: every entry is saved, followed and drawn at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.compute import produce
+from flows.request import Request
+from flows.steps import photo_call, segment_call
+from photoscene.choosing.entries import Session, begin, enter, split_entry
+from photoscene.choosing.picture import draw_choice
+from photoscene.choosing.prompt_file import ChosenPhoto, load_session, save_prompts
+from scene.files import encode_png
+from scene.store import Store, write_atomically
+from scene.types import Artifact, Bool, Mask, ObjectPrompt, Photo, Uint8
+from stages.backends import find_backend
+from stages.devices import ModelPool
+from stages.segment import check_prompts
+
+PROMPTS, OVERLAY = "prompts.json", "masks.png"
+SAME_OBJECT = 0.5  # intersection over union
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """An object as it stands: its prompt, and its mask at the working size."""
+
+    prompt: ObjectPrompt
+    mask: Mask
+
+    @property
+    def share(self) -> float:
+        """Of the photo's pixels."""
+        return float(self.mask.pixels.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The photo that is chosen from: at its working size, and what the file is."""
+
+    photo: Photo
+    details: dict[str, Any]
+    outputs: dict[str, Artifact]
+    file: ChosenPhoto
+
+
+class Chooser:
+    """The state of choosing: the session, and the masks that follow from it.
+
+    Masks come from the segment step that `run` takes, through the same store, so that a run with
+    the prompt file finds them there, byte for byte.
+    """
+
+    def __init__(self, request: Request, store: Store, folder: Path, photo_name: str) -> None:
+        self.request, self.store, self.folder = request, store, folder
+        self.pool = ModelPool()
+        self.work = self._open_photo(photo_name)
+        self.session = Session()
+        self.objects: tuple[Chosen, ...] = ()
+        self.accepted = False
+
+    @property
+    def knows_words(self) -> bool:
+        """Whether the segment backend finds objects by words."""
+        module = find_backend("segment", self.request.profile.stages["segment"].backend)
+        return bool(getattr(module, "KNOWS_WORDS", False))
+
+    @property
+    def prompts_path(self) -> Path:
+        """Where the prompt file is."""
+        return self.folder / PROMPTS
+
+    @property
+    def overlay_path(self) -> Path:
+        """Where the picture of the masks is."""
+        return self.folder / OVERLAY
+
+    def begin(self, start: tuple[ObjectPrompt, ...]) -> None:
+        """Start with these objects; ValueError when the folder has a choice already."""
+        if self.prompts_path.exists():
+            raise ValueError(
+                f"{self.prompts_path} holds an earlier choice: go on with --resume, "
+                "or give another -o to choose anew"
+            )
+        self._take(begin(start))
+
+    def resume(self) -> str:
+        """Go on with the prompt file of the folder; returns what was found, in words."""
+        if not self.prompts_path.exists():
+            self._take(begin())
+            return f"nothing to resume at {self.prompts_path}: a new choice begins"
+        session = load_session(self.prompts_path, self.work.file)
+        try:
+            self._take(session)
+        except ValueError as error:
+            # The entry at which it stopped was saved before it was tried.
+            if not session.entries:
+                raise
+            self._take(begin(session.start, session.entries[:-1]))
+            return f"the last entry, {session.entries[-1]!r}, was dropped: {error}"
+        return f"resumed after {len(session.entries)} entries: {count(len(self.objects))}"
+
+    def enter(self, entry: str) -> str:
+        """Follow one entry and say what came of it; ValueError when nothing changed, and why."""
+        if split_entry(entry)[0] == "text" and not self.knows_words:
+            backend = self.request.profile.stages["segment"].backend
+            raise ValueError(
+                f"segment backend {backend} does not know words: give a point or a box, "
+                "and name the object with `label`"
+            )
+        session = enter(self.session, entry)
+        check_prompts(
+            self.work.details["width"], self.work.details["height"], session.present.objects
+        )
+        before = self.session
+        self._save(session)
+        try:
+            self._take(session)
+        except ValueError:
+            self._save(before)
+            raise
+        return self.current_line()
+
+    def propose(self) -> str:
+        """Draw a box around everything that the backend finds by itself, as one entry."""
+        factor = self.work.details["width"] / self.work.photo.width
+        known = [o.mask.pixels for o in self.objects]
+        found = [m for m in self._masks(()) if not any(_same(m.pixels, k) for k in known)]
+        if not found:
+            raise ValueError("nothing else stands out by itself: give a point or a box")
+        boxes = [" ".join(f"{v * factor:g}" for v in _box_of(m)) for m in found]
+        self.enter("boxes " + "; ".join(boxes))
+        return f"{count(len(found))} proposed"
+
+    def accept(self) -> tuple[ObjectPrompt, ...]:
+        """Settle the choice; ValueError while there is none."""
+        if not self.objects:
+            raise ValueError("there is no object yet: give a point or a box, or stop with `quit`")
+        self.accepted = True
+        self._save(self.session)
+        return self.session.present.objects
+
+    def list_lines(self) -> list[str]:
+        """One line per object, the current one marked."""
+        lines = [self._line(i) for i in range(len(self.objects))]
+        current = self.session.present.current
+        return [
+            ("> " if i == current else "  ") + line
+            for i, line in enumerate([*lines, f"{len(lines) + 1:2d}  a new object"])
+            if i < len(lines) or i == current
+        ]
+
+    def current_line(self) -> str:
+        """The current object in words."""
+        current = self.session.present.current
+        return f"{current + 1:2d}  a new object" if current == len(self.objects) else self._line(
+            current
+        )  # fmt: skip
+
+    def picture(self) -> Uint8:
+        """(H, W, 3): the photo with numbered masks and prompts, and a ruler in its pixels."""
+        masks = [o.mask.pixels for o in self.objects]
+        width = self.work.details["width"]
+        return draw_choice(self.work.photo, masks, self.session.present, width)
+
+    def _line(self, index: int) -> str:
+        chosen = self.objects[index]
+        given = _given(chosen.prompt)
+        name = chosen.prompt.label or f"object_{index + 1:02d}"
+        return (f"{index + 1:2d}  {name:<20} {given:<28} {chosen.share:6.1%} of the photo, "
+                f"score {chosen.mask.score:.2f}")  # fmt: skip
+
+    def _take(self, session: Session) -> None:
+        """Find the masks of a session, make it the present one, save and draw it."""
+        objects = session.present.objects
+        masks = self._masks(objects) if objects else []
+        self.objects = tuple(Chosen(o, m) for o, m in zip(objects, masks, strict=True))
+        self.session, self.accepted = session, False
+        self._save(session)
+        write_atomically(self.overlay_path, encode_png(self.picture()))
+
+    def _save(self, session: Session) -> None:
+        save_prompts(self.prompts_path, self.work.file, session, self.accepted)
+
+    def _open_photo(self, name: str) -> Work:
+        outputs = self._outputs(photo_call(self.request))
+        details = self.store.load(outputs["details"], dict)
+        file = ChosenPhoto(name, self.request.photo.sha256, details["width"], details["height"])
+        return Work(self.store.load(outputs["photo"], Photo), details, outputs, file)
+
+    def _masks(self, prompts: tuple[ObjectPrompt, ...]) -> list[Mask]:
+        request = replace(self.request, prompts=prompts)
+        outputs = self._outputs(segment_call(request, self.store, self.work.outputs))
+        listed = self.store.load(outputs["details"], dict)["objects"]
+        return [
+            replace(self.store.load(outputs[f"{i:03d}.mask"], Mask), **entry)
+            for i, entry in enumerate(listed)
+        ]
+
+    def _outputs(self, call: Any) -> dict[str, Artifact]:
+        outcome = produce(call, self.store, self.pool)
+        assert outcome.manifest is not None  # what fails is raised
+        return dict(outcome.manifest.outputs)
+
+
+def count(objects: int) -> str:
+    """ "1 object", "2 objects"."""
+    return f"{objects} object{'' if objects == 1 else 's'}"
+
+
+def _given(prompt: ObjectPrompt) -> str:
+    """What a prompt consists of, in words."""
+    clicks = sum(p.foreground for p in prompt.points)
+    background = len(prompt.points) - clicks
+    parts = [repr(prompt.text)] if prompt.text else []
+    parts += ["box"] if prompt.box is not None else []
+    parts += [f"{clicks} point{'' if clicks == 1 else 's'}"] if clicks else []
+    parts += [f"{background} not"] if background else []
+    return ", ".join(parts)
+
+
+def _same(a: Bool, b: Bool) -> bool:
+    """Whether two masks mean one object: they share most of their pixels."""
+    return bool((a & b).sum() > SAME_OBJECT * (a | b).sum())
+
+
+def _box_of(mask: Mask) -> tuple[int, int, int, int]:
+    """(x0, y0, x1, y1) around the pixels of a mask, x1 and y1 exclusive."""
+    rows, columns = np.nonzero(mask.pixels.any(1))[0], np.nonzero(mask.pixels.any(0))[0]
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

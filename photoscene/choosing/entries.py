@@ -1,0 +1,197 @@
+"""The language of choosing: each entry, as "point 120 80", makes a new choice out of the old one.
+
+The terminal, the browser page and the journal in the prompt file all speak it. Nothing here
+computes a mask, so that a journal is replayed at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from scene.types import ObjectPrompt, Point
+
+MAX_LABEL_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The objects chosen so far; `current` is the one that entries change, or a new one's place."""
+
+    objects: tuple[ObjectPrompt, ...] = ()
+    current: int = 0
+
+    @property
+    def on_new_object(self) -> bool:
+        """Whether the next point, box or word begins another object."""
+        return self.current == len(self.objects)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What was entered, from which objects on, and what can be undone and redone."""
+
+    start: tuple[ObjectPrompt, ...] = ()
+    entries: tuple[str, ...] = ()
+    present: Choice = Choice()
+    past: tuple[Choice, ...] = ()
+    future: tuple[Choice, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A kind of entry: what follows the word, what it does in words, and as a function."""
+
+    form: str
+    meaning: str
+    change: Callable[[Choice, str], Choice]
+
+
+def begin(start: tuple[ObjectPrompt, ...] = (), entries: tuple[str, ...] = ()) -> Session:
+    """A session that has these objects, and then these entries made."""
+    session = Session(start, present=Choice(start, len(start)))
+    for entry in entries:
+        session = enter(session, entry)
+    return session
+
+
+def enter(session: Session, entry: str) -> Session:
+    """The session after one more entry; ValueError says why an entry makes no sense."""
+    name, rest = split_entry(entry)
+    entries = (*session.entries, f"{name} {rest}".strip())
+    past, present, future = session.past, session.present, session.future
+    if name in ("undo", "redo"):
+        _nothing(rest, name)
+    if name == "undo":
+        if not past:
+            raise ValueError("undo: nothing was entered before")
+        return replace(session, entries=entries, present=past[-1], past=past[:-1],
+                       future=(present, *future))  # fmt: skip
+    if name == "redo":
+        if not future:
+            raise ValueError("redo: nothing was undone")
+        return replace(session, entries=entries, present=future[0], past=(*past, present),
+                       future=future[1:])  # fmt: skip
+    changed = VERBS[name].change(present, rest)
+    return replace(session, entries=entries, present=changed, past=(*past, present), future=())
+
+
+def split_entry(entry: str) -> tuple[str, str]:
+    """The verb of an entry and the rest of it; ValueError for a word that is none."""
+    name, _, rest = entry.strip().partition(" ")
+    name = SHORT.get(name.lower(), name.lower())
+    if name not in VERBS and name not in ("undo", "redo"):
+        raise ValueError(f"{name!r} is no entry: expected {', '.join([*VERBS, 'undo', 'redo'])}")
+    return name, rest.strip()
+
+
+def _point(choice: Choice, rest: str, foreground: bool = True) -> Choice:
+    x, y = _numbers(rest, 2, "X Y")
+    point = Point(x, y, foreground)
+    return _changed(choice, lambda o: replace(o, points=(*o.points, point)))
+
+
+def _not(choice: Choice, rest: str) -> Choice:
+    if choice.on_new_object:
+        raise ValueError("not: click on the object first, then on what is not part of it")
+    return _point(choice, rest, foreground=False)
+
+
+def _box(choice: Choice, rest: str) -> Choice:
+    x0, y0, x1, y1 = _numbers(rest, 4, "X0 Y0 X1 Y1")
+    box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+    if box[0] == box[2] or box[1] == box[3]:
+        raise ValueError("a box needs two corners that differ in X and in Y")
+    return _changed(choice, lambda o: replace(o, box=box))
+
+
+def _boxes(choice: Choice, rest: str) -> Choice:
+    objects = tuple(_box(Choice(), part).objects[0] for part in rest.split(";"))
+    return Choice((*choice.objects, *objects), len(choice.objects) + len(objects))
+
+
+def _text(choice: Choice, rest: str) -> Choice:
+    words = _words(rest)
+    if not words:
+        raise ValueError("text: say what to look for, as in `text red mug`")
+    return _changed(choice, lambda o: replace(o, text=words, label=o.label or words))
+
+
+def _label(choice: Choice, rest: str) -> Choice:
+    if choice.on_new_object:
+        raise ValueError("label: point at the object first, then name it")
+    words = _words(rest)
+    return _changed(choice, lambda o: replace(o, label=words))
+
+
+def _next(choice: Choice, rest: str) -> Choice:
+    _nothing(rest, "next")
+    if choice.on_new_object:
+        raise ValueError("next: this object has nothing yet; give a point or a box")
+    return replace(choice, current=len(choice.objects))
+
+
+def _select(choice: Choice, rest: str) -> Choice:
+    return replace(choice, current=_number_of_object(choice, rest))
+
+
+def _delete(choice: Choice, rest: str) -> Choice:
+    gone = _number_of_object(choice, rest) if rest else choice.current
+    if gone >= len(choice.objects):
+        raise ValueError("delete: this object has nothing yet; name one by its number")
+    left = choice.objects[:gone] + choice.objects[gone + 1 :]
+    current = choice.current - (choice.current > gone)
+    return Choice(left, len(left) if choice.current == gone else current)
+
+
+VERBS = {
+    "point": Verb("X Y", "a click on the object, in pixels of the photo", _point),
+    "not": Verb("X Y", "a click on what is not part of it", _not),
+    "box": Verb("X0 Y0 X1 Y1", "a box around the whole object", _box),
+    "boxes": Verb("BOX; BOX ...", "one new object for each box", _boxes),
+    "text": Verb("WORDS", "the object in words, where the backend knows words", _text),
+    "label": Verb("NAME", "name the object", _label),
+    "next": Verb("", "go on to a new object", _next),
+    "select": Verb("N", "go back to an object", _select),
+    "delete": Verb("[N]", "drop an object", _delete),
+}
+SHORT = {"p": "point", "+": "point", "-": "not", "n": "not", "b": "box", "t": "text", "l": "label",
+         "s": "select", "d": "delete", "u": "undo", "r": "redo"}  # fmt: skip
+
+
+def _changed(choice: Choice, change: Callable[[ObjectPrompt], ObjectPrompt]) -> Choice:
+    """The choice with its current object changed, or begun."""
+    if choice.on_new_object:
+        return replace(choice, objects=(*choice.objects, change(ObjectPrompt())))
+    objects = list(choice.objects)
+    objects[choice.current] = change(objects[choice.current])
+    return replace(choice, objects=tuple(objects))
+
+
+def _number_of_object(choice: Choice, rest: str) -> int:
+    if not rest.isdecimal() or not 1 <= int(rest) <= len(choice.objects):
+        have = f"1 to {len(choice.objects)}" if choice.objects else "no object yet"
+        raise ValueError(f"{rest or 'nothing'!r} is not the number of an object: there is {have}")
+    return int(rest) - 1
+
+
+def _numbers(rest: str, count: int, form: str) -> list[float]:
+    try:
+        values = [float(part) for part in rest.replace(",", " ").split()]
+    except ValueError:
+        values = []
+    if len(values) != count or not all(math.isfinite(v) for v in values):
+        raise ValueError(f"{rest or 'nothing'!r}: expected {form} in pixels of the photo")
+    return values
+
+
+def _words(rest: str) -> str:
+    if not rest.isprintable() or len(rest) > MAX_LABEL_LENGTH:
+        raise ValueError(f"expected at most {MAX_LABEL_LENGTH} printable characters")
+    return rest
+
+
+def _nothing(rest: str, name: str) -> None:
+    if rest:
+        raise ValueError(f"{name}: nothing follows this word, got {rest!r}")

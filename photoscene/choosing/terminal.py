@@ -1,0 +1,123 @@
+"""Choosing masks at a prompt: one entry a line, with history, completion and help."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+from photoscene.choosing.chooser import Chooser
+from photoscene.choosing.entries import SHORT, VERBS
+from photoscene.choosing.inline_image import answers_sixel, inline_image, protocol_of
+
+Reader = Callable[[str], str]
+# What only the prompt knows; every other word is an entry of the journal.
+ACTIONS = {
+    "undo": "take the last change back",
+    "redo": "make it again",
+    "auto": "a box around everything that stands out by itself",
+    "list": "the objects so far",
+    "show": "the picture again, here or by its path",
+    "accept": "done: these are the objects",
+    "quit": "stop; --resume goes on",
+    "help": "this text",
+}
+
+
+def choose_at_prompt(chooser: Chooser, environment: Mapping[str, str], out: TextIO) -> bool:
+    """Read entries until one accepts (True), or quits or the input ends (False).
+
+    Ctrl-C passes through as KeyboardInterrupt; whatever was entered is saved by then.
+    """
+    terminal = sys.stdin.isatty() and out.isatty()
+    protocol = protocol_of(environment) if terminal else ""
+    if terminal and not protocol and answers_sixel():
+        protocol = "sixel"
+
+    def show() -> None:
+        out.write(inline_image(chooser.picture(), protocol))
+        print(f"    {chooser.overlay_path}", file=out, flush=True)
+
+    print("\n".join(chooser.list_lines()), file=out)
+    print("Coordinates are pixels of the photo, as the ruler counts; `help` lists the words.",
+          file=out)  # fmt: skip
+    show()
+    read = _prompt_reader(chooser, out) if terminal else _line_reader(out)
+    while not chooser.accepted:
+        try:
+            line = read(_prompt(chooser)).strip()
+        except EOFError:
+            return False
+        if line in ("quit", "q", "exit"):
+            return False
+        if line:
+            try:
+                _follow(chooser, line, out, show)
+            except ValueError as error:
+                print(f"    not done: {error}", file=out, flush=True)
+    return True
+
+
+def help_text() -> str:
+    """Every word with what follows it and what it does."""
+    short = {name: key for key, name in SHORT.items() if key.isalpha()}
+    rows = [(f"{name} {verb.form}".strip(), verb.meaning, name) for name, verb in VERBS.items()]
+    rows += [(name, meaning, name) for name, meaning in ACTIONS.items()]
+    return "\n".join(
+        f"    {form:<26} {meaning}" + (f"  ({short[name]})" if name in short else "")
+        for form, meaning, name in rows
+    )
+
+
+def _follow(chooser: Chooser, line: str, out: TextIO, show: Callable[[], None]) -> None:
+    """Do what one line says; ValueError when it cannot be done."""
+    word = line.lower()
+    if word in ("help", "?", "h"):
+        print(help_text(), file=out, flush=True)
+    elif word == "list":
+        print("\n".join(chooser.list_lines()), file=out, flush=True)
+    elif word == "show":
+        show()
+    elif word == "accept":
+        chooser.accept()
+    else:
+        told = chooser.propose() if word == "auto" else chooser.enter(line)
+        print(f"    {told}", file=out, flush=True)
+        show()
+
+
+def _prompt(chooser: Chooser) -> str:
+    choice = chooser.session.present
+    name = "" if choice.on_new_object else choice.objects[choice.current].label
+    return f"object {choice.current + 1}{f' ({name})' if name else ''}> "
+
+
+def _line_reader(out: TextIO) -> Reader:
+    """Lines of a pipe or a file; nothing is asked, so nothing but answers is printed."""
+
+    def read(prompt: str) -> str:
+        line = sys.stdin.readline()
+        if not line:
+            raise EOFError
+        return line
+
+    return read
+
+
+def _prompt_reader(chooser: Chooser, out: TextIO) -> Reader:
+    """A line editor with the entries so far as its history, and words to complete."""
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.history import InMemoryHistory
+    from prompt_toolkit.output import create_output
+
+    words = {**{name: verb.meaning for name, verb in VERBS.items()}, **ACTIONS}
+    if not chooser.knows_words:
+        del words["text"]
+    completer = WordCompleter(list(words), ignore_case=True, sentence=True, meta_dict=words)
+    session: PromptSession[str] = PromptSession(
+        history=InMemoryHistory(chooser.session.entries),
+        completer=completer,
+        output=create_output(out),
+    )
+    return session.prompt

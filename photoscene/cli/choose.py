@@ -1,0 +1,64 @@
+"""`--interactive` and `--browser`: lets a person choose the objects before anything is run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flows.request import Request
+from scene.store import Store
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """How objects are chosen by hand: at a prompt, or in a local page; anew or going on."""
+
+    interactive: bool = False
+    browser: bool = False
+    resume: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a person is asked at all."""
+        return self.interactive or self.browser
+
+    def check(self) -> None:
+        """Raise ValueError where the options contradict each other."""
+        if self.resume and not self.wanted:
+            raise ValueError("--resume goes on with a choice: add --interactive or --browser")
+
+
+def choose_objects(
+    request: Request, store: Store, folder: Path, photo_name: str, how: Choosing, as_json: bool
+) -> Request | None:
+    """The request with the objects that a person chose, None when they stopped before accepting.
+
+    Everything said is saved in `folder`/prompts.json at once. With as_json standard output is left
+    to the final document.
+    """
+    from photoscene.choosing.chooser import Chooser
+    from photoscene.choosing.terminal import choose_at_prompt
+
+    if request.masks:
+        raise ValueError("--mask gives the objects already: leave out --interactive and --browser")
+    out = sys.stderr if as_json else sys.stdout
+    chooser = Chooser(request, store, folder, photo_name)
+    if how.resume:
+        print(chooser.resume(), file=out)
+    else:
+        chooser.begin(request.prompts)
+    try:
+        if how.browser:
+            from photoscene.choosing.browser import choose_in_browser
+
+            accepted = choose_in_browser(chooser, out)
+        else:
+            accepted = choose_at_prompt(chooser, os.environ, out)
+    finally:
+        print(f"prompts: {chooser.prompts_path}", file=out, flush=True)
+    if not accepted:
+        print("not accepted yet: the same command with --resume goes on", file=sys.stderr)
+        return None
+    return replace(request, prompts=chooser.session.present.objects)
