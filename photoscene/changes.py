@@ -19,6 +19,12 @@ def why_computed(step: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What differs between two records of one step, in words."""
+    inputs = [f"input {name} {verb}" for name, verb in changed_inputs(old, new)]
+    return [*own_changes(old, new), *inputs]
+
+
+def own_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What differs in how a step is done: backend, version, weights, seed, settings."""
     changes = []
     if old["backend"] != new["backend"]:
         changes.append(f"backend {old['backend']} -> {new['backend']}")
@@ -33,9 +39,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
             a, b = old["settings"].get(name), new["settings"].get(name)
             if a != b:
                 changes.append(f"{name} {a} -> {b}")
+    return changes
+
+
+def changed_inputs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[Any, str]]:
+    """The inputs that differ, each with "new", "gone" or "changed"."""
+    changes = []
     for name in sorted({*old["inputs"], *new["inputs"]}):
         a, b = old["inputs"].get(name), new["inputs"].get(name)
         if a != b:
-            verb = "new" if a is None else "gone" if b is None else "changed"
-            changes.append(f"input {name} {verb}")
+            changes.append((name, "new" if a is None else "gone" if b is None else "changed"))
     return changes

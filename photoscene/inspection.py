@@ -2,43 +2,91 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flows.steps import WHOLE_SCENE
 from photoscene.run_folder import Run
 from scene.keys import digest
+from scene.profile import STAGES
 from scene.store import Store, artifact_from_json
 
-COLUMNS = ("stage", "object", "backend", "version", "key", "state", "seconds", "why")
+COLUMNS = ("stage", "object", "backend", "version", "key", "state", "seconds", "reads", "why")
+FIGURES = ("scale", "distance", "residual_median", "residual_p90", "inlier_share", "points",
+           "silhouette_iou")  # fmt: skip
+GIVEN = "given"  # what no step made: the user's files and words
 
 
 def inspection(run: Run, store: Store) -> dict[str, Any]:
     """Per step: key, backend, version, settings, inputs, files with sha256 and state, cost, why."""
-    steps = [_inspected(step, store) for step in run.record["steps"]]
-    intact = all(f["intact"] for s in steps for f in s["files"].values())
+    steps = run.record["steps"]
+    found = [
+        _inspected(step, store, read) for step, read in zip(steps, sources(steps), strict=True)
+    ]
     return {
         "run": str(run.folder),
         "photo": run.record["photo_name"],
         "profile": run.request.profile.name,
         "store": str(store.root),
         "seconds": run.record["seconds"],
-        "intact": intact,
-        "steps": steps,
+        "intact": _intact(found),
+        "objects": scene_objects(run),
+        "steps": found,
     }
 
 
-def inspection_table(found: dict[str, Any]) -> str:
-    """The steps as text, one line each; what is damaged is said below."""
+def sources(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """For each step, in the order of the DAG, which step made each of its inputs, by input name.
+
+    Content may be equal by chance (a completion that changed nothing): then the output of the same
+    name counts, and of those the latest.
+    """
+    made: dict[str, list[tuple[str, str]]] = {}  # sha256 -> (output name, step) in order
+    read = []
+    for step in steps:
+        read.append({n: _maker(n, made.get(a["sha256"], [])) for n, a in step["inputs"].items()})
+        subject = "" if step["subject"] == WHOLE_SCENE else f" {step['name']}"
+        for name, artifact in step["outputs"].items():
+            made.setdefault(artifact["sha256"], []).append((name, step["stage"] + subject))
+    return read
+
+
+def _maker(name: str, candidates: Sequence[tuple[str, str]]) -> str:
+    kind = name.rpartition(".")[2]
+    best = [step for output, step in candidates if output.rpartition(".")[2] == kind]
+    return (best or [step for _, step in candidates] or [GIVEN])[-1]
+
+
+def only(
+    found: Mapping[str, Any], object_id: str | None = None, stage: str | None = None
+) -> dict[str, Any]:
+    """The part of an inspection that is about one object, one stage, or both.
+
+    Raises ValueError for a stage that the run has not.
+    """
+    stages = list(dict.fromkeys(s["stage"] for s in found["steps"]))
+    if stage is not None and stage not in stages:
+        raise ValueError(f"--stage {stage}: the run has {', '.join(stages)}")
+    steps = [
+        s
+        for s in found["steps"]
+        if stage in (None, s["stage"]) and object_id in (None, s["subject"])
+    ]
+    objects = [o for o in found["objects"] if object_id in (None, o["id"])]
+    return {**found, "objects": objects, "steps": steps, "intact": _intact(steps)}
+
+
+def inspection_table(found: Mapping[str, Any]) -> str:
+    """The steps as text, one line each; then every object's fit, and what is damaged."""
     rows: list[tuple[str, ...]] = [COLUMNS]
     for s in found["steps"]:
         state = "failed" if s["failure"] else "computed" if s["computed"] else "stored"
         why = s["failure"] or s["why"]
         rows.append((s["stage"], s["name"], s["backend"], s["version"], s["key"][:12], state,
-                     f"{s['seconds']:.2f}", why))  # fmt: skip
-    widths = [max(len(str(row[i])) for row in rows) for i in range(len(COLUMNS) - 1)]
-    lines = [
-        "  ".join([*(str(c).ljust(w) for c, w in zip(row, widths, strict=False)), str(row[-1])])
-        for row in rows
-    ]
+                     f"{s['seconds']:.2f}", _brief(s["reads"]), why))  # fmt: skip
+    lines = aligned(rows)
+    lines += [_object_line(o) for o in found["objects"]]
     lines += [
         f"damaged or missing: {s['stage']} {s['name']} {name} ({f['path']}); run again to remake it"
         for s in found["steps"]
@@ -48,7 +96,44 @@ def inspection_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _inspected(step: dict[str, Any], store: Store) -> dict[str, Any]:
+def paths_of(found: Mapping[str, Any]) -> list[str]:
+    """The files that the steps made, in their order, each once."""
+    return list(dict.fromkeys(f["path"] for s in found["steps"] for f in s["files"].values()))
+
+
+def scene_objects(run: Run) -> list[dict[str, Any]]:
+    """Number, id, name, fit and failure of a run's objects, as scene.json has them."""
+    path = run.folder / "scene.json"
+    try:
+        listed = json.loads(path.read_text("utf-8"))["objects"]
+        return [
+            {"number": index + 1, **{n: o[n] for n in ("id", "name", "label", "fit", "failure")}}
+            for index, o in enumerate(listed)
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is missing or damaged: repeat the run") from None
+
+
+def find_object(run: Run, wanted: str) -> str:
+    """The id of a run's object by number (from 1), name or id; ValueError lists what there is."""
+    objects = scene_objects(run)
+    for o in objects:
+        if wanted in (str(o["number"]), o["name"], o["id"]):
+            return o["id"]
+    listed = ", ".join(f"{o['number']} ({o['name']})" for o in objects) or "none"
+    raise ValueError(f"--object {wanted}: the run has {listed}")
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines whose columns stand below each other."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    return [
+        "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        for row in rows
+    ]
+
+
+def _inspected(step: Mapping[str, Any], store: Store, read: Mapping[str, str]) -> dict[str, Any]:
     files = {}
     for name, value in step["outputs"].items():
         path = store.path(artifact_from_json(value))
@@ -57,4 +142,41 @@ def _inspected(step: dict[str, Any], store: Store) -> dict[str, Any]:
                        "intact": intact}  # fmt: skip
     inputs = {name: value["sha256"] for name, value in step["inputs"].items()}
     rest = {k: v for k, v in step.items() if k not in ("inputs", "outputs")}
-    return {**rest, "inputs": inputs, "files": files}
+    reads = sorted(set(read.values()), key=_order)
+    return {**rest, "inputs": inputs, "reads": reads, "files": files}
+
+
+def _intact(steps: Sequence[Mapping[str, Any]]) -> bool:
+    return all(f["intact"] for s in steps for f in s["files"].values())
+
+
+def _order(source: str) -> tuple[int, str]:
+    """Sources in the order of the DAG, what was given first."""
+    stages = (GIVEN, "photo", "segment", "map_points", "crop", "complete", "frame", "generate",
+              *STAGES)  # fmt: skip
+    return stages.index(source.split(" ")[0]), source
+
+
+def _brief(sources: Sequence[str]) -> str:
+    """Sources with the objects of one stage counted."""
+    counts: dict[str, int] = {}
+    for source in sources:
+        stage = source.split(" ")[0]
+        counts[stage] = counts.get(stage, 0) + 1
+    return " ".join(stage if n == 1 else f"{stage}({n})" for stage, n in counts.items())
+
+
+def _object_line(o: Mapping[str, Any]) -> str:
+    line = f"object {o['number']} {o['name']}: "
+    if o["failure"]:
+        return line + f"failed: {o['failure']}"
+    if not o["fit"]:
+        return line + "not placed"
+    fit = o["fit"]
+    line += (
+        f"scale {fit['scale']:.4g}, distance {fit['distance']:.4g}, outline "
+        f"{fit['silhouette_iou']:.3f}, residual {100 * fit['residual_median']:.2f} % of depth "
+        f"(90th percentile {100 * fit['residual_p90']:.2f} %), {fit['inlier_share']:.0%} of "
+        f"{fit['points']} points agree"
+    )
+    return line + "".join(f"; {w}" for w in fit["warnings"])

@@ -12,7 +12,7 @@ from scene.drawing import draw_masks, mask_colour
 from scene.types import Bool, ObjectPrompt, Photo, Uint8
 
 LONG_SIDE_PX = 1280  # larger than a terminal shows, small enough to be drawn at once
-TICKS = 12  # about this many numbers along the longer side
+TICK_SPACING_PX = 60  # at least this far apart, so that numbers do not touch
 TICK_STEPS = (1, 2, 5, 10)
 MARGIN_PX, TICK_PX = 34, 6
 PAPER, INK = (250, 250, 250), (40, 40, 40)
@@ -39,7 +39,7 @@ def with_ruler(picture: Uint8, shown_from_photo: float) -> Uint8:
     height, width = picture.shape[:2]
     framed = np.full((height + MARGIN_PX, width + MARGIN_PX, 3), PAPER, np.uint8)
     framed[MARGIN_PX:, MARGIN_PX:] = picture
-    step = tick_step(max(width, height) / shown_from_photo)
+    step = tick_step(TICK_SPACING_PX / shown_from_photo)
     for value in range(0, math.ceil(width / shown_from_photo), step):
         x = MARGIN_PX + round(value * shown_from_photo)
         cv2.line(framed, (x, MARGIN_PX - TICK_PX), (x, MARGIN_PX - 1), INK, 1)
@@ -52,11 +52,10 @@ def with_ruler(picture: Uint8, shown_from_photo: float) -> Uint8:
     return framed
 
 
-def tick_step(pixels: float) -> int:
-    """A round distance between the numbers on a ruler for so many pixels."""
-    wanted = max(pixels / TICKS, 1)
-    power = 10 ** math.floor(math.log10(wanted))
-    return int(next(s * power for s in TICK_STEPS if s * power >= wanted))
+def tick_step(at_least: float) -> int:
+    """The smallest round number, 1, 2 or 5 times a power of ten, that is at least this."""
+    power = 10 ** math.floor(math.log10(max(at_least, 1)))
+    return next(s * power for s in TICK_STEPS if s * power >= at_least)
 
 
 def _draw_prompt(

@@ -10,6 +10,8 @@ from pathlib import Path
 from flows.request import Request
 from scene.store import Store
 
+GO_ON = "the same command with --resume goes on"
+
 
 @dataclass(frozen=True)
 class Choosing:
@@ -56,9 +58,12 @@ def choose_objects(
             accepted = choose_in_browser(chooser, out)
         else:
             accepted = choose_at_prompt(chooser, os.environ, out)
-    finally:
-        print(f"prompts: {chooser.prompts_path}", file=out, flush=True)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped; everything is in {chooser.prompts_path}: {GO_ON}"
+        ) from None
+    print(f"prompts: {chooser.prompts_path}", file=out, flush=True)
     if not accepted:
-        print("not accepted yet: the same command with --resume goes on", file=sys.stderr)
+        print(f"not accepted yet: {GO_ON}", file=sys.stderr)
         return None
     return replace(request, prompts=chooser.session.present.objects)

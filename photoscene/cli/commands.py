@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,23 @@ from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.inputs import Arguments, build_request, check_backends
 from photoscene.reconstruction import reconstruct_photo
-from photoscene.run_folder import Run, check_folder, read_run, write_run
+from photoscene.run_folder import check_folder, read_run, write_run
 from scene.profile import known_stage, with_setting
 from scene.store import Store
 from scene.types import Scene
 
 DONE, INCOMPLETE = 0, 1
 RERUN_STAGES = ("complete", "generate")
+
+
+@dataclass(frozen=True)
+class Inspecting:
+    """What of a run is looked at: one object, one stage, only the paths, or another run beside."""
+
+    object: str | None = None
+    stage: str | None = None
+    open: bool = False
+    diff: Path | None = None
 
 
 def run_photo(
@@ -63,6 +73,8 @@ def rerun_object(
     started = time.monotonic()
     if first not in RERUN_STAGES:
         raise ValueError(f"--from {first}: expected {' or '.join(RERUN_STAGES)}")
+    from photoscene.inspection import find_object
+
     run = read_run(folder)
     check_folder(folder)
     store = Store(Path(store_root(store_path or run.record["store"])))
@@ -74,14 +86,23 @@ def rerun_object(
     return _reconstruct(request, store, folder, name, refresh, as_json, started)
 
 
-def inspect_run(folder: Path, store_path: str | None, as_json: bool) -> int:
+def inspect_run(folder: Path, asked: Inspecting, store_path: str | None, as_json: bool) -> int:
     """`photoscene inspect`: returns the exit status."""
-    from photoscene.inspection import inspection, inspection_table
+    from photoscene.comparison import comparison, comparison_text
+    from photoscene.inspection import find_object, inspection, inspection_table, only, paths_of
 
     run = read_run(folder)
+    if asked.diff is not None:
+        compared = comparison(run, read_run(asked.diff))
+        print(json.dumps(compared, indent=1) if as_json else comparison_text(compared))
+        return DONE
     store = Store(Path(store_root(store_path or run.record["store"])))
-    found = inspection(run, store)
-    print(json.dumps(found, indent=1) if as_json else inspection_table(found))
+    object_id = None if asked.object is None else find_object(run, asked.object)
+    found = only(inspection(run, store), object_id, asked.stage)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        print("\n".join(paths_of(found)) if asked.open else inspection_table(found))
     return DONE if found["intact"] else INCOMPLETE
 
 
@@ -92,20 +113,6 @@ def show_doctor(store_path: str | None, as_json: bool) -> int:
     found = diagnose(Path(store_root(store_path)))
     print(json.dumps(found, indent=1) if as_json else diagnosis_table(found))
     return DONE if found["profiles"]["lite"]["runs"] else INCOMPLETE
-
-
-def find_object(run: Run, wanted: str) -> str:
-    """The id of a run's object by number (from 1), name or id; ValueError lists what there is."""
-    path = run.folder / "scene.json"
-    try:
-        objects = [(o["id"], o["name"]) for o in json.loads(path.read_text("utf-8"))["objects"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is missing or damaged: repeat the run") from None
-    for index, (object_id, name) in enumerate(objects):
-        if wanted in (str(index + 1), name, object_id):
-            return object_id
-    listed = ", ".join(f"{i + 1} ({name})" for i, (_, name) in enumerate(objects)) or "none"
-    raise ValueError(f"--object {wanted}: the run has {listed}")
 
 
 def _with_override(

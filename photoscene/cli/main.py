@@ -176,16 +176,27 @@ def rerun(
 @app.command()
 def inspect(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    object_: Annotated[
+        str | None, typer.Option("--object", metavar="N", help="One object only.")
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="One stage only.")] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Print the files' paths, one a line.")
+    ] = False,
+    diff: Annotated[
+        Path | None, typer.Option(metavar="RUN2", help="What differs in another run, and why.")
+    ] = None,
     store: StorePath = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show what every step read, made and cost, and why it was computed."""
-    from photoscene.cli.commands import inspect_run
+    from photoscene.cli.commands import Inspecting, inspect_run
     from photoscene.cli.errors import reported
 
     with reported(debug):
-        raise typer.Exit(inspect_run(folder, store, json))
+        asked = Inspecting(object_, stage, open_, diff)
+        raise typer.Exit(inspect_run(folder, asked, store, json))
 
 
 @app.command()
