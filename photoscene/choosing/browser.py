@@ -128,19 +128,17 @@ def application(chooser: Chooser, host: str, token: str, stopped: threading.Even
             raise HTTPException(400) from None
         from starlette.concurrency import run_in_threadpool
 
-        status, told = await run_in_threadpool(follow, asked)
-        with lock:
-            found = state_of(chooser, told)
+        found = await run_in_threadpool(follow, asked)
         over = chooser.accepted or asked == "quit"
-        return JSONResponse(found, status, HEADERS, background=BackgroundTask(stopped.set)
-                            if over else None)  # fmt: skip
+        ending = BackgroundTask(stopped.set) if over else None
+        return JSONResponse(found, headers=HEADERS, background=ending)
 
-    def follow(asked: str) -> tuple[int, str]:
+    def follow(asked: str) -> dict[str, Any]:
         with lock:
             try:
-                return 200, _follow(chooser, asked)
+                return state_of(chooser, _follow(chooser, asked))
             except ValueError as error:
-                return 409, str(error)
+                return {**state_of(chooser, str(error)), "refused": True}
 
     return Starlette(
         routes=[

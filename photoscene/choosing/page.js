@@ -10,8 +10,8 @@ let press = null; // where the pointer went down, in pixels of the photo and of 
 
 async function ask(path, options) {
   const response = await fetch(path, options);
-  if (![200, 409].includes(response.status)) throw new Error(`the server answered ${response.status}`);
-  return [response.ok, await response.json()];
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  return response.json();
 }
 
 let queue = Promise.resolve(); // entries go one after the other, in the order they were made
@@ -26,8 +26,7 @@ async function send(entry) {
   try {
     const body = JSON.stringify({ entry });
     const headers = { "Content-Type": "application/json" };
-    const [done, answer] = await ask("entry", { method: "POST", headers, body });
-    show(answer, done);
+    show(await ask("entry", { method: "POST", headers, body }));
     if (entry === "quit") finish("Stopped. The same command with --resume goes on; you can close this page.");
   } catch (error) {
     tell(`No answer: ${error.message}. Was the command stopped? It goes on with --resume.`, false);
@@ -37,7 +36,7 @@ async function send(entry) {
   }
 }
 
-function show(answer, done) {
+function show(answer) {
   const changed = !state || state.version !== answer.version;
   state = answer;
   if (changed) element("masks").src = `masks.png?version=${state.version}`;
@@ -48,7 +47,7 @@ function show(answer, done) {
   element("next").disabled = state.current === state.objects.length;
   element("accept").disabled = state.objects.length === 0;
   element("words").hidden = !state.words;
-  tell(state.told, done);
+  tell(state.told, !state.refused);
   if (state.accepted) finish("Accepted. Go on in the terminal; you can close this page.");
 }
 
@@ -183,4 +182,4 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 window.addEventListener("resize", () => state && drawMarks());
-ask("state").then(([, answer]) => show(answer, true));
+ask("state").then(show);
