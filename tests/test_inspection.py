@@ -1,0 +1,197 @@
+"""Does `inspect` tell the truth about every step and file, and about what differs between runs?"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from click.testing import Result
+from conftest import SmallPhoto
+from PIL import Image
+from typer.testing import CliRunner
+
+from photoscene.cli import app
+from photoscene.inspection import COLUMNS
+from scene.keys import digest
+
+STAGES = ["photo", "segment", "map_points", "crop", "complete", "frame", "generate", "place",
+          "compose"]  # fmt: skip
+PER_OBJECT = ("complete", "frame", "generate")
+STEPS = len(STAGES) + 2 * len(PER_OBJECT)  # of three objects
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A finished run, one that differs by a setting and an object, and their store."""
+
+    run: Path
+    other: Path
+    store: Path
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def inspect_json(run: Path, *options: object) -> dict:
+    return json.loads(call("inspect", run, "--json", *options).stdout)
+
+
+@pytest.fixture(scope="module")
+def runs(
+    small_photo: SmallPhoto, prefect_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Runs:
+    folder = tmp_path_factory.mktemp("inspected")
+    made = Runs(folder / "run", folder / "other", folder / "store")
+    first = call("run", *small_photo.options(), "--store", made.store, "-o", made.run)
+    assert first.exit_code == 0, first.stderr
+    options = [str(small_photo.photo)]
+    options += [o for n in "ac" for o in ("--mask", str(small_photo.masks[n]))]
+    options += ["--pointmap", str(small_photo.depth), "--fov", "55", "--set", "generate.grid=24"]
+    second = call("run", *options, "--store", made.store, "-o", made.other)
+    assert second.exit_code == 0, second.stderr
+    return made
+
+
+def test_the_table_has_a_line_for_each_step_and_object(runs: Runs) -> None:
+    result = call("inspect", runs.run)
+    header, *rows = result.stdout.splitlines()
+    assert result.exit_code == 0 and header.split() == list(COLUMNS)
+    assert [row.split()[0] for row in rows[:STEPS]] == [
+        s for s in STAGES for _ in range(3 if s in PER_OBJECT else 1)
+    ]
+    assert [row.split(":")[0] for row in rows[STEPS:]] == ["object 1 a", "object 2 b", "object 3 c"]
+    assert "of depth" in rows[-1] and "outline 0.9" in rows[-1]
+
+
+def test_every_step_is_accounted_for(runs: Runs) -> None:
+    found = inspect_json(runs.run)
+    assert found["intact"] is True and len(found["steps"]) == STEPS
+    assert len({s["key"] for s in found["steps"]}) == STEPS
+    for step in found["steps"]:
+        assert len(step["key"]) == 64 and step["backend"] and step["version"]
+        assert step["inputs"] and all(len(sha) == 64 for sha in step["inputs"].values())
+        assert step["seconds"] >= 0 and step["computed"] is True
+        assert step["why"] == "first time in this run folder"
+        assert isinstance(step["settings"], dict) and step["files"]
+    generated = {s["name"]: s for s in found["steps"] if s["stage"] == "generate"}
+    assert generated["b"]["settings"]["grid"] == 32 and generated["b"]["reads"] == ["frame b"]
+    (placed,) = [s for s in found["steps"] if s["stage"] == "place"]
+    assert placed["reads"] == ["segment", "map_points", "crop", "frame a", "frame b", "frame c",
+                               "generate a", "generate b", "generate c"]  # fmt: skip
+    assert {o["name"]: o["fit"]["silhouette_iou"] > 0.9 for o in found["objects"]} == {
+        "a": True, "b": True, "c": True
+    }  # fmt: skip
+
+
+def test_every_listed_file_opens_with_ordinary_tools(runs: Runs) -> None:
+    opened = set()
+    for step in inspect_json(runs.run)["steps"]:
+        for file in step["files"].values():
+            path = Path(file["path"])
+            assert file["intact"] and digest(path.read_bytes()) == file["sha256"]
+            if path.suffix == ".png":
+                with Image.open(path) as image:
+                    image.load()
+                    assert min(image.size) > 0
+            elif path.suffix == ".npz":
+                with np.load(path, allow_pickle=False) as arrays:
+                    assert arrays["depth"].ndim == 2 and arrays["K"].shape == (3, 3)
+            elif path.suffix == ".glb":
+                assert len(trimesh.load_scene(path).geometry) > 0
+            else:
+                assert path.suffix == ".json"
+                json.loads(path.read_text("utf-8"))
+            opened.add(path.suffix)
+    assert opened == {".png", ".npz", ".glb", ".json"}
+
+
+@pytest.mark.parametrize("damage", ["gone", "flipped", "cut"])
+def test_a_damaged_file_is_named(damage: str, runs: Runs, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(runs.store, tmp_path / "store"))
+    (step,) = inspect_json(runs.run, "--object", "c", "--stage", "generate")["steps"]
+    path = store / Path(step["files"]["mesh"]["path"]).relative_to(runs.store)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.unlink() if damage == "gone" else path.write_bytes(
+        data if damage == "flipped" else data[:-1]
+    )
+    result = call("inspect", runs.run, "--store", store)
+    assert result.exit_code == 1
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith(f"damaged or missing: generate c mesh ({path})")
+    told = inspect_json(runs.run, "--store", store)
+    wrong = [
+        (s["stage"], s["name"], n)
+        for s in told["steps"]
+        for n, f in s["files"].items()
+        if not f["intact"]
+    ]
+    assert wrong == [("generate", "c", "mesh")] and told["intact"] is False
+    assert call("inspect", runs.run, "--store", store, "--object", "a").exit_code == 0
+
+
+def test_one_object_one_stage_and_the_paths(runs: Runs) -> None:
+    result = call("inspect", runs.run, "--object", "2")
+    lines = result.stdout.splitlines()[1:]
+    assert [line.split()[:2] for line in lines] == [
+        ["complete", "b"], ["frame", "b"], ["generate", "b"], ["object", "2"]
+    ]  # fmt: skip
+    assert len(inspect_json(runs.run, "--stage", "frame")["steps"]) == 3
+    (path,) = call(
+        "inspect", runs.run, "--object", "b", "--stage", "generate", "--open"
+    ).stdout.splitlines()
+    assert Path(path).read_bytes() == (runs.run / "objects" / "02_b" / "mesh.glb").read_bytes()
+    for options, words in (
+        (["--object", "4"], "--object 4: the run has 1 (a), 2 (b), 3 (c)"),
+        (["--stage", "paint"], "--stage paint: the run has photo, segment"),
+        (["--diff", runs.store], "is not a run folder"),
+    ):
+        refused = call("inspect", runs.run, *options)
+        assert refused.exit_code == 2 and words in refused.stderr
+
+
+def test_a_run_does_not_differ_from_itself(runs: Runs) -> None:
+    result = call("inspect", runs.run, "--diff", runs.run)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "the runs are the same"
+    assert inspect_json(runs.run, "--diff", runs.run)["same"] is True
+
+
+def test_what_differs_and_why(runs: Runs) -> None:
+    found = inspect_json(runs.run, "--diff", runs.other)
+    assert found["same"] is False
+    assert found["asked"] == ["profile.stages.generate.settings.grid 32 -> 24", "masks: 3 -> 2"]
+    steps = {(s["stage"], s["object"]): s for s in found["steps"]}
+    assert steps["photo", ""]["state"] == steps["map_points", ""]["state"] == "same"
+    assert "grid 32 -> 24" in steps["generate", "a"]["why"]
+    assert steps["generate", "b (A)"]["state"] == "only in A"
+    assert steps["complete", "c"]["state"] == "same"
+    assert steps["generate", "c"] == {
+        "stage": "generate", "object": "c", "state": "differs", "why": ["grid 32 -> 24"]
+    }  # fmt: skip
+    assert "mesh of a, c changed (generate)" in steps["place", ""]["why"]
+    assert "mesh of b (A) gone (generate)" in steps["place", ""]["why"]
+    assert {o["name"] for o in found["objects"]} <= {"a", "c"} and found["objects"]
+    text = call("inspect", runs.run, "--diff", runs.other).stdout
+    assert "asked: masks: 3 -> 2" in text and "only in A" in text
+
+
+def test_another_result_under_the_same_key_is_noticed(runs: Runs, tmp_path: Path) -> None:
+    twin = Path(shutil.copytree(runs.run, tmp_path / "twin"))
+    record = json.loads((twin / "run.json").read_text("utf-8"))
+    record["versions"]["numpy"] = "0.1"
+    for step in record["steps"]:
+        if step["stage"] == "compose":
+            step["outputs"]["glb"]["sha256"] = "0" * 64
+    (twin / "run.json").write_text(json.dumps(record), "utf-8")
+    found = inspect_json(runs.run, "--diff", twin)
+    (changed,) = [s for s in found["steps"] if s["state"] != "same"]
+    assert changed["stage"] == "compose"
+    assert changed["why"] == ["the same key gave another result: see environment"]
+    assert found["environment"] == [f"versions.numpy {np.__version__} -> 0.1"]
