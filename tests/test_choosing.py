@@ -263,6 +263,7 @@ def test_options_that_contradict_are_refused(small_photo: SmallPhoto, tmp_path: 
     for options, words in (
         (["--resume"], "add --interactive or --browser"),
         (["-i", "--mask", small_photo.masks["a"]], "leave out --interactive"),
+        (["-i", "--resume", "--point", "5,5"], "leave out --text, --point"),
     ):
         result = call(*command, *options)
         assert result.exit_code == 2 and words in result.stderr

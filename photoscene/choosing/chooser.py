@@ -11,6 +11,7 @@ import numpy as np
 from flows.compute import produce
 from flows.request import Request
 from flows.steps import photo_call, segment_call
+from photoscene.choosing import MASKS, PROMPTS
 from photoscene.choosing.entries import Session, begin, enter, split_entry
 from photoscene.choosing.picture import draw_choice
 from photoscene.choosing.prompt_file import ChosenPhoto, load_session, save_prompts
@@ -21,7 +22,6 @@ from stages.backends import find_backend
 from stages.devices import ModelPool
 from stages.segment import check_prompts
 
-PROMPTS, OVERLAY = "prompts.json", "masks.png"
 SAME_OBJECT = 0.5  # intersection over union
 
 
@@ -77,7 +77,7 @@ class Chooser:
     @property
     def overlay_path(self) -> Path:
         """Where the picture of the masks is."""
-        return self.folder / OVERLAY
+        return self.folder / MASKS
 
     def begin(self, start: tuple[ObjectPrompt, ...]) -> None:
         """Start with these objects; ValueError when the folder has a choice already."""

@@ -45,6 +45,11 @@ def choose_objects(
 
     if request.masks:
         raise ValueError("--mask gives the objects already: leave out --interactive and --browser")
+    if how.resume and request.prompts:
+        raise ValueError(
+            "--resume goes on with the objects of the prompt file: "
+            "leave out --text, --point, --box and --prompts"
+        )
     out = sys.stderr if as_json else sys.stdout
     chooser = Chooser(request, store, folder, photo_name)
     if how.resume:

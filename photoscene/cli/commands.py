@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from flows.request import Request
+from flows.steps import Outcome
+from photoscene.choosing import MASKS
 from photoscene.cli.choose import Choosing, choose_objects
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.inputs import Arguments, build_request, check_backends
 from photoscene.reconstruction import reconstruct_photo
 from photoscene.run_folder import check_folder, read_run, write_run
+from scene.files import encode_png
 from scene.profile import known_stage, with_setting
-from scene.store import Store
-from scene.types import Scene
+from scene.store import Store, write_atomically
+from scene.types import Mask, Photo, Scene
 
 DONE, INCOMPLETE = 0, 1
 RERUN_STAGES = ("complete", "generate")
@@ -162,6 +165,8 @@ def _reconstruct(
     status = INCOMPLETE if failed or not scene.objects else DONE
     if request.until == "map_points" and scene.points is not None:
         status = DONE
+    if request.until == "segment":
+        _draw_masks(request, store, scene, outcomes, folder / MASKS)
     if as_json:
         print(json.dumps(_summary(scene, folder, computed, seconds, status), indent=1))
     else:
@@ -169,6 +174,21 @@ def _reconstruct(
     if not scene.objects and status == INCOMPLETE:
         print("photoscene: no object found; point at one with --point or --box", file=sys.stderr)
     return status
+
+
+def _draw_masks(
+    request: Request, store: Store, scene: Scene, outcomes: Sequence[Outcome], path: Path
+) -> None:
+    """Write the picture of numbered masks that choosing by hand shows, too."""
+    from photoscene.choosing.entries import Choice
+    from photoscene.choosing.picture import draw_choice
+
+    opened = next(o.manifest for o in outcomes if o.call.stage == "photo" and o.manifest)
+    details = store.load(opened.outputs["details"], dict)
+    masks = [store.load(o.mask, Mask).pixels for o in scene.objects]
+    photo = store.load(scene.photo, Photo)
+    picture = draw_choice(photo, masks, Choice(request.prompts), details["width"])
+    write_atomically(path, encode_png(picture))
 
 
 def _summary(
@@ -207,6 +227,8 @@ def _print_scene(scene: Scene, folder: Path, computed: int, steps: int, seconds:
             line += "".join(f"; {w}" for w in o.fit.warnings)
         print(line)
     print(f"{computed} of {steps} steps computed in {seconds:.1f} s")
+    if (folder / MASKS).exists() and scene.points is None:
+        print(f"masks: {folder / MASKS}")
     if scene.glb:
         print(f"scene: {folder / 'scene.glb'}")
         print(f"overlay: {folder / 'overlay.png'}")
