@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-)  # fmt: skip
+from benchmarks.browser import headless_browser as started_browser
+from benchmarks.browser import installed_browser
+from scene.types import Bool, Uint8
+
+BACKDROP_RGB = (255, 0, 255)  # magenta, which nothing in a test has
 LOCAL_SCHEMES = ("file:", "data:", "blob:")
 # What the software renderer itself says about its speed is no fault of a page.
 RENDERER_REMARK = "GPU stall due to ReadPixels"
@@ -38,13 +39,10 @@ class Heard:
 @contextmanager
 def headless_browser() -> Iterator[Browser]:
     """A running browser; the test is skipped where the machine has none."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(f"no browser on this machine (looked for {', '.join(NAMES)})")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+    if installed_browser() is None:
+        pytest.skip("no Chromium or Chrome on this machine; on Debian: apt-get install chromium")
+    with started_browser() as browser:
         yield browser
-        browser.close()
 
 
 @contextmanager
@@ -79,3 +77,29 @@ def open_page(
         yield page, heard
     finally:
         context.close()
+
+
+def picture_of(page: Page, selector: str) -> Uint8:
+    """(H, W, 3): a screenshot of a 3D view, which is put on magenta first."""
+    found = page.locator(selector)
+    found.evaluate("e => { e.style.background = 'rgb(255, 0, 255)'; e.style.borderRadius = '0'; }")
+    return np.asarray(Image.open(io.BytesIO(found.screenshot())).convert("RGB"))
+
+
+def drawn(picture: Uint8) -> Bool:
+    """(H, W) where a picture differs from the magenta behind it."""
+    return np.abs(picture.astype(int) - BACKDROP_RGB).max(-1) > 60
+
+
+def inner(mask: Bool) -> Bool:
+    """A mask (H, W) without the two pixels along its border."""
+    kept = mask.copy()
+    for axis in (0, 1):
+        for step in (-2, 2):
+            kept &= np.roll(mask, step, axis)
+    return kept
+
+
+def overlap(a: Bool, b: Bool) -> float:
+    """Intersection over union of two masks (H, W)."""
+    return float((a & b).sum() / (a | b).sum())

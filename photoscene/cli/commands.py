@@ -18,6 +18,7 @@ from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.inputs import Arguments, build_request, check_backends
 from photoscene.reconstruction import reconstruct_photo
+from photoscene.report.page import REPORT, write_report
 from photoscene.run_folder import check_folder, read_run, write_run
 from scene.files import encode_png
 from scene.profile import known_stage, with_setting
@@ -30,11 +31,13 @@ RERUN_STAGES = ("complete", "generate")
 
 @dataclass(frozen=True)
 class Inspecting:
-    """What of a run is looked at: one object, one stage, only the paths, or another run beside."""
+    """What of a run is looked at, and how: one object, one stage, only the paths of the files, the
+    page, or the differences from another run."""
 
     object: str | None = None
     stage: str | None = None
     open: bool = False
+    html: bool = False
     diff: Path | None = None
 
 
@@ -100,6 +103,9 @@ def inspect_run(folder: Path, asked: Inspecting, store_path: str | None, as_json
         print(json.dumps(compared, indent=1) if as_json else comparison_text(compared))
         return DONE
     store = Store(Path(store_root(store_path or run.record["store"])))
+    if asked.html:
+        print(write_report(folder, store))
+        return DONE
     object_id = None if asked.object is None else find_object(run, asked.object)
     found = only(inspection(run, store), object_id, asked.stage)
     if as_json:
@@ -160,6 +166,7 @@ def _reconstruct(
         scene, outcomes = reconstruct_photo(request, store, refresh=refresh)
     seconds = time.monotonic() - started
     record = write_run(folder, request, store, scene, outcomes, photo_name, seconds)
+    write_report(folder, store)
     computed = sum(step["computed"] for step in record["steps"])
     failed = [o for o in scene.objects if o.failure]
     status = INCOMPLETE if failed or not scene.objects else DONE
@@ -198,6 +205,7 @@ def _summary(
         "status": status,
         "run": str(folder),
         "scene": str(folder / "scene.glb") if scene.glb else None,
+        "report": str(folder / REPORT),
         "objects": [
             {
                 "number": index + 1,
@@ -232,5 +240,4 @@ def _print_scene(scene: Scene, folder: Path, computed: int, steps: int, seconds:
     if scene.glb:
         print(f"scene: {folder / 'scene.glb'}")
         print(f"overlay: {folder / 'overlay.png'}")
-    else:
-        print(f"run: {folder}")
+    print(f"report: {folder / REPORT}")

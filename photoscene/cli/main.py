@@ -183,6 +183,7 @@ def inspect(
     open_: Annotated[
         bool, typer.Option("--open", help="Print the files' paths, one a line.")
     ] = False,
+    html: Annotated[bool, typer.Option("--html", help="Write report.html again.")] = False,
     diff: Annotated[
         Path | None, typer.Option(metavar="RUN2", help="What differs in another run, and why.")
     ] = None,
@@ -195,7 +196,7 @@ def inspect(
     from photoscene.cli.errors import reported
 
     with reported(debug):
-        asked = Inspecting(object_, stage, open_, diff)
+        asked = Inspecting(object_, stage, open_, html, diff)
         raise typer.Exit(inspect_run(folder, asked, store, json))
 
 

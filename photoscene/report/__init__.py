@@ -1,0 +1,1 @@
+"""The inspection page of a run: one HTML file that opens anywhere."""

@@ -1,0 +1,203 @@
+"""What the page says about each object: its pictures, fit figures, warnings and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from photoscene.report.embed import data_uri
+from photoscene.report.previews import (
+    Files,
+    context_preview,
+    cutout_preview,
+    mesh_preview,
+)
+from photoscene.report.steps import seconds_text
+from scene.drawing import mask_colour
+from scene.store import Store, artifact_from_json
+from scene.types import Artifact, FitReport, Scene, SceneObject
+
+DAMAGED = "The file is missing from the store or damaged: run again to remake it."
+OWN_STAGES = ("complete", "frame", "generate")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a card, or in `missing` why there is none."""
+
+    caption: str
+    alt: str
+    uri: str = ""
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class OwnStep:
+    """One of the object's own steps, in short."""
+
+    stage: str
+    backend: str
+    version: str
+    key: str
+    state: str
+    seconds: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One object of the page; figures are (what, value) pairs, empty before it is placed."""
+
+    number: int
+    id: str
+    name: str
+    label: str
+    colour: str
+    state: str
+    failure: str
+    warnings: tuple[str, ...]
+    figures: tuple[tuple[str, str], ...]
+    distance: str
+    outline: str
+    residual: str
+    seconds: str
+    pictures: tuple[Picture, ...]
+    stills: Picture
+    notes: tuple[str, ...]
+    steps: tuple[OwnStep, ...]
+    viewer_glb: bytes
+
+
+def object_cards(
+    scene: Scene, steps: Sequence[Mapping[str, Any]], until: str, unit: str, store: Store
+) -> list[Card]:
+    """A card per object, in the order of the masks. steps: as `inspection` gives them."""
+    crops = next((s["outputs"] for s in steps if s["stage"] == "crop"), {})
+    return [_card(index, scene, steps, crops, until, unit, store) for index in
+            range(len(scene.objects))]  # fmt: skip
+
+
+def colour_of(index: int) -> str:
+    """An object's mask colour for CSS."""
+    return "#{:02x}{:02x}{:02x}".format(*mask_colour(index))
+
+
+def _card(
+    index: int,
+    scene: Scene,
+    steps: Sequence[Mapping[str, Any]],
+    crops: Mapping[str, Any],
+    until: str,
+    unit: str,
+    store: Store,
+) -> Card:
+    o, count = scene.objects[index], len(scene.objects)
+    own = [s for s in steps if s["subject"] == o.id and s["stage"] in OWN_STAGES]
+    absent = "Not made: this object failed before." if o.failure else (
+        f"Not made: the run stopped after {until}.")  # fmt: skip
+    mesh = mesh_preview(store, o.mesh, count) if o.mesh else {}
+    fit = o.fit
+    return Card(
+        number=index + 1,
+        id=o.id,
+        name=o.name,
+        label=o.label,
+        colour=colour_of(index),
+        state=_state(o),
+        failure=o.failure or "",
+        warnings=fit.warnings if fit else (),
+        figures=_figures(fit, unit) if fit else (),
+        distance=f"{fit.distance:#.3g}" if fit else "",
+        outline=f"{fit.silhouette_iou:.3f}" if fit else "",
+        residual=_percent(fit.residual_median) if fit else "",
+        seconds=seconds_text(sum(s["seconds"] for s in own)),
+        pictures=_pictures(index, o, own, crops, count, absent, store),
+        stills=_picture("Mesh from six sides", f"Six shaded views of the mesh of {o.name}",
+                        o.mesh, mesh, "turntable.webp", absent),
+        notes=_completion_notes(own, store),
+        steps=tuple(_own_step(s) for s in own),
+        viewer_glb=mesh.get("viewer.glb", b""),
+    )  # fmt: skip
+
+
+def _state(o: SceneObject) -> str:
+    if o.failure:
+        return "failed"
+    if o.camera_from_object is not None:
+        return "placed"
+    made = ((o.mesh, "mesh made"), (o.completion, "completed"))
+    return next((state for artifact, state in made if artifact is not None), "found")
+
+
+def _figures(fit: FitReport, unit: str) -> tuple[tuple[str, str], ...]:
+    return (
+        ("Distance", f"{fit.distance:#.4g} {unit}"),
+        ("Size (side of its cube)", f"{fit.scale:#.4g} {unit}"),
+        ("Outline IoU", f"{fit.silhouette_iou:.4f}"),
+        ("Depth residual, median", f"{_percent(fit.residual_median)} of depth"),
+        ("Depth residual, 90 %", f"{_percent(fit.residual_p90)} of depth"),
+        ("Inlier share", f"{fit.inlier_share:.1%}"),
+        ("Points used", f"{fit.points:,}".replace(",", " ")),
+    )
+
+
+def _percent(share: float) -> str:
+    return "< 0.01 %" if 0 < share < 1e-4 else f"{share * 100:.2f} %"
+
+
+def _pictures(
+    index: int,
+    o: SceneObject,
+    own: Sequence[Mapping[str, Any]],
+    crops: Mapping[str, Any],
+    count: int,
+    absent: str,
+    store: Store,
+) -> tuple[Picture, ...]:
+    image, occluder = (_output(crops, f"{index:03d}.{name}") for name in ("image", "occluder"))
+    framed = next((s["outputs"] for s in own if s["stage"] == "frame"), {})
+    object_crop = _output(framed, "image")
+    context: Files = {}
+    if image and occluder:
+        context = context_preview(store, image, occluder, index, count)
+    completion = cutout_preview(store, o.completion, count) if o.completion else {}
+    crop = cutout_preview(store, object_crop, count) if object_crop else {}
+    return (
+        _picture("Visible mask", f"{o.name} in the photo, its visible mask outlined",
+                 image, context, "context.webp", absent),
+        _picture("Completed", f"{o.name} with hidden parts completed",
+                 o.completion, completion, "cutout.webp", absent),
+        _picture("Object crop", f"The crop of {o.name} that the mesh is made from",
+                 object_crop, crop, "cutout.webp", absent),
+    )  # fmt: skip
+
+
+def _output(outputs: Mapping[str, Any], name: str) -> Artifact | None:
+    return artifact_from_json(outputs[name]) if name in outputs else None
+
+
+def _picture(
+    caption: str, alt: str, artifact: Artifact | None, files: Files, name: str, absent: str
+) -> Picture:
+    if artifact is None:
+        return Picture(caption, alt, missing=absent)
+    if name not in files:
+        return Picture(caption, alt, missing=DAMAGED)
+    return Picture(caption, alt, uri=data_uri(files[name], ".webp"))
+
+
+def _completion_notes(own: Sequence[Mapping[str, Any]], store: Store) -> tuple[str, ...]:
+    """What the completion says about itself; nothing where its note file is lost."""
+    for step in own:
+        details = _output(step["outputs"], "details")
+        if step["stage"] == "complete" and details and step["files"]["details"]["intact"]:
+            return tuple(store.load(details, dict)["notes"])
+    return ()
+
+
+def _own_step(step: Mapping[str, Any]) -> OwnStep:
+    return OwnStep(
+        step["stage"], step["backend"], step["version"], step["key"], step["state"],
+        seconds_text(step["seconds"]), step["settings"],
+    )  # fmt: skip

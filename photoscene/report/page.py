@@ -1,0 +1,252 @@
+"""Writes report.html: what a run read, made and measured, on one page that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from photoscene.inspection import inspection
+from photoscene.report.cards import DAMAGED, Card, object_cards
+from photoscene.report.embed import (
+    content_security_policy,
+    data_uri,
+    json_for_script,
+    script_text,
+)
+from photoscene.report.previews import (
+    Files,
+    masks_preview,
+    overlay_preview,
+    photo_preview,
+    points_preview,
+)
+from photoscene.report.steps import (
+    ORDER,
+    seconds_text,
+    stage_columns,
+    used_weights,
+    waits_for_masks,
+    with_state,
+)
+from photoscene.report.viewer_model import (
+    Sphere,
+    ViewerObject,
+    bounding_sphere,
+    box_corners,
+    viewer_scene,
+)
+from photoscene.run_folder import Run, read_run
+from scene.scene_json import scene_from_json
+from scene.store import Store, write_atomically
+from scene.types import Camera, Scene
+
+REPORT = "report.html"
+VIEWER_VERSION = "4.4.0"
+OFF_CENTRE = 0.01  # share of the side by which a principal point may be off unsaid
+SCALE_TICKS = 5
+NOTHING_KNOWN = {"metric": False, "notes": [], "range": None}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One line about the run, and its tone: good, warn or bad."""
+
+    text: str
+    tone: str
+
+
+def write_report(folder: Path, store: Store) -> Path:
+    """Write the inspection page of a run folder as `report.html` and return its path.
+
+    Pictures are kept in the store, so a second report of the same scene draws nothing. ValueError
+    where the folder holds no run; what the store has lost is said on the page.
+    """
+    run = read_run(folder)
+    try:
+        scene = scene_from_json(json.loads((folder / "scene.json").read_text("utf-8")))
+    except (OSError, KeyError, TypeError, json.JSONDecodeError):
+        path = folder / "scene.json"
+        raise ValueError(f"{path} is missing or damaged: repeat the run") from None
+    html = _render(_context(run, scene, store))
+    target = folder / REPORT
+    write_atomically(target, html.encode("utf-8"))
+    return target
+
+
+def _render(context: Mapping[str, Any]) -> str:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    def source(name: str) -> str:
+        return (files("photoscene.report") / name).read_text("utf-8")
+
+    environment = Environment(
+        loader=FunctionLoader(source), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("report.html.jinja").render(context)
+
+
+def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:
+    steps = with_state(inspection(run, store)["steps"], run.record["steps"])
+    points = points_preview(store, scene.photo, scene.points) if scene.points else {}
+    details = json.loads(points["details.json"]) if points else NOTHING_KNOWN
+    unit = "m" if details["metric"] else "point-map units"
+    until = run.request.until
+    cards = object_cards(scene, steps, until, unit, store)
+    viewer = _viewer(scene, cards)
+    folder = files("photoscene.report")
+    scripts = {"report_script": script_text((folder / "report.js").read_text("utf-8"))}
+    if viewer:
+        vendored = folder / "vendor" / "model-viewer-umd.min.js"
+        scripts["viewer_script"] = script_text(vendored.read_text("utf-8"))
+    return {
+        "policy": content_security_policy(list(scripts.values())),
+        "style": (folder / "report.css").read_text("utf-8"),
+        "viewer_script": "",
+        **scripts,
+        "run": run,
+        "record": run.record,
+        "scene": scene,
+        "verdict": verdict(scene, until),
+        "until": until,
+        "total": seconds_text(run.record["seconds"]),
+        "states": {s: sum(step["state"] == s for step in steps)
+                   for s in ("computed", "stored", "failed")},
+        "damaged": DAMAGED,
+        "flat": _flat_pictures(scene, store),
+        "viewer": viewer,
+        "viewer_version": VIEWER_VERSION,
+        "camera": scene.camera and _camera_facts(scene.camera),
+        "points": _point_pictures(points, details),
+        "photo_notes": [n for n in scene.notes if n not in details["notes"]],
+        "unit": unit,
+        "cards": cards,
+        "steps": steps,
+        "columns": stage_columns(steps),
+        "waits": waits_for_masks(steps),
+        "weights": used_weights(steps),
+        "seconds_text": seconds_text,
+    }  # fmt: skip
+
+
+def verdict(scene: Scene, until: str) -> Verdict:
+    """How a run came out, in one line."""
+    count = len(scene.objects)
+    failed = sum(o.failure is not None for o in scene.objects)
+    warned = sum(bool(o.fit and o.fit.warnings) for o in scene.objects)
+    placed = sum(o.camera_from_object is not None for o in scene.objects)
+    lost = f"{_count(failed, 'object')} failed" if failed else ""
+    if until == "map_points" and scene.points is not None and not count:
+        return Verdict("Stopped after map_points, as asked: the point map is made", "good")
+    if not count:
+        return Verdict("No object was found", "bad")
+    if until != ORDER[-1]:
+        found = f"{_count(count, 'object')} found"
+        text = f"Stopped after {until}, as asked: {', '.join(filter(None, (found, lost)))}"
+        return Verdict(text, "bad" if failed else "good")
+    said = f"{warned} with warnings" if warned else "no warnings"
+    text = f"{placed} of {_count(count, 'object')} placed, {lost or 'none failed'}, {said}"
+    return Verdict(text, "bad" if failed else "warn" if warned else "good")
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _flat_pictures(scene: Scene, store: Store) -> dict[str, str]:
+    """Photo, overlay and masks as data: URIs, "" where there is none."""
+    made: dict[str, bytes] = dict(photo_preview(store, scene.photo))
+    if scene.overlay:
+        made |= overlay_preview(store, scene.overlay)
+    if scene.objects:
+        made |= masks_preview(store, scene.photo, [o.mask for o in scene.objects])
+    return {
+        name: data_uri(made[f"{name}.jpg"], ".jpg") if f"{name}.jpg" in made else ""
+        for name in ("photo", "overlay", "masks")
+    }
+
+
+def _point_pictures(points: Files, details: Mapping[str, Any]) -> dict[str, Any]:
+    """Depth picture, its scale with ticks, and the two views of the points."""
+    span = details["range"]
+    pictures = {
+        name: data_uri(points[f"{name}.webp"], ".webp") if f"{name}.webp" in points else ""
+        for name in ("depth", "scale", "turned", "above")
+    }
+    ticks = [] if span is None else [
+        f"{span['near'] + (span['far'] - span['near']) * i / (SCALE_TICKS - 1):#.3g}"
+        for i in range(SCALE_TICKS)
+    ]  # fmt: skip
+    known = "" if span is None else f"{span['known']:.1%}"
+    said = {"read": bool(points), "notes": details["notes"], "ticks": ticks, "known": known}
+    return {**pictures, **said}
+
+
+def _camera_facts(camera: Camera) -> dict[str, Any]:
+    return {
+        "size": f"{camera.width} × {camera.height} pixels",
+        "K": [[f"{value:.2f}" for value in row] for row in camera.K],
+        "fov_x": f"{math.degrees(camera.fov_x_rad):.1f}°",
+        "fov_y": f"{math.degrees(_fov_y_rad(camera)):.1f}°",
+    }
+
+
+def _fov_y_rad(camera: Camera) -> float:
+    return 2 * math.atan(camera.height / (2 * camera.fy_px))
+
+
+def _viewer(scene: Scene, cards: Sequence[Card]) -> dict[str, Any]:
+    """What the 3D view needs: the light model, the photo's camera, and where each object stands.
+
+    Empty when nothing is placed. The photo's camera stands at the origin of the model.
+    """
+    placed = [
+        (card, ViewerObject(o.name, o.camera_from_object, card.viewer_glb))
+        for o, card in zip(scene.objects, cards, strict=True)
+        if o.camera_from_object is not None and card.viewer_glb
+    ]
+    if not placed or scene.camera is None:
+        return {}
+    camera = scene.camera
+    corners = [box_corners(o) for _, o in placed]
+    whole = bounding_sphere(np.concatenate(corners))
+    model = viewer_scene([o for _, o in placed])
+    data = {
+        # Pixels need not be square: the box has the proportions of what the camera sees.
+        "aspect": camera.width / camera.fx_px * camera.fy_px / camera.height,
+        "fovYRad": _fov_y_rad(camera),
+        **_sphere_to_json(whole),
+        "objects": {
+            str(card.number): _sphere_to_json(bounding_sphere(own))
+            for (card, _), own in zip(placed, corners, strict=True)
+        },
+    }
+    return {
+        "aspect": data["aspect"],
+        "json": json_for_script(data),
+        "model": base64.b64encode(model).decode("ascii"),
+        "numbers": [card.number for card, _ in placed],
+        "megabytes": f"{len(model) / 1e6:.1f}",
+        "off_centre": _off_centre(camera),
+    }
+
+
+def _sphere_to_json(sphere: Sphere) -> dict[str, Any]:
+    return {"centre": sphere.centre.tolist(), "radius": sphere.radius}
+
+
+def _off_centre(camera: Camera) -> str:
+    """How far the principal point is off the picture's centre, "" within the tolerance."""
+    across = camera.cx_px / camera.width - 0.5
+    down = camera.cy_px / camera.height - 0.5
+    if max(abs(across), abs(down)) <= OFF_CENTRE:
+        return ""
+    return f"{across:+.1%} of the width and {down:+.1%} of the height"

@@ -1,0 +1,159 @@
+"""The page's pictures and light meshes, kept in the content store: drawn once, then looked up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import Any
+
+from photoscene.report import pictures
+from photoscene.report.viewer_model import light_object, object_budget
+from scene.files import decode_png, encode_json
+from scene.keys import stage_key
+from scene.store import DamagedArtifact, Manifest, Store
+from scene.types import Artifact, Cutout, Mask, ObjectMesh, Photo, PointMap
+
+VERSION = "1"  # bump it when any picture or light mesh comes out differently
+STAGE, KIND = "preview", "preview"
+CROP_SIDE_PX, STILL_SIDE_PX = 256, 144
+# Many objects get smaller pictures, so that the page stays bounded: (objects, share of the side).
+SIZE_STEPS = ((40, 1.0), (120, 0.7), (400, 0.5))
+SMALLEST_SHARE = 0.3
+
+Files = Mapping[str, bytes]
+Draw = Callable[[], Files]
+
+
+def size_share(objects: int) -> float:
+    """By how much an object's pictures are made smaller when there are many."""
+    return next((share for most, share in SIZE_STEPS if objects <= most), SMALLEST_SHARE)
+
+
+def photo_preview(store: Store, photo: Artifact) -> Files:
+    """The photo: photo.jpg."""
+
+    def draw() -> Files:
+        return {"photo.jpg": pictures.scene_picture(store.load(photo, Photo).rgb)}
+
+    return _preview(store, "photo", {}, {"photo": photo}, draw)
+
+
+def overlay_preview(store: Store, overlay: Artifact) -> Files:
+    """The re-render: overlay.jpg."""
+
+    def draw() -> Files:
+        return {"overlay.jpg": pictures.scene_picture(decode_png(store.read(overlay), "RGB"))}
+
+    return _preview(store, "overlay", {}, {"overlay": overlay}, draw)
+
+
+def masks_preview(store: Store, photo: Artifact, masks: list[Artifact]) -> Files:
+    """The numbered masks: masks.jpg."""
+
+    def draw() -> Files:
+        loaded = [store.load(mask, Mask) for mask in masks]
+        return {"masks.jpg": pictures.masks_picture(store.load(photo, Photo), loaded)}
+
+    inputs = {"photo": photo} | {f"{i:03d}.mask": mask for i, mask in enumerate(masks)}
+    return _preview(store, "masks", {}, inputs, draw)
+
+
+def points_preview(store: Store, photo: Artifact, points: Artifact) -> Files:
+    """The point map: details.json always; depth.webp, scale.webp, turned.webp and above.webp where
+    any depth is known."""
+
+    def draw() -> Files:
+        point_map = store.load(points, PointMap)
+        span = pictures.depth_range(point_map.depth)
+        details = {"metric": point_map.metric, "notes": list(point_map.notes),
+                   "range": span and asdict(span)}  # fmt: skip
+        files = {"details.json": encode_json(details)}
+        if span is None:
+            return files
+        from photoscene.report.views import points_from_above, points_turned
+
+        shown = store.load(photo, Photo)
+        return files | {
+            "depth.webp": pictures.depth_picture(point_map.depth, span),
+            "scale.webp": pictures.depth_scale_picture(),
+            "turned.webp": pictures.webp(points_turned(point_map, shown)),
+            "above.webp": pictures.webp(points_from_above(point_map, shown)),
+        }
+
+    return _preview(store, "points", {}, {"photo": photo, "points": points}, draw)
+
+
+def context_preview(
+    store: Store, image: Artifact, occluder: Artifact, index: int, objects: int
+) -> Files:
+    """An object's context crop with its visible mask: context.webp."""
+    settings = {"index": index, "side_px": round(CROP_SIDE_PX * size_share(objects))}
+
+    def draw() -> Files:
+        crop, hides = store.load(image, Cutout), store.load(occluder, Mask)
+        picture = pictures.context_picture(crop, hides, index, settings["side_px"])
+        return {"context.webp": picture}
+
+    return _preview(store, "context", settings, {"image": image, "occluder": occluder}, draw)
+
+
+def cutout_preview(store: Store, image: Artifact, objects: int) -> Files:
+    """A completion or an object crop: cutout.webp."""
+    settings = {"side_px": round(CROP_SIDE_PX * size_share(objects))}
+
+    def draw() -> Files:
+        picture = pictures.cutout_picture(store.load(image, Cutout), settings["side_px"])
+        return {"cutout.webp": picture}
+
+    return _preview(store, "cutout", settings, {"image": image}, draw)
+
+
+def mesh_preview(store: Store, mesh: Artifact, objects: int) -> Files:
+    """An object's mesh: its turned stills turntable.webp, and viewer.glb for the 3D view."""
+    settings = {
+        "side_px": round(STILL_SIDE_PX * size_share(objects)),
+        "budget_bytes": object_budget(objects),
+    }
+
+    def draw() -> Files:
+        from photoscene.report.views import turntable
+
+        loaded = store.load(mesh, ObjectMesh)
+        return {
+            "turntable.webp": pictures.webp(turntable(loaded, settings["side_px"])),
+            "viewer.glb": light_object(loaded, settings["budget_bytes"]),
+        }
+
+    return _preview(store, "mesh", settings, {"mesh": mesh}, draw)
+
+
+def _preview(
+    store: Store,
+    what: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, Artifact],
+    draw: Draw,
+) -> Files:
+    """Files by name: from the store, else drawn and published.
+
+    Empty where an input is missing from the store or damaged: the page says so and goes on.
+    """
+    key = stage_key(STAGE, what, VERSION, settings, "", inputs, 0)
+    known = store.lookup(key)
+    if known is not None:
+        return {name: store.path(a).read_bytes() for name, a in known.outputs.items()}
+    started = time.monotonic()
+    try:
+        files = draw()
+    except DamagedArtifact:
+        return {}
+    outputs = {
+        name: store.save_bytes(data, KIND, PurePath(name).suffix) for name, data in files.items()
+    }
+    seconds = round(time.monotonic() - started, 4)
+    store.publish(
+        Manifest(key, STAGE, what, what, VERSION, settings, "", 0, inputs, outputs, seconds)
+    )
+    return files

@@ -1,0 +1,177 @@
+"""Pictures from new viewpoints: turned stills of one object, and the point map from two sides."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photoscene.report.pictures import known_depth, shrunk, shrunk_rgba
+from photoscene.report.viewer_model import merged
+from scene.cameras import camera_from_fov, pixel_centres, points_of, unproject
+from scene.types import Float64, ObjectMesh, Photo, PointMap, Uint8
+
+YAWS_DEG = (0, 60, 120, 180, 240, 300)
+STILL_ELEVATION_RAD = math.radians(18)  # slightly above, so that tops show
+STILL_FOV_RAD = math.radians(24)  # a long lens: shapes keep their proportions
+STILL_FRAMING = 1.04
+SUPERSAMPLING = 2
+DARKEST = 0.45  # brightness of a surface seen edge on
+# Denser meshes are thinned first: no still shows more, and the search tree is what costs.
+MOST_STILL_FACES, STILL_CELLS = 60_000, 128
+# Points are drawn on one dark grey in both colour schemes: photos are rarely that dark and flat.
+BACKGROUND_RGB = (30, 33, 38)
+CAMERA_RGB, SIGHT_RGB = (255, 255, 255), (110, 118, 130)
+POINT_VIEW_PX = (640, 480)
+FAR_PERCENTILE, FAR_OVER_MEDIAN = 97.0, 3.0  # farther points are left out: they hide the rest
+MOST_POINTS = 300_000  # more do not show at this size
+TURN_YAW_RAD, TURN_PITCH_RAD = math.radians(38), math.radians(28)
+MARGIN = 0.94  # share of the picture that the points fill
+
+
+def turntable(mesh: ObjectMesh, side_px: int) -> Uint8:
+    """(side, side * views, 4): shaded views around an object, the first as the photo sees it.
+
+    One search tree serves all views (`scene.raycast.render` would build it anew for each, which
+    costs most of the time), so the viewer moves here and the mesh stays.
+    """
+    from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
+
+    vertices, faces, uv = mesh.vertices, mesh.faces, mesh.uv
+    if len(faces) > MOST_STILL_FACES:
+        vertices, faces, uv = merged(vertices, faces, uv, STILL_CELLS)
+    centre = (vertices.min(0) + vertices.max(0)).astype(np.float64) / 2
+    around = (vertices - centre).astype(np.float32)
+    radius = float(np.linalg.norm(around, axis=1).max()) or 1.0
+    traced = EmbreeScene()
+    TriangleMesh(traced, around[faces] / np.float32(radius))
+    fine = side_px * SUPERSAMPLING
+    camera = camera_from_fov(fine, fine, STILL_FOV_RAD)
+    rays = unproject(camera, pixel_centres(fine, fine)).reshape(-1, 3)
+    eye = np.array([0.0, 0.0, -STILL_FRAMING / math.sin(STILL_FOV_RAD / 2)])
+    views = []
+    for yaw in YAWS_DEG:
+        turn = _pitch(STILL_ELEVATION_RAD) @ _yaw(math.radians(yaw))
+        seen = rays @ turn
+        origins = np.ascontiguousarray(np.broadcast_to(eye @ turn, seen.shape), np.float32)
+        hits = traced.run(origins, np.ascontiguousarray(seen, np.float32), output=True)
+        rgba = _shaded(hits, seen, uv[faces], mesh.texture).reshape(fine, fine, 4)
+        views.append(shrunk_rgba(rgba, side_px))
+    return np.concatenate(views, axis=1)
+
+
+def _shaded(hits: dict[str, Any], rays: Float64, uv: NDArray, texture: Uint8) -> Uint8:
+    """(N, 4): the texture under a head light where rays (N, 3) hit; uv (M, 3, 2) of all faces."""
+    rgba = np.zeros((len(rays), 4), np.uint8)
+    hit = hits["primID"] >= 0
+    u, v = hits["u"][hit, None], hits["v"][hit, None]
+    corners = uv[hits["primID"][hit]]
+    at = corners[:, 0] * (1 - u - v) + corners[:, 1] * u + corners[:, 2] * v
+    height, width = texture.shape[:2]
+    x = np.clip(at[:, 0] * width, 0, width - 1).astype(np.int64)
+    y = np.clip(at[:, 1] * height, 0, height - 1).astype(np.int64)
+    normal, ray = hits["Ng"][hit], rays[hit]
+    length = np.linalg.norm(normal, axis=1) * np.linalg.norm(ray, axis=1)
+    facing = np.abs((normal * ray).sum(1)) / np.maximum(length, 1e-12)
+    light = DARKEST + (1 - DARKEST) * facing
+    rgba[hit, :3] = np.rint(texture[y, x] * light[:, None])
+    rgba[hit, 3] = 255
+    return rgba
+
+
+def points_turned(point_map: PointMap, photo: Photo) -> Uint8:
+    """(H, W, 3): the coloured points for a viewer who has gone to the right and a little up."""
+    points, colours = _near_points(point_map, photo)
+    centre = np.median(points, axis=0)
+    turn = _pitch(TURN_PITCH_RAD) @ _yaw(TURN_YAW_RAD)
+    turned = (points - centre) @ turn.T
+    # The viewer keeps the photo's distance, so near things stay larger than far ones.
+    z = turned[:, 2] + float(np.linalg.norm(centre))
+    ahead = z > 0.05 * np.linalg.norm(centre)
+    xy = turned[ahead, :2] / z[ahead, None]
+    return _splat(xy, z[ahead], colours[ahead])
+
+
+def points_from_above(point_map: PointMap, photo: Photo) -> Uint8:
+    """(H, W, 3): a plan; the camera is the white mark, grey lines are the edges of its view."""
+    points, colours = _near_points(point_map, photo)
+    # Depth goes up the picture, height is seen end on: what is higher covers what is lower.
+    plan = np.stack([points[:, 0], -points[:, 2]], 1)
+    camera = point_map.camera
+    farthest = float(points[:, 2].max())
+    edges = [np.array([(u - camera.cx_px) / camera.fx_px, -1.0]) * farthest
+             for u in (0, camera.width)]  # fmt: skip
+    return _splat(plan, points[:, 1], colours, sight=[np.zeros(2), *edges])
+
+
+def _near_points(point_map: PointMap, photo: Photo) -> tuple[Float64, Uint8]:
+    """(N, 3) known points that are not far off, and their colours (N, 3)."""
+    depth = point_map.depth
+    known = known_depth(depth)
+    limit = min(np.percentile(depth[known], FAR_PERCENTILE),
+                FAR_OVER_MEDIAN * float(np.median(depth[known])))  # fmt: skip
+    near = known & (depth <= limit)
+    every = 1 + int(near.sum()) // MOST_POINTS
+    return points_of(point_map)[near][::every], photo.rgb[near][::every]
+
+
+def _splat(
+    xy: Float64, depth: Float64, colours: Uint8, sight: list[Float64] | None = None
+) -> Uint8:
+    """Draw points (N, 2), the least depth (N,) on top, fitted into the picture.
+
+    sight: the camera's place and the far ends of its view's edges, in the same plane.
+    """
+    width, height = (SUPERSAMPLING * side for side in POINT_VIEW_PX)
+    framed = xy if sight is None else np.concatenate([xy, np.stack(sight)])
+    low, high = (np.percentile(framed, p, axis=0) for p in ((0.2, 99.8)))
+    if sight is not None:
+        low, high = np.minimum(low, 0), np.maximum(high, 0)
+    scale = MARGIN * float((np.array([width, height]) / np.maximum(high - low, 1e-9)).min())
+    offset = np.array([width, height]) / 2 - scale * (low + high) / 2
+    picture = np.full((height, width, 3), BACKGROUND_RGB, np.uint8)
+    if sight is not None:
+        _draw_sight(picture, [np.rint(p * scale + offset).astype(int) for p in sight])
+    order = np.argsort(-depth, kind="stable")  # of writes to one pixel the last, nearest, stays
+    at = np.floor(xy[order] * scale + offset).astype(np.int64)
+    _write(picture, at, colours[order], _dot_px(len(xy), width * height))
+    return shrunk(picture, POINT_VIEW_PX[0])
+
+
+def _dot_px(points: int, pixels: int) -> int:
+    """Side of a point's square so that a surface of them has few holes."""
+    return int(np.clip(round(math.sqrt(1.6 * pixels / max(points, 1))), 2, 12))
+
+
+def _write(picture: Uint8, at: NDArray[np.int64], colours: Uint8, dot_px: int) -> None:
+    height, width = picture.shape[:2]
+    steps = np.arange(dot_px) - dot_px // 2
+    for dy in steps:
+        for dx in steps:
+            x, y = at[:, 0] + dx, at[:, 1] + dy
+            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            picture[y[inside], x[inside]] = colours[inside]
+
+
+def _draw_sight(picture: Uint8, points: list[NDArray[np.int64]]) -> None:
+    import cv2
+
+    camera, *edges = [(int(p[0]), int(p[1])) for p in points]
+    for edge in edges:
+        cv2.line(picture, camera, edge, SIGHT_RGB, SUPERSAMPLING, cv2.LINE_AA)
+    cv2.circle(picture, camera, 5 * SUPERSAMPLING, CAMERA_RGB, -1, cv2.LINE_AA)
+
+
+def _yaw(angle_rad: float) -> Float64:
+    """(3, 3) turn of an object about the vertical: its left side comes to the front."""
+    c, s = math.cos(angle_rad), math.sin(angle_rad)
+    return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+
+
+def _pitch(angle_rad: float) -> Float64:
+    """(3, 3) turn of an object towards the viewer: its top comes to the front."""
+    c, s = math.cos(angle_rad), math.sin(angle_rad)
+    return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
