@@ -17,6 +17,7 @@ from scene.store import Store
 from scene.types import Artifact, PointMap, Scene, SceneObject
 
 MAX_NAME_LENGTH = 64
+RESERVED_NAMES = ("world", "photo_camera")  # nodes that the scene file has of its own
 logger = logging.getLogger(__name__)
 
 
@@ -165,7 +166,7 @@ def _objects(store: Store, segmented: Outputs) -> list[ObjectInputs]:
 
 def unique_names(labels: Sequence[str]) -> list[str]:
     """Node names: the label's printable text, else object_01; repeated ones get a number."""
-    names: list[str] = []
+    names = [*RESERVED_NAMES]
     for index, label in enumerate(labels):
         text = unicodedata.normalize("NFC", label)
         text = "".join(c if c.isprintable() and c not in '/\\<>"' else " " for c in text)
@@ -173,9 +174,10 @@ def unique_names(labels: Sequence[str]) -> list[str]:
         base = text or f"object_{index + 1:02d}"
         name, again = base, 2
         while name in names:
-            name, again = f"{base}_{again}", again + 1
+            ending = f"_{again}"
+            name, again = base[: MAX_NAME_LENGTH - len(ending)].rstrip(" .") + ending, again + 1
         names.append(name)
-    return names
+    return names[len(RESERVED_NAMES) :]
 
 
 def _details(store: Store, outputs: Outputs) -> dict:

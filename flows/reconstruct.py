@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from httpx import HTTPError, InvalidURL  # what Prefect's client raises
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -46,7 +47,7 @@ def run_flow(
 ) -> tuple[Scene, list[Outcome]]:
     """Call the flow from Python, against whatever Prefect API is in force.
 
-    Raises ServerFailed when that API does not answer.
+    Raises ServerFailed when that API does not answer, or not as one.
     """
     try:
         return reconstruct(request_to_json(request), str(store.root), device, refresh)
@@ -55,6 +56,11 @@ def run_flow(
             raise
         raise ServerFailed(
             f"{error}: start that Prefect server, or unset PREFECT_API_URL to do without one"
+        ) from None
+    except (HTTPError, InvalidURL) as error:
+        raise ServerFailed(
+            f"the Prefect server does not work ({type(error).__name__}: {error}): "
+            "check PREFECT_API_URL, or unset it to do without one"
         ) from None
 
 

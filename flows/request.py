@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scene.profile import Profile, StageChoice
 from scene.store import artifact_from_json
 from scene.types import Artifact, ObjectPrompt, Point
+
+MAX_WORDS_LENGTH = 1000  # of a label or a description
+MAX_COORDINATE_PX = 1e9  # far outside any photo; also keeps infinity and NaN out
 
 
 @dataclass(frozen=True)
@@ -61,28 +65,78 @@ def request_from_json(value: Mapping[str, Any]) -> Request:
 
 
 def prompt_from_json(value: Mapping[str, Any]) -> ObjectPrompt:
-    """One object's prompt; points as {"x_px", "y_px", "foreground"} or [x, y] or [x, y, 0 or 1]."""
+    """One object's prompt; points as {"x_px", "y_px", "foreground"} or [x, y] or [x, y, 0 or 1].
+
+    Raises ValueError for anything else: other types, numbers that are not finite, inverted boxes.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a prompt is {{...}}, not {_shown(value)}")
     unknown = set(value) - {"label", "text", "box", "points"}
     if unknown:
-        raise ValueError(
-            f"a prompt has label, text, box and points, not {', '.join(sorted(unknown))}"
-        )
-    box = value.get("box")
-    if box is not None and len(box) != 4:
-        raise ValueError(f"box {box}: expected x0, y0, x1, y1")
+        raise ValueError(f"a prompt has label, text, box and points, not {_shown(sorted(unknown))}")
     return ObjectPrompt(
-        label=str(value.get("label") or ""),
-        text=str(value.get("text") or ""),
-        box=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-        points=tuple(_point_from_json(p) for p in value.get("points") or ()),
+        label=_words(value, "label"),
+        text=_words(value, "text"),
+        box=None if value.get("box") is None else _box(value["box"]),
+        points=tuple(_point_from_json(p) for p in _listed(value.get("points"))),
     )
 
 
+def _words(value: Mapping[str, Any], name: str) -> str:
+    text = value.get(name)
+    if not isinstance(text, str | None):
+        raise ValueError(f"{name} {_shown(text)}: expected words")
+    if text and len(text) > MAX_WORDS_LENGTH:
+        raise ValueError(f"{name} has {len(text)} characters: at most {MAX_WORDS_LENGTH} are taken")
+    if text and any("\ud800" <= c <= "\udfff" for c in text):
+        raise ValueError(f"{name} {_shown(text)} has half of a character: write it anew")
+    return text or ""
+
+
+def _box(value: Any) -> tuple[float, float, float, float]:
+    box = _numbers(value)
+    if len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
+        raise ValueError(f"box {_shown(value)}: expected [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
+    return box[0], box[1], box[2], box[3]
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"points {_shown(value)}: expected a list of [x, y] or [x, y, 0 or 1]")
+    return value
+
+
 def _point_from_json(value: Any) -> Point:
+    foreground: Any = True
     if isinstance(value, Mapping):
-        return Point(
-            float(value["x_px"]), float(value["y_px"]), bool(value.get("foreground", True))
+        foreground = value.get("foreground", True)
+        numbers = _numbers([value.get("x_px"), value.get("y_px")])
+    elif isinstance(value, (list, tuple)) and len(value) == 3:
+        foreground = bool(value[2]) if value[2] in (0, 1) else None
+        numbers = _numbers(value[:2])
+    else:
+        numbers = _numbers(value)
+    if len(numbers) != 2 or not isinstance(foreground, bool):
+        raise ValueError(
+            f"point {_shown(value)}: expected [x, y] and perhaps 1 (object) or 0 (background)"
         )
-    if len(value) not in (2, 3):
-        raise ValueError(f"point {value}: expected x, y and perhaps 1 (object) or 0 (background)")
-    return Point(float(value[0]), float(value[1]), bool(value[2]) if len(value) == 3 else True)
+    return Point(numbers[0], numbers[1], foreground)
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    """A list of finite numbers, () for anything else."""
+    if not isinstance(value, (list, tuple)):
+        return ()
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in value):
+        return ()
+    if any(not abs(v) <= MAX_COORDINATE_PX for v in value):
+        return ()
+    return tuple(float(v) for v in value)
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, cut where it is long."""
+    text = reprlib.repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -19,7 +19,7 @@ from stages.backends import find_backend, make_settings, settings_to_json
 BUILT_IN = "built-in"
 WHOLE_SCENE = "scene"
 # Bump one when the step's output changes.
-PHOTO_VERSION, CROP_VERSION, FRAME_VERSION = "1", "1", "1"
+PHOTO_VERSION, CROP_VERSION, FRAME_VERSION = "2", "1", "1"
 MAX_PHOTO_SIDE_PX = 2048  # larger photos are worked on at this size
 
 

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
 
 from flows.compute import produce
-from flows.steps import Outcome, StageCall
+from flows.steps import WHOLE_SCENE, Outcome, StageCall
 from scene.store import Store
 from stages.devices import ModelPool
 
@@ -54,10 +54,19 @@ class Submitted:
     future: PrefectFuture[Outcome]
 
     def outcome(self) -> Outcome:
-        """Wait; a failed call comes back with its reason in one line instead of raising."""
+        """Wait; a failed call comes back with its reason in one line.
+
+        What is the machine's fault and would fail every other step too (a full disk, a folder
+        that may not be written) is raised, and so is want of memory for a step of the whole scene.
+        """
         result = self.future.result(raise_on_failure=False)
         if isinstance(result, Outcome):
             return result
+        passing = isinstance(result, (ConnectionError, TimeoutError))
+        if isinstance(result, OSError) and result.errno is not None and not passing:
+            raise result
+        if isinstance(result, MemoryError) and self.call.subject == WHOLE_SCENE:
+            raise MemoryError(f"{self.call.stage}: close other programs, or give a smaller photo")
         return Outcome(self.call, None, failure=reason(result))
 
 

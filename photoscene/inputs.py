@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 from flows.request import MaskFile, Request, prompt_from_json
 from scene.profile import Profile, load_profile, with_backend, with_setting
-from scene.store import Store
+from scene.store import SUFFIX, Store
 from scene.types import Artifact, ObjectPrompt, Point
 
 MAX_FILE_BYTES = 2**31  # larger than any photo or depth map that could be worked on
+MAX_JSON_BYTES = 10_000_000
+MAX_OBJECTS = 1000  # each costs a second or more; more than that is a mistake
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,14 @@ def build_request(arguments: Arguments, store: Store) -> Request:
             "--mask gives the objects already: leave out --text, --point, --box, --prompts"
         )
     check_words(profile, prompts)
+    check_seed(arguments.seed)
     point_map = arguments.point_map
     return Request(
         photo=import_file(store, arguments.photo, "photo"),
         profile=profile,
-        masks=tuple(MaskFile(import_file(store, m, "--mask"), m.stem) for m in arguments.masks),
+        masks=tuple(
+            MaskFile(import_file(store, m, "--mask"), _decoded(m.stem)) for m in arguments.masks
+        ),
         prompts=prompts,
         point_map=None if point_map is None else import_file(store, point_map, "--pointmap"),
         camera=_camera(arguments),
@@ -81,41 +87,66 @@ def check_words(profile: Profile, prompts: tuple[ObjectPrompt, ...]) -> None:
     if getattr(find_backend("segment", name), "KNOWS_WORDS", False):
         return
     for prompt in prompts:
-        if prompt.text and prompt.box is None and not prompt.points:
+        clicked = any(p.foreground for p in prompt.points)
+        if prompt.text and prompt.box is None and not clicked:
             raise ValueError(
                 f"--text {prompt.text!r}: segment backend {name} does not know words; "
                 "give --point or --box, or choose another with --set segment.backend=NAME"
             )
 
 
+def check_seed(seed: int) -> None:
+    """A seed is a whole number of 64 bits; ValueError otherwise."""
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"--seed {seed}: expected a number between -2^63 and 2^63")
+
+
 def import_file(store: Store, path: Path, role: str) -> Artifact:
     """Take a user's file into the store as it is; ValueError when it cannot be read."""
-    return store.save_bytes(read_file(path, role), "file", path.suffix.lower())
+    suffix = path.suffix.lower()
+    kept = suffix if SUFFIX.fullmatch(suffix) else ""  # a name may end in anything
+    return store.save_bytes(read_file(path, role), "file", kept)
 
 
 def read_file(path: Path, role: str) -> bytes:
     """The bytes of a regular file; ValueError names the role and the path otherwise."""
     try:
         if path.is_dir():
-            raise ValueError(f"{role} {path} is a folder, expected a file")
+            raise ValueError(f"{role} {path} is a folder: name a file in it")
         if path.exists() and not path.is_file():
-            raise ValueError(f"{role} {path} is not a regular file")
+            raise ValueError(f"{role} {path} is not a regular file: copy its content into one")
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"{role} {path} has {path.stat().st_size} bytes: too large")
+            raise ValueError(
+                f"{role} {path} has {path.stat().st_size} bytes: "
+                f"too large, at most {MAX_FILE_BYTES} are read"
+            )
         return path.read_bytes()
     except FileNotFoundError:
-        raise ValueError(f"{role} {path} does not exist") from None
+        if path.is_symlink():
+            missing = f"is a link to {os.readlink(path)}, which does not exist"
+        else:
+            missing = "does not exist"
+        raise ValueError(f"{role} {path} {missing}: check the name") from None
     except OSError as error:
-        raise ValueError(f"{role} {path} cannot be read: {error.strerror}") from None
+        remedy = "make it readable" if isinstance(error, PermissionError) else "check the name"
+        raise ValueError(f"{role} {path} cannot be read: {error.strerror}; {remedy}") from None
+
+
+def _decoded(words: str) -> str:
+    """Words from the command line or a file's name; bytes that are no UTF-8 are question marks."""
+    return words.encode("utf-8", "replace").decode()
 
 
 def _prompts(arguments: Arguments) -> tuple[ObjectPrompt, ...]:
     """One prompt per word and box; a point joins the smallest box around it, else stands alone."""
-    prompts = [ObjectPrompt(label=text, text=text) for text in arguments.texts]
+    words = [_decoded(text) for text in arguments.texts]
+    if not all(text.strip() for text in words):
+        raise ValueError("--text is empty: name the object, as in --text cup")
+    prompts = [ObjectPrompt(label=text, text=text) for text in words]
     boxes = [_numbers(text, 4, "--box", "X0,Y0,X1,Y1") for text in arguments.boxes]
     for text, (x0, y0, x1, y1) in zip(arguments.boxes, boxes, strict=True):
         if x0 >= x1 or y0 >= y1:
-            raise ValueError(f"--box {text}: expected X0 < X1 and Y0 < Y1")
+            raise ValueError(f"--box {text}: expected X0 < X1 and Y0 < Y1 in pixels")
     clicks: list[list[Point]] = [[] for _ in boxes]
     for text in arguments.points:
         x, y = _numbers(text, 2, "--point", "X,Y")
@@ -137,10 +168,20 @@ def _prompts(arguments: Arguments) -> tuple[ObjectPrompt, ...]:
 def _prompt_file(path: Path) -> list[ObjectPrompt]:
     """{"objects": [{"label", "text", "box": [x0, y0, x1, y1], "points": [[x, y, 0 or 1]]}]}."""
     value = _json(path, "--prompts")
-    try:
-        return [prompt_from_json(entry) for entry in value["objects"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"--prompts {path}: {error}") from None
+    if not isinstance(value, dict) or not isinstance(value.get("objects"), list):
+        raise ValueError(f'--prompts {path}: expected {{"objects": [...]}}')
+    entries = value["objects"]
+    if not 1 <= len(entries) <= MAX_OBJECTS:
+        count = f"has {len(entries)} objects, at most {MAX_OBJECTS} are taken: split it"
+        remedy = "add one, or leave --prompts out"
+        raise ValueError(f"--prompts {path} {count if entries else f'has no object: {remedy}'}")
+    prompts = []
+    for index, entry in enumerate(entries):
+        try:
+            prompts.append(prompt_from_json(entry))
+        except ValueError as error:
+            raise ValueError(f"--prompts {path}, object {index + 1}: {error}") from None
+    return prompts
 
 
 def _camera(arguments: Arguments) -> dict[str, Any]:
@@ -156,7 +197,7 @@ def _camera(arguments: Arguments) -> dict[str, Any]:
     try:
         K = [[float(v) for v in row] for row in value["K"]]
         camera = {"width": int(value["width"]), "height": int(value["height"]), "K": K}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise ValueError(
             f'--camera {arguments.camera}: expected {{"width": .., "height": .., "K": [3 x 3]}}'
         ) from None
@@ -172,10 +213,17 @@ def _camera(arguments: Arguments) -> dict[str, Any]:
 
 
 def _json(path: Path, role: str) -> Any:
+    data = read_file(path, role)
+    if len(data) > MAX_JSON_BYTES:
+        raise ValueError(
+            f"{role} {path} has {len(data)} bytes: too large, at most {MAX_JSON_BYTES} are read"
+        )
     try:
-        return json.loads(read_file(path, role))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{role} {path} is not JSON: {error}") from None
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError(f"{role} {path} is nested too deeply: write it anew") from None
+    except ValueError as error:
+        raise ValueError(f"{role} {path} is not JSON ({error}): check it with an editor") from None
 
 
 def _numbers(text: str, count: int, option: str, form: str) -> list[float]:

@@ -20,12 +20,13 @@ def reconstruct_photo(
     refresh: steps to compute again, as "generate" or "generate:OBJECT_ID". Prefect, its server and
     the models are only imported when something must be computed. Raises ValueError for bad input.
     """
-    if not refresh:
-        try:
-            return cached_scene(request, store)
-        except NotCached as missed:
-            if missed.call.stage in ("photo", "segment", "map_points"):
-                check_files(request, store)
+    try:
+        known = cached_scene(request, store)
+        if not refresh:
+            return known
+    except NotCached as missed:
+        if missed.call.stage in ("photo", "segment", "map_points"):
+            check_files(request, store)
     from flows.server import prefect_api
 
     with prefect_api():
@@ -51,7 +52,8 @@ def check_files(request: Request, store: Store) -> None:
     pool = ModelPool()
     if files:
         with pool.borrow("segment", "masks", {}) as segmenter:
-            segment.run(segmenter, photo, (), tuple(files))
+            masks = segmenter.segment(photo, (), tuple(files))
+        segment.disjoint(masks, (photo.height, photo.width))
     camera, _ = known_camera(dict(request.camera), size, photo)
     if request.point_map is not None:
         choice = request.profile.stages["map_points"]

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,11 +21,18 @@ from flows.request import Request, request_from_json, request_to_json
 from flows.steps import WHOLE_SCENE, Outcome
 from photoscene.changes import why_computed
 from scene.files import encode_json
+from scene.keys import digest
 from scene.scene_json import scene_to_json
-from scene.store import Store, copy_artifact, write_atomically
+from scene.store import Store, artifact_from_json, holds, write_together
+from scene.text import printable
 from scene.types import Artifact, Scene, SceneObject
 
 FORMAT = "photoscene-run/1"
+MAX_FOLDER_NAME_LENGTH, MAX_FOLDER_NAME_BYTES = 64, 200  # a file system takes 255 bytes
+STEP_NAMES = {
+    "stage", "subject", "name", "key", "backend", "version", "settings", "weights", "seed",
+    "inputs", "outputs", "seconds", "computed", "failure", "why",
+}  # fmt: skip
 VERSIONS_OF = ("numpy", "scipy", "pillow", "opencv-python-headless", "trimesh", "prefect")
 
 
@@ -52,20 +59,11 @@ def write_run(
     files |= {"photo.png": scene.photo, "point_map.npz": scene.points}
     for index, o in enumerate(scene.objects):
         files |= _object_files(_object_folder(index, o), o, outcomes)
-    for name, artifact in files.items():
-        if artifact is None:
-            (folder / name).unlink(missing_ok=True)
-        else:
-            copy_artifact(store, artifact, folder / name)
-    _drop_stale(
-        folder / "objects", {_object_folder(i, o).name for i, o in enumerate(scene.objects)}
-    )
-    _write_if_new(folder / "scene.json", encode_json(scene_to_json(scene)))
     before = _earlier_steps(folder)
     names = {o.id: o.name for o in scene.objects}
     record = {
         "format": FORMAT,
-        "photo_name": photo_name,
+        "photo_name": printable(photo_name),
         "request": request_to_json(request),
         "store": str(store.root),
         "seconds": round(seconds, 3),
@@ -73,35 +71,104 @@ def write_run(
         "versions": {name: metadata.version(name) for name in VERSIONS_OF},
         "steps": [_step(outcome, names, before) for outcome in outcomes],
     }
-    write_atomically(folder / "run.json", encode_json(record))
+    documents = {"scene.json": scene_to_json(scene), "run.json": record}
+    write_together(_new_files(folder, store, files, documents))
+    for name, artifact in files.items():
+        if artifact is None:
+            (folder / name).unlink(missing_ok=True)
+    _drop_stale(
+        folder / "objects", {_object_folder(i, o).name for i, o in enumerate(scene.objects)}
+    )
     return record
+
+
+def _new_files(
+    folder: Path,
+    store: Store,
+    files: Mapping[str, Artifact | None],
+    documents: Mapping[str, Mapping[str, Any]],
+) -> Iterator[tuple[Path, bytes]]:
+    """Path and bytes of every file that is not there yet as it shall be."""
+    for name, artifact in files.items():
+        if artifact is not None and not holds(folder / name, artifact.sha256):
+            yield folder / name, store.read(artifact)
+    for name, value in documents.items():
+        data = encode_json(value)
+        if not holds(folder / name, digest(data)):
+            yield folder / name, data
+
+
+def default_folder(photo: Path) -> Path:
+    """Where a photo's run goes when nobody says: runs/ and the photo's name without its suffix."""
+    name = photo.stem.strip(". ")  # a photo called ...jpg must not name the folder above
+    return Path("runs") / (name or "photo")
 
 
 def check_folder(folder: Path) -> None:
     """Raise OSError now, not after the work, when a run folder cannot be made there."""
-    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    nearest = next(p for p in (folder, *folder.absolute().parents) if _is_there(p))
+    nearest.stat()  # a link to nowhere, or to itself
     if not nearest.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(nearest))
+    if os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(nearest))
     if not os.access(nearest, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(nearest))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a path exists, be it as a dangling link; OSError where it cannot exist."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def read_run(folder: Path) -> Run:
     """A run folder's record; ValueError when it is none."""
     path = folder / "run.json"
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = json.loads(_text(path))
         if record["format"] != FORMAT:
-            raise ValueError(f"{path} has format {record['format']!r}, expected {FORMAT}")
+            raise ValueError(f"{path} has format {record['format']!r}, expected {FORMAT}: "
+                             "repeat the run with this version")  # fmt: skip
+        for step in record["steps"]:
+            _check_step(step)
         return Run(folder, request_from_json(record["request"]), record)
     except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"{folder} is not a run folder: it has no run.json") from None
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{folder} is not a run folder: it has no run.json; name one that `run` has written"
+        ) from None
+    except (
+        KeyError, TypeError, AttributeError, RecursionError,
+        json.JSONDecodeError, UnicodeDecodeError,
+    ) as error:  # fmt: skip
         raise ValueError(f"{path} is damaged ({error}): repeat the run") from None
 
 
+def _text(path: Path) -> str:
+    """A regular file's text; anything else that bears its name could keep us waiting."""
+    if path.exists() and not path.is_file():
+        raise TypeError("it is not a regular file")
+    return path.read_text("utf-8")
+
+
+def _check_step(step: Mapping[str, Any]) -> None:
+    """KeyError or TypeError for a step that lacks what its readers need."""
+    missing = STEP_NAMES - set(step)
+    if missing:
+        raise KeyError(", ".join(sorted(missing)))
+    for group in ("inputs", "outputs"):
+        for value in step[group].values():
+            artifact_from_json(value)
+
+
 def _object_folder(index: int, o: SceneObject) -> Path:
-    return Path("objects") / f"{index + 1:02d}_{o.name.replace(' ', '_')}"
+    """objects/NN_name, the name cut to what every file system takes in one part of a path."""
+    name = f"{index + 1:02d}_{o.name.replace(' ', '_')}"[:MAX_FOLDER_NAME_LENGTH]
+    name = name.encode()[:MAX_FOLDER_NAME_BYTES].decode(errors="ignore")
+    return Path("objects") / name.rstrip(". ")
 
 
 def _object_files(
@@ -125,11 +192,6 @@ def _drop_stale(folder: Path, wanted: set[str]) -> None:
         for entry in folder.iterdir():
             if entry.name not in wanted and (entry / "mask.png").exists():
                 shutil.rmtree(entry)
-
-
-def _write_if_new(path: Path, data: bytes) -> None:
-    if not (path.exists() and path.read_bytes() == data):
-        write_atomically(path, data)
 
 
 def _earlier_steps(folder: Path) -> Sequence[Mapping[str, Any]]:

@@ -18,6 +18,7 @@ FULL_FRAME_DIAGONAL_MM = math.hypot(36.0, 24.0)
 OBJECT_FRAMING = 1.1  # crop side over object extent; Pixal3D's own preprocessing uses 1.1
 CONTEXT_FRAMING = 1.5  # room around the visible mask in which the hidden part may lie
 CROP_SIDE_MULTIPLE_PX, MIN_CROP_SIDE_PX, MAX_CROP_SIDE_PX = 64, 256, 1024
+FOCAL_OVER_SIDE = (0.01, 1000)  # fields of view from 179 to 0.06 degrees: fisheye to telescope
 MIN_FOV_RAD = math.radians(0.5)  # a one-pixel object still gets a camera
 
 
@@ -38,7 +39,10 @@ def camera_from_focal_35mm(width: int, height: int, focal_35mm: float) -> Camera
 
 
 def camera_from_matrix(width: int, height: int, K: NDArray[np.floating]) -> Camera:
-    """A camera from a (3, 3) intrinsic matrix in pixels; skew is not supported."""
+    """A camera from a (3, 3) intrinsic matrix in pixels; skew is not supported.
+
+    Raises ValueError for a matrix that no camera of this size can have.
+    """
     K = np.asarray(K, np.float64)
     if K.shape != (3, 3) or not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
         raise ValueError(
@@ -46,9 +50,18 @@ def camera_from_matrix(width: int, height: int, K: NDArray[np.floating]) -> Came
         )
     if abs(K[0, 1]) > 1e-3 * K[0, 0]:
         raise ValueError(f"camera matrix K has skew {K[0, 1]:g}: undistort the photo first")
+    if K[1, 0] != 0 or not np.allclose(K[2], (0, 0, 1)):
+        raise ValueError("camera matrix K: expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
+    low, high = FOCAL_OVER_SIDE
+    if not (low < K[0, 0] / width < high and low < K[1, 1] / height < high):
+        raise ValueError(
+            f"focal lengths {K[0, 0]:g} and {K[1, 1]:g} px are impossible for {width} x {height} "
+            "pixels: K must be in pixels of that size"
+        )
     if not (-width < K[0, 2] < 2 * width and -height < K[1, 2] < 2 * height):
         raise ValueError(
-            f"principal point ({K[0, 2]:g}, {K[1, 2]:g}) is far outside {width} x {height}"
+            f"principal point ({K[0, 2]:g}, {K[1, 2]:g}) is far outside {width} x {height}: "
+            "K must be in pixels of that size"
         )
     return Camera(width, height, K[0, 0], K[1, 1], K[0, 2], K[1, 2])
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 STAGES = ("segment", "map_points", "complete", "generate", "place", "compose")
+MAX_PROFILE_BYTES, MAX_PROFILE_DEPTH = 1_000_000, 8
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,32 @@ def profile_names() -> list[str]:
 
 def load_profile(name_or_path: str) -> Profile:
     """A shipped profile by name, or a YAML file by path. ValueError names what is wrong with it."""
-    if name_or_path in profile_names():
-        text = (files("configs") / f"{name_or_path}.yaml").read_text("utf-8")
-    elif name_or_path.endswith((".yaml", ".yml")) and Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text("utf-8")
-    else:
-        raise ValueError(
-            f"unknown profile {name_or_path!r}: expected a .yaml file or one of "
-            f"{', '.join(profile_names())}"
-        )
+    text = _profile_text(name_or_path)
     try:
-        return _parse(Path(name_or_path).stem, yaml.safe_load(text))
+        return _parse(Path(name_or_path).stem, _plain_yaml(text))
     except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"profile {name_or_path}: {' '.join(str(error).split())}") from None
+        why = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
+        raise ValueError(f"profile {name_or_path}: {why}") from None
+
+
+def _profile_text(name_or_path: str) -> str:
+    shipped = profile_names()
+    if name_or_path in shipped:
+        return (files("configs") / f"{name_or_path}.yaml").read_text("utf-8")
+    expected = f"expected a .yaml file or one of {', '.join(shipped)}"
+    if not name_or_path.endswith((".yaml", ".yml")):
+        raise ValueError(f"unknown profile {name_or_path!r}: {expected}")
+    path = Path(name_or_path)
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError(f"profile {path} is not a regular file: {expected}")
+        if path.stat().st_size > MAX_PROFILE_BYTES:
+            raise ValueError(f"profile {path} is too large for one: {expected}")
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ValueError(f"profile {path}: {error.strerror}; {expected}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"profile {path} is not UTF-8 text: {expected}") from None
 
 
 def with_setting(profile: Profile, assignment: str) -> Profile:
@@ -63,9 +77,11 @@ def with_setting(profile: Profile, assignment: str) -> Profile:
         raise ValueError(f"--set {assignment!r}: expected STAGE.NAME=VALUE, as in generate.grid=96")
     choice = profile.stages[known_stage(stage)]
     try:
-        value = yaml.safe_load(text)
+        value = _plain_yaml(text)
     except yaml.YAMLError:
         raise ValueError(f"--set {assignment!r}: {text!r} is not a YAML value") from None
+    except ValueError as error:
+        raise ValueError(f"--set {assignment!r}: {error}") from None
     if name == "backend":
         return with_backend(profile, stage, str(value))
     return _with_choice(profile, stage, replace(choice, settings={**choice.settings, name: value}))
@@ -89,6 +105,30 @@ def known_stage(name: str) -> str:
 
 def _with_choice(profile: Profile, stage: str, choice: StageChoice) -> Profile:
     return replace(profile, stages={**profile.stages, stage: choice})
+
+
+def _plain_yaml(text: str) -> Any:
+    """YAML without aliases (which can blow up a hundred bytes), and no deeper than a profile is."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not allowed: write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_PROFILE_DEPTH:
+            raise ValueError(f"more than {MAX_PROFILE_DEPTH} levels deep: a profile has two")
+    value = yaml.safe_load(text)
+    _check_integers(value)
+    return value
+
+
+def _check_integers(value: Any) -> None:
+    """ValueError for a number that no setting can hold."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a number is too large")
+    if isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_integers(part)
 
 
 def _parse(name: str, value: Any) -> Profile:

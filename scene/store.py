@@ -9,11 +9,13 @@ may die at any moment. Nothing in the store holds a path: it may be moved, copie
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +25,7 @@ from scene.keys import canonical_json, digest
 from scene.types import Artifact
 
 T = TypeVar("T")
+SHA256, SUFFIX = re.compile("[0-9a-f]{64}"), re.compile(r"(\.[a-z0-9]{1,8})?")
 logger = logging.getLogger(__name__)
 
 
@@ -151,29 +154,71 @@ class Store:
         return self.root / "results" / key[:2] / f"{key}.json"
 
 
+def holds(target: Path, sha256: str) -> bool:
+    """Whether a file is there and has this checksum."""
+    try:
+        return digest(target.read_bytes()) == sha256
+    except FileNotFoundError:
+        return False
+
+
 def copy_artifact(store: Store, artifact: Artifact, target: Path) -> None:
     """Put an artifact's bytes at a path outside the store, unless they are there already."""
-    try:
-        if digest(target.read_bytes()) == artifact.sha256:
-            return
-    except FileNotFoundError:
-        pass
-    write_atomically(target, store.read(artifact))
+    if not holds(target, artifact.sha256):
+        write_atomically(target, store.read(artifact))
 
 
 def write_atomically(target: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old bytes or the new ones, never a part."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".writing-{uuid.uuid4().hex}"
+    temporary = _beside(target)
     try:
-        temporary.write_bytes(data)
+        _write(temporary, data)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)  # still there only if something failed
 
 
+def write_together(files: Iterable[tuple[Path, bytes]]) -> None:
+    """Write all files or, on a full disk, none: what was there before stays whole.
+
+    Only when every new file lies beside its target are they renamed, in the order given.
+    """
+    written: list[tuple[Path, Path]] = []
+    folders: list[Path] = []
+    try:
+        for target, data in files:
+            folders += [p for p in target.parents if not p.exists() and p not in folders]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            written.append((_beside(target), target))
+            _write(written[-1][0], data)
+        for temporary, target in written:
+            os.replace(temporary, target)
+    except BaseException:
+        for temporary, _ in written:
+            temporary.unlink(missing_ok=True)
+        for folder in sorted(folders, key=lambda p: -len(p.parts)):
+            with contextlib.suppress(OSError):  # not empty: it holds a file that was renamed
+                folder.rmdir()
+        raise
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        error.filename = error.filename or str(path.parent)  # a full disk does not say which
+        raise
+
+
+def _beside(target: Path) -> Path:
+    return target.parent / f".writing-{uuid.uuid4().hex}"
+
+
 def artifact_from_json(value: Mapping[str, str]) -> Artifact:
-    """The inverse of `dataclasses.asdict` for an artifact."""
+    """The inverse of `dataclasses.asdict` for an artifact; TypeError where it could name a path."""
+    if not (SHA256.fullmatch(value["sha256"]) and SUFFIX.fullmatch(value["suffix"])):
+        raise TypeError(f"{value['sha256']!r} with suffix {value['suffix']!r} is no artifact")
     return Artifact(value["kind"], value["sha256"], value["suffix"])
 
 
@@ -198,7 +243,7 @@ def _unsealed(data: bytes) -> Manifest | None:
         if digest(canonical_json(text["result"]).encode()) != text["sha256"]:
             return None
         return manifest_from_json(text["result"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -136,7 +136,7 @@ def test_uniform_photo_has_no_objects(backend: grabcut.GrabCut) -> None:
         (ObjectPrompt("cup", box=(330, 10, 360, 50)), r"\(330, 10, 360, 50\).*320 x 240"),
         (ObjectPrompt("cup", box=(50, 50, 20, 90)), r"\(50, 50, 20, 90\)"),
         (ObjectPrompt(text="the cup"), r"the cup.*points and boxes.*--point.*--box"),
-        (ObjectPrompt("cup", points=(Point(9.0, 9.0, False),)), "no point on it"),
+        (ObjectPrompt("cup", points=(Point(9.0, 9.0, False),)), "not only beside it"),
     ],
 )
 def test_prompts_that_cannot_be_followed(

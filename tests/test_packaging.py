@@ -28,6 +28,8 @@ def test_the_wheel_carries_profiles_and_weights(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
+    assert {"photoscene/choosing/page.html", "photoscene/report/report.html.jinja",
+            "photoscene/report/vendor/LICENSE", "weights/lite/index.json"} <= set(names)  # fmt: skip
     tops = {n.split("/")[0] for n in names if not n.startswith("photoscene-")}
     assert tops == {"scene", "alignment", "stages", "flows", "photoscene", "configs", "weights"}
     done = subprocess.run(

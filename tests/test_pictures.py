@@ -1,6 +1,7 @@
 """Photos and masks as people have them: unusual ones work, broken ones say what is wrong."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,20 @@ def test_large_photos_are_reduced_and_it_is_said() -> None:
 def test_broken_photos(data: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         decode_photo(data, 2048)
+
+
+def test_bytes_that_crash_the_heic_decoder_are_refused() -> None:
+    with pytest.raises(ValueError, match="is damaged"):
+        decode_photo((Path(__file__).with_name("data") / "crash.heic").read_bytes(), 99)
+
+
+def test_a_mask_instead_of_the_photo_is_recognised() -> None:
+    alpha = Image.fromarray(PIXELS[..., 0])
+    for colour in ("black", "red"):
+        mask = Image.new("RGB", alpha.size, colour)
+        mask.putalpha(alpha)
+        with pytest.raises(ValueError, match="--mask"):
+            decode_photo(_file(mask), 2048)
 
 
 def test_masks_by_brightness_alpha_or_zero_and_one() -> None:

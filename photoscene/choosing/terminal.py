@@ -9,6 +9,7 @@ from typing import TextIO
 from photoscene.choosing.chooser import Chooser
 from photoscene.choosing.entries import SHORT, VERBS
 from photoscene.choosing.inline_image import answers_sixel, inline_image, protocol_of
+from scene.text import printable
 
 Reader = Callable[[str], str]
 # What only the prompt knows; every other word is an entry of the journal.
@@ -34,13 +35,15 @@ def choose_at_prompt(chooser: Chooser, environment: Mapping[str, str], out: Text
     if terminal and not protocol and answers_sixel():
         protocol = "sixel"
 
+    def say(*lines: str) -> None:
+        print("\n".join(printable(line) for line in lines), file=out, flush=True)
+
     def show() -> None:
         out.write(inline_image(chooser.picture(), protocol))
-        print(f"    {chooser.overlay_path}", file=out, flush=True)
+        say(f"    {chooser.overlay_path}")
 
-    print("\n".join(chooser.list_lines()), file=out)
-    print("Coordinates are pixels of the photo, as the ruler counts; `help` lists the words.",
-          file=out)  # fmt: skip
+    say(*chooser.list_lines())
+    say("Coordinates are pixels of the photo, as the ruler counts; `help` lists the words.")
     show()
     read = _prompt_reader(chooser, out) if terminal else _line_reader(out)
     while not chooser.accepted:
@@ -52,44 +55,45 @@ def choose_at_prompt(chooser: Chooser, environment: Mapping[str, str], out: Text
             return False
         if line:
             try:
-                _follow(chooser, line, out, show)
+                _follow(chooser, line, say, show)
             except ValueError as error:
-                print(f"    not done: {error}", file=out, flush=True)
+                say(f"    not done: {error}")
     return True
 
 
-def help_text() -> str:
+def help_lines() -> list[str]:
     """Every word with what follows it and what it does."""
     short = {name: key for key, name in SHORT.items() if key.isalpha()}
     rows = [(f"{name} {verb.form}".strip(), verb.meaning, name) for name, verb in VERBS.items()]
     rows += [(name, meaning, name) for name, meaning in ACTIONS.items()]
-    return "\n".join(
+    return [
         f"    {form:<26} {meaning}" + (f"  ({short[name]})" if name in short else "")
         for form, meaning, name in rows
-    )
+    ]
 
 
-def _follow(chooser: Chooser, line: str, out: TextIO, show: Callable[[], None]) -> None:
+def _follow(
+    chooser: Chooser, line: str, say: Callable[..., None], show: Callable[[], None]
+) -> None:
     """Do what one line says; ValueError when it cannot be done."""
     word = line.lower()
     if word in ("help", "?", "h"):
-        print(help_text(), file=out, flush=True)
+        say(*help_lines())
     elif word == "list":
-        print("\n".join(chooser.list_lines()), file=out, flush=True)
+        say(*chooser.list_lines())
     elif word == "show":
         show()
     elif word == "accept":
         chooser.accept()
     else:
-        told = chooser.propose() if word == "auto" else chooser.enter(line)
-        print(f"    {told}", file=out, flush=True)
+        say("    " + (chooser.propose() if word == "auto" else chooser.enter(line)))
         show()
 
 
 def _prompt(chooser: Chooser) -> str:
     choice = chooser.session.present
     name = "" if choice.on_new_object else choice.objects[choice.current].label
-    return f"object {choice.current + 1}{f' ({name})' if name else ''}> "
+    return printable(f"object {choice.current + 1}{f' ({name})' if name else ''}> ")
 
 
 def _line_reader(out: TextIO) -> Reader:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flows.request import Request
 from scene.store import Store
+from scene.text import printable
 
 GO_ON = "the same command with --resume goes on"
 
@@ -53,7 +54,7 @@ def choose_objects(
     out = sys.stderr if as_json else sys.stdout
     chooser = Chooser(request, store, folder, photo_name)
     if how.resume:
-        print(chooser.resume(), file=out)
+        print(printable(chooser.resume()), file=out)
     else:
         chooser.begin(request.prompts)
     try:
@@ -67,7 +68,7 @@ def choose_objects(
         raise KeyboardInterrupt(
             f"stopped; everything is in {chooser.prompts_path}: {GO_ON}"
         ) from None
-    print(f"prompts: {chooser.prompts_path}", file=out, flush=True)
+    print(printable(f"prompts: {chooser.prompts_path}"), file=out, flush=True)
     if not accepted:
         print(f"not accepted yet: {GO_ON}", file=sys.stderr)
         return None

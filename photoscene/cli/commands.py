@@ -16,13 +16,14 @@ from photoscene.choosing import MASKS
 from photoscene.cli.choose import Choosing, choose_objects
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
-from photoscene.inputs import Arguments, build_request, check_backends
+from photoscene.inputs import Arguments, build_request, check_backends, check_seed
 from photoscene.reconstruction import reconstruct_photo
 from photoscene.report.page import REPORT, write_report
 from photoscene.run_folder import check_folder, read_run, write_run
 from scene.files import encode_png
 from scene.profile import known_stage, with_setting
 from scene.store import Store, write_atomically
+from scene.text import printable
 from scene.types import Mask, Photo, Scene
 
 DONE, INCOMPLETE = 0, 1
@@ -100,7 +101,7 @@ def inspect_run(folder: Path, asked: Inspecting, store_path: str | None, as_json
     run = read_run(folder)
     if asked.diff is not None:
         compared = comparison(run, read_run(asked.diff))
-        print(json.dumps(compared, indent=1) if as_json else comparison_text(compared))
+        _print(compared, comparison_text(compared), as_json)
         return DONE
     store = Store(Path(store_root(store_path or run.record["store"])))
     if asked.html:
@@ -108,10 +109,10 @@ def inspect_run(folder: Path, asked: Inspecting, store_path: str | None, as_json
         return DONE
     object_id = None if asked.object is None else find_object(run, asked.object)
     found = only(inspection(run, store), object_id, asked.stage)
-    if as_json:
-        print(json.dumps(found, indent=1))
+    if asked.open:
+        print("\n".join(paths_of(found)))
     else:
-        print("\n".join(paths_of(found)) if asked.open else inspection_table(found))
+        _print(found, inspection_table(found), as_json)
     return DONE if found["intact"] else INCOMPLETE
 
 
@@ -120,8 +121,14 @@ def show_doctor(store_path: str | None, as_json: bool) -> int:
     from photoscene.doctor import diagnose, diagnosis_table
 
     found = diagnose(Path(store_root(store_path)))
-    print(json.dumps(found, indent=1) if as_json else diagnosis_table(found))
+    _print(found, diagnosis_table(found), as_json)
     return DONE if found["profiles"]["lite"]["runs"] else INCOMPLETE
+
+
+def _print(value: dict[str, Any], text: str, as_json: bool) -> None:
+    """A JSON document for machines, or lines for people."""
+    lines = (printable(line) for line in text.splitlines())
+    print(json.dumps(value, indent=1) if as_json else "\n".join(lines))
 
 
 def _with_override(
@@ -141,6 +148,7 @@ def _with_override(
             raise ValueError(f"--set {assignment}: the backend is the whole run's; use `run --set`")
         profile = with_setting(profile, assignment)
     check_backends(profile)
+    check_seed(seed or 0)
     own = {
         stage: dict(profile.stages[stage].settings)
         for stage in RERUN_STAGES
@@ -164,9 +172,9 @@ def _reconstruct(
 ) -> int:
     with show_progress():
         scene, outcomes = reconstruct_photo(request, store, refresh=refresh)
-    seconds = time.monotonic() - started
-    record = write_run(folder, request, store, scene, outcomes, photo_name, seconds)
-    write_report(folder, store)
+        seconds = time.monotonic() - started
+        record = write_run(folder, request, store, scene, outcomes, photo_name, seconds)
+        write_report(folder, store)
     computed = sum(step["computed"] for step in record["steps"])
     failed = [o for o in scene.objects if o.failure]
     status = INCOMPLETE if failed or not scene.objects else DONE
@@ -174,10 +182,8 @@ def _reconstruct(
         status = DONE
     if request.until == "segment":
         _draw_masks(request, store, scene, outcomes, folder / MASKS)
-    if as_json:
-        print(json.dumps(_summary(scene, folder, computed, seconds, status), indent=1))
-    else:
-        _print_scene(scene, folder, computed, len(outcomes), seconds)
+    summary = _summary(scene, folder, computed, seconds, status)
+    _print(summary, _scene_text(scene, folder, computed, len(outcomes), seconds), as_json)
     if not scene.objects and status == INCOMPLETE:
         print("photoscene: no object found; point at one with --point or --box", file=sys.stderr)
     return status
@@ -223,9 +229,9 @@ def _summary(
     }
 
 
-def _print_scene(scene: Scene, folder: Path, computed: int, steps: int, seconds: float) -> None:
-    for note in scene.notes:
-        print(f"note: {note}")
+def _scene_text(scene: Scene, folder: Path, computed: int, steps: int, seconds: float) -> str:
+    """What a person wants to know of a scene: notes, a line per object, cost, where it is."""
+    lines = [f"note: {note}" for note in scene.notes]
     for index, o in enumerate(scene.objects):
         line = f"{index + 1:3d}  {o.name}"
         if o.failure:
@@ -233,11 +239,10 @@ def _print_scene(scene: Scene, folder: Path, computed: int, steps: int, seconds:
         elif o.fit:
             line += f"  distance {o.fit.distance:.3g}, outline {o.fit.silhouette_iou:.2f}"
             line += "".join(f"; {w}" for w in o.fit.warnings)
-        print(line)
-    print(f"{computed} of {steps} steps computed in {seconds:.1f} s")
+        lines.append(line)
+    lines.append(f"{computed} of {steps} steps computed in {seconds:.1f} s")
     if (folder / MASKS).exists() and scene.points is None:
-        print(f"masks: {folder / MASKS}")
+        lines.append(f"masks: {folder / MASKS}")
     if scene.glb:
-        print(f"scene: {folder / 'scene.glb'}")
-        print(f"overlay: {folder / 'overlay.png'}")
-    print(f"report: {folder / REPORT}")
+        lines += [f"scene: {folder / 'scene.glb'}", f"overlay: {folder / 'overlay.png'}"]
+    return "\n".join([*lines, f"report: {folder / REPORT}"])

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import typer
+from typer.core import TyperGroup
+
+from scene.text import printable
 
 BAD_INPUT, ENVIRONMENT, INTERRUPTED = 2, 3, 130
+MAX_LINE_LENGTH = 1000
+# typer does not export it, and its module has moved between versions.
+UsageError = cast(type[typer.BadParameter], typer.BadParameter.__bases__[0])
 REMEDIES = {
     errno.ENOSPC: "free some space, or point --store and -o to another disk",
     errno.EROFS: "choose a writable --store and -o",
+    errno.ENOENT: "choose another --store or -o",
     errno.EACCES: "choose a writable --store and -o",
     errno.EPERM: "choose a writable --store and -o",
     errno.ENOTDIR: "a part of that path is a file; choose another --store or -o",
     errno.EEXIST: "that path is a file; choose another --store or -o",
+    errno.EDQUOT: "free some space, or point --store and -o to another disk",
+    errno.ENAMETOOLONG: "choose a shorter --store or -o",
+    errno.ELOOP: "a part of that path is a link to itself; choose another --store or -o",
+    errno.EMFILE: "close other programs, or raise the limit with `ulimit -n`",
+    errno.EIO: "check the disk, or point --store and -o to another one",
 }
 # Prefect and its telemetry look at these when they are imported; what a user set stays.
 QUIET = {
@@ -29,16 +44,43 @@ QUIET = {
 }
 
 
+class OneLineUsage(TyperGroup):
+    """Says in one line what is wrong with the words of a command, instead of in four."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the command; ends the process as the base class does."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            status = super().main(*args, standalone_mode=False, **extra)
+        except UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()  # `photoscene` alone is a question, not a mistake
+            else:
+                command = error.ctx.command_path if error.ctx else "photoscene"
+                message = error.format_message().rstrip(".")
+                hint = " (or ./NAME for a file)" if type(error).__name__ == "NoSuchOption" else ""
+                _say(f"{message}{hint}: see `{command} --help`")
+            sys.exit(BAD_INPUT)
+        except typer.Abort:
+            sys.exit(INTERRUPTED)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
 @contextmanager
 def reported(debug: bool) -> Iterator[None]:
     """Report what goes wrong inside as one line on standard error and exit accordingly."""
     keep_quiet(debug)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may not know all letters of a name
     try:
         yield
     except typer.Exit:
         raise
-    except KeyboardInterrupt:
-        _stop("stopped; finished steps are kept: run the same command to go on", INTERRUPTED, debug)
+    except KeyboardInterrupt as error:
+        kept = "stopped; finished steps are kept: run the same command to go on"
+        _stop(str(error) or kept, INTERRUPTED, debug)
     except ValueError as error:
         _stop(str(error), BAD_INPUT, debug)
     except BrokenPipeError:
@@ -56,7 +98,12 @@ def reported(debug: bool) -> Iterator[None]:
 
 
 def keep_quiet(debug: bool = False) -> None:
-    """Turn Prefect's telemetry and (without debug) its log off, before it is imported."""
+    """Turn Prefect's telemetry and (without debug) its log and all libraries' warnings off.
+
+    Prefect must not be imported yet.
+    """
+    if not debug and not sys.warnoptions:
+        warnings.simplefilter("ignore")
     for name, value in QUIET.items():
         if not debug or name != "PREFECT_LOGGING_LEVEL":
             os.environ.setdefault(name, value)
@@ -65,9 +112,15 @@ def keep_quiet(debug: bool = False) -> None:
 def _stop(message: str, status: int, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    line = " ".join(message.split())
-    print(f"photoscene: {line}", file=sys.stderr)
+    _say(message)
     raise typer.Exit(status)
+
+
+def _say(message: str) -> None:
+    line = printable(" ".join(message.split()))
+    if len(line) > MAX_LINE_LENGTH:  # a value that was typed may be of any length
+        line = f"{line[: MAX_LINE_LENGTH // 2]} ... {line[-MAX_LINE_LENGTH // 2 :]}"
+    print(f"photoscene: {line}", file=sys.stderr)
 
 
 def store_root(given: str | None) -> str:

@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from photoscene.cli.errors import OneLineUsage
+
 app = typer.Typer(
     help="One photo in, an object-separated 3D scene out.",
+    cls=OneLineUsage,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -87,6 +90,7 @@ def run(
     from photoscene.cli.commands import run_photo
     from photoscene.cli.errors import reported
     from photoscene.inputs import Arguments
+    from photoscene.run_folder import default_folder
 
     arguments = Arguments(
         photo=photo,
@@ -104,7 +108,7 @@ def run(
         until=until,
     )
     with reported(debug):
-        folder = output or Path("runs") / photo.stem
+        folder = output or default_folder(photo)
         choosing = Choosing(interactive, browser, resume)
         raise typer.Exit(run_photo(arguments, folder, store, refresh or (), choosing, json))
 
@@ -132,6 +136,7 @@ def segment(
     from photoscene.cli.commands import run_photo
     from photoscene.cli.errors import reported
     from photoscene.inputs import Arguments
+    from photoscene.run_folder import default_folder
 
     arguments = Arguments(
         photo=photo,
@@ -145,7 +150,7 @@ def segment(
         until="segment",
     )
     with reported(debug):
-        folder = output or Path("runs") / photo.stem
+        folder = output or default_folder(photo)
         choosing = Choosing(interactive, browser, resume)
         raise typer.Exit(run_photo(arguments, folder, store, (), choosing, json))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.steps import WHOLE_SCENE
+from scene.text import printable
 
 SHOWN = ("flows", "scene", "stages")  # packages whose log a person sees
 
@@ -35,7 +36,7 @@ class _Lines(logging.Handler):
             print(f"{call.stage:<11} {subject:<24} {cost}", file=sys.stderr, flush=True)
         elif record.getMessage() not in self.said:  # a store is asked before and during the flow
             self.said.add(record.getMessage())
-            print(record.getMessage(), file=sys.stderr, flush=True)
+            print(printable(record.getMessage()), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -43,5 +43,8 @@ def run(
     depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
     known = float(np.isfinite(depth).mean())
     if known < MIN_KNOWN_SHARE:
-        raise ValueError(f"the point map has no usable depth ({known:.2%} of the pixels)")
+        raise ValueError(
+            f"the point map has no usable depth ({known:.2%} of the pixels): "
+            "depth is metres along the view, more than 0"
+        )
     return PointMap(depth, point_map.camera, point_map.metric, point_map.notes)

@@ -6,16 +6,27 @@ EXR (channel Z or Y, or the only one). Depth is z along the optical axis, not ra
 
 from __future__ import annotations
 
+import contextlib
 import io
+import lzma
+import math
+import struct
 import tempfile
+import tokenize
+import warnings
+import zipfile
+import zlib
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
+from PIL import Image
 
 from scene.cameras import camera_from_fov, camera_from_matrix, pixel_centres, resize_camera
+from scene.pictures import MAX_MEGAPIXELS, hushed
 from scene.types import Camera, DepthFile, Float64, Mask, Photo, PointMap
 
 VERSION = "1"
@@ -23,6 +34,12 @@ DEPTH_NAMES = ("depth", "z", "arr_0")
 POINTS_NAMES = ("points", "point_map", "pointmap", "xyz")
 CAMERA_NAMES = ("K", "intrinsics")
 MAX_ASPECT_ERROR = 0.01
+# What the readers raise for damaged bytes, found by feeding them such.
+READ_ERRORS = (
+    OSError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError, SyntaxError,
+    OverflowError, RuntimeError, NotImplementedError, struct.error, zlib.error,
+    lzma.LZMAError, zipfile.BadZipFile, tokenize.TokenError, Image.DecompressionBombError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,12 @@ class DepthFileReader:
         if given is not None:
             return given, ()
         if geometry.K is not None:
-            own = camera_from_matrix(width, height, geometry.K)
+            try:
+                own = camera_from_matrix(width, height, geometry.K)
+            except ValueError as error:
+                raise ValueError(
+                    f"the depth file's {error}; leave K out, or give --camera"
+                ) from None
             return resize_camera(own, photo.width, photo.height), ("camera from the depth file",)
         if geometry.points is not None:
             own = fit_camera(geometry.points)
@@ -129,52 +151,91 @@ def _read(file: DepthFile, unit_m: float) -> _Geometry:
         raise ValueError(f"{file.name}: expected {', '.join(readers)}, got {suffix or 'no suffix'}")
     try:
         geometry = readers[suffix](file)
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise ValueError(f"{file.name}: not a readable depth file ({error})") from None
+    except READ_ERRORS as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{file.name}: not a readable depth file ({why[:160]}): write it again"
+        ) from None
     if suffix == ".png":
         return geometry._replace(depth=geometry.depth * unit_m)
     return geometry
 
 
 def _read_png(file: DepthFile) -> _Geometry:
-    pixels = cv2.imdecode(np.frombuffer(file.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 2 or pixels.dtype != np.uint16:
-        raise ValueError("expected one channel of 16 bits")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about sizes, which are checked here
+        image = Image.open(io.BytesIO(file.data), formats=["PNG"])
+        _check_count(image.width, image.height)
+        pixels = np.asarray(image)
+    if image.mode not in ("I;16", "I;16B", "I"):
+        raise ValueError(f"expected one channel of 16 bits, got mode {image.mode}")
     return _Geometry(np.where(pixels > 0, pixels, np.nan).astype(np.float64), None, None)
 
 
 def _read_npy(file: DepthFile) -> _Geometry:
-    return _from_array(np.load(io.BytesIO(file.data), allow_pickle=False), None)
+    return _from_array(_array(io.BytesIO(file.data)), None)
 
 
 def _read_npz(file: DepthFile) -> _Geometry:
-    with np.load(io.BytesIO(file.data), allow_pickle=False) as arrays:
-        names = arrays.files
+    with zipfile.ZipFile(io.BytesIO(file.data)) as archive:
+        names = [n.removesuffix(".npy") for n in archive.namelist()]
         found = next((n for n in (*POINTS_NAMES, *DEPTH_NAMES) if n in names), None)
         if found is None:
-            raise ValueError(f"has {', '.join(names)}; expected depth or points")
-        camera = next((arrays[n] for n in CAMERA_NAMES if n in names), None)
-        return _from_array(arrays[found], camera)
+            listed = f"has {', '.join(names)}" if names else "is empty"
+            raise ValueError(f"{listed}; expected depth or points")
+        camera = next((n for n in CAMERA_NAMES if n in names), None)
+        with archive.open(f"{found}.npy") as member:
+            array = _array(member)
+        if camera is None:
+            return _from_array(array, None)
+        with archive.open(f"{camera}.npy") as member:
+            return _from_array(array, _array(member))
+
+
+def _array(stream: IO[bytes]) -> NDArray:
+    """One array of numbers; its header is judged before memory is taken or anything unpickled."""
+    version = npy.read_magic(stream)
+    header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran_order, dtype = header(stream)
+    if dtype.kind not in "iuf":
+        raise ValueError(f"expected numbers, got {dtype} {shape}")
+    _check_count(*shape)
+    data = stream.read(math.prod(shape) * dtype.itemsize)
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _check_count(*shape: int) -> None:
+    """A depth map may be as large as a photo; points have three numbers a pixel."""
+    if min(shape, default=0) < 0 or math.prod(shape) > 3e6 * MAX_MEGAPIXELS:
+        raise ValueError(
+            f"shape {shape} is impossible, at most {MAX_MEGAPIXELS} megapixels are read"
+        )
 
 
 def _read_exr(file: DepthFile) -> _Geometry:
     import OpenEXR
 
-    with tempfile.NamedTemporaryFile(suffix=".exr") as copy:  # the library reads paths only
+    # The library reads paths only, and prints about damage by itself, from Python and from C.
+    with (
+        tempfile.NamedTemporaryFile(suffix=".exr") as copy,
+        hushed(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         copy.write(file.data)
         copy.flush()
-        try:
-            channels = OpenEXR.File(copy.name).channels()
-        except RuntimeError as error:
-            raise ValueError(str(error)) from None
+        low, high = OpenEXR.File(copy.name, header_only=True).header()["dataWindow"]
+        _check_count(*(int(v) + 1 for v in high - low))
+        channels = OpenEXR.File(copy.name).channels()
+    if not channels:
+        raise ValueError("has no channel; expected Z, Y or depth")
     name = next((n for n in ("Z", "Y", "depth") if n in channels), next(iter(channels)))
     pixels = channels[name].pixels
     return _from_array(pixels[..., 0] if pixels.ndim == 3 else pixels, None)
 
 
 def _from_array(array: NDArray, K: NDArray | None) -> _Geometry:
-    if not np.issubdtype(array.dtype, np.number) or array.size == 0:
-        raise ValueError(f"expected numbers, got {array.dtype} {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"expected numbers, got none: {array.dtype} {array.shape}")
     array = array.astype(np.float64)
     if array.ndim == 2:
         return _Geometry(array, None, K)

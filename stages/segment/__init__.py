@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scene.types import Mask, ObjectPrompt, Photo
 
@@ -24,18 +26,26 @@ class Segmenter(Protocol):
 
 
 def check_prompts(photo_width: int, photo_height: int, prompts: tuple[ObjectPrompt, ...]) -> None:
-    """Raise ValueError where a prompt points outside the photo; a box may reach over its border."""
+    """Raise ValueError where a prompt says nothing, or points outside the photo.
+
+    A box may reach over the photo's border.
+    """
     size = f"the photo is {photo_width} x {photo_height} pixels"
     for index, prompt in enumerate(prompts):
         name = f"prompt {index + 1}" + (f" ({prompt.label})" if prompt.label else "")
+        if not (prompt.text or prompt.box or any(p.foreground for p in prompt.points)):
+            raise ValueError(
+                f"{name} does not say where the object is: "
+                "give it a box, a point on it (not only beside it), or words"
+            )
         for p in prompt.points:
             if not (0 <= p.x_px < photo_width and 0 <= p.y_px < photo_height):
-                raise ValueError(f"{name}: point ({p.x_px:g}, {p.y_px:g}) is outside; {size}")
+                raise ValueError(f"{name}: point ({p.x_px:g}, {p.y_px:g}) is outside: {size}")
         if prompt.box is not None:
             x0, y0, x1, y1 = prompt.box
             wide, high = min(x1, photo_width) - max(x0, 0), min(y1, photo_height) - max(y0, 0)
             if not (wide >= 1 and high >= 1):
-                raise ValueError(f"{name}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is outside; {size}")
+                raise ValueError(f"{name}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is outside: {size}")
 
 
 def run(
@@ -52,19 +62,38 @@ def run(
     """
     check_prompts(photo.width, photo.height, prompts)
     masks = segmenter.segment(photo, prompts, files)
-    shape = photo.rgb.shape[:2]
+    found = disjoint(masks, (photo.height, photo.width))
+    shared = sum(int(m.pixels.sum()) for m in masks) - sum(int(m.pixels.sum()) for m in found)
+    if shared:
+        logger.info("masks overlap by %d pixels: the smaller mask keeps them", shared)
+    return found
+
+
+def disjoint(masks: Sequence[Mask], shape: tuple[int, int]) -> list[Mask]:
+    """The masks with one owner per pixel of a photo of shape (H, W): the smaller mask.
+
+    Raises ValueError for a mask of another size, an empty one, or one that others cover completely.
+    """
     owner = np.full(shape, -1)
     for index in sorted(range(len(masks)), key=lambda i: -int(masks[i].pixels.sum())):
         if masks[index].pixels.shape != shape:
             raise ValueError(f"mask {index + 1} is {masks[index].pixels.shape}, the photo {shape}")
         owner[masks[index].pixels] = index
-    disjoint = [Mask(owner == i, m.label, m.score) for i, m in enumerate(masks)]
-    for index, mask in enumerate(disjoint):
+    found = [Mask(owner == i, m.label, m.score) for i, m in enumerate(masks)]
+    for index, mask in enumerate(found):
         if mask.pixels.sum() < MIN_MASK_PX:
-            asked = int(masks[index].pixels.sum())
-            why = "covered by other masks" if asked >= MIN_MASK_PX else f"only {asked} pixels"
-            raise ValueError(f"mask {index + 1} ({mask.label or 'no label'}) is empty: {why}")
-    shared = sum(int(m.pixels.sum()) for m in masks) - int((owner >= 0).sum())
-    if shared:
-        logger.info("masks overlap by %d pixels: the smaller mask keeps them", shared)
-    return disjoint
+            raise ValueError(
+                f"mask {index + 1} ({mask.label or 'no label'}) is empty: "
+                f"{_why_empty(index, masks, owner)}"
+            )
+    return found
+
+
+def _why_empty(index: int, masks: Sequence[Mask], owner: NDArray[np.intp]) -> str:
+    pixels = masks[index].pixels
+    if pixels.sum() < MIN_MASK_PX:
+        return f"only {int(pixels.sum())} pixels of it are set; paint the object white"
+    above = int(np.bincount(owner[pixels]).argmax())
+    if np.array_equal(pixels, masks[above].pixels):
+        return f"covered by other masks, mask {above + 1} is the same; leave one of them out"
+    return f"covered by other masks, most of all mask {above + 1}; cut it out of that one"

@@ -27,6 +27,12 @@ class MaskFiles:
             )
         if not files:
             raise ValueError("backend masks needs at least one --mask FILE")
+        for index, mask in enumerate(files):
+            if mask.pixels.all():
+                raise ValueError(
+                    f"mask {index + 1} ({mask.label}) covers the whole photo: is it inverted, or "
+                    "saved without its transparency? The object is white, the rest black"
+                )
         return list(files)
 
 
