@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo install test test-slow lint benchmark docs clean
+.PHONY: demo install test test-slow benchmark pictures clean
 
 demo: install  ## reconstruct the bundled example photo
 	$(BIN)/photoscene run examples/breakfast.jpg --prompts examples/breakfast.prompts.json -o runs/breakfast
@@ -19,7 +19,7 @@ test: install  ## lint, types and the default suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: install  ## the tests that kill runs and wait
 	$(BIN)/pytest -m slow
@@ -27,6 +27,11 @@ test-slow: install  ## the tests that kill runs and wait
 benchmark: install  ## measure on the ground-truth scenes and write docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,benchmark]'
 	$(BIN)/python -m benchmarks.scenes
+	$(BIN)/python -m benchmarks.waiting
+
+pictures: install  ## draw docs/gallery and docs/screenshots anew
+	$(BIN)/python -m benchmarks.gallery
+	$(BIN)/python -m benchmarks.screenshots
 
 clean:
 	rm -rf .venv runs

@@ -1,7 +1,8 @@
 """The folder of a run: scene.glb, scene.json, overlay.png, objects/ and run.json.
 
-Everything but run.json is the same for the same input, byte for byte; run.json has the times, the
-request, and for every step its key, inputs, outputs and why it was computed.
+All of these but run.json are the same for the same input, byte for byte; run.json has the times,
+the request, and for every step its key, inputs, outputs and why it was computed. The report, a page
+made from all of them, is written by `photoscene/report/page.py`.
 """
 
 from __future__ import annotations

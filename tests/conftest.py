@@ -10,7 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from photoscene.cli import app
 from photoscene.inputs import Arguments
 from scene.types import Bool, Float32, Uint8
 
@@ -51,6 +54,12 @@ class SmallPhoto:
         masks = [part for mask in self.masks.values() for part in ("--mask", str(mask))]
         geometry = ["--pointmap", str(self.depth), "--fov", f"{FOV_X_DEG:g}"]
         return [str(self.photo), *masks, *geometry, "--set", f"generate.grid={GRID}"]
+
+
+def call(*arguments: object, lines: str = "") -> Result:
+    """Run a command in this process, with lines on its standard input."""
+    words = [str(a) for a in arguments]
+    return CliRunner().invoke(app, words, input=lines, prog_name="photoscene")
 
 
 @pytest.fixture(scope="session")

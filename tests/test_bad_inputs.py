@@ -15,13 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import Result
-from conftest import SmallPhoto, small_depth, small_masks, small_rgb
+from conftest import SmallPhoto, call, small_depth, small_masks, small_rgb
 from corpus import Bad, bad_inputs, build, encoded, good_pictures, with_table
-from typer.testing import CliRunner
 
 from flows.request import prompt_from_json
-from photoscene.cli import app
 from photoscene.cli.errors import printable
 from photoscene.run_folder import default_folder
 from scene.keys import digest
@@ -36,11 +33,6 @@ ENVIRONMENT = {bad.name: bad for bad in bad_inputs("environment")}
 REFUSED = [bad for bad in bad_inputs() if bad.group != "environment"]
 FOLDERS = [b for name, b in ENVIRONMENT.items() if re.match("run f|file as|store", name)]
 Places = dict[str, object]
-
-
-def call(*arguments: object) -> Result:
-    """Run a command in this process."""
-    return CliRunner().invoke(app, [str(a) for a in arguments], prog_name="photoscene")
 
 
 @pytest.fixture(scope="module")

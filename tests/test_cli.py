@@ -15,11 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import Result
-from conftest import SmallPhoto, small_masks
-from typer.testing import CliRunner
-
-from photoscene.cli import app
+from conftest import SmallPhoto, call, small_masks
 
 PHOTOSCENE = Path(sys.executable).with_name("photoscene")
 HELP_BUDGET_S = 0.5
@@ -32,11 +28,6 @@ class Folders:
 
     run: Path
     store: Path
-
-
-def call(*arguments: object) -> Result:
-    """Run a command in this process."""
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture(scope="module")

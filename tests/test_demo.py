@@ -1,6 +1,7 @@
 """The README's first command, and what comes out of it: a scene any viewer opens."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,11 @@ VALIDATOR = ROOT / "tests" / "gltf_validator"
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of `make demo`, made by the very command the Makefile runs."""
+def demo(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Path:
+    """The run folder of `make demo`, made by the very command the Makefile runs.
+
+    The tests' server stands in for the one that the command would start for itself.
+    """
     recipe = next(
         line for line in (ROOT / "Makefile").read_text().splitlines() if "photoscene run" in line
     )
@@ -25,7 +29,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words[words.index("-o") + 1] = str(folder / "run")
     command = [str(Path(sys.executable).parent / "photoscene"), *words]
     command += ["--store", str(folder / "store")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    environment = {**os.environ, "PREFECT_API_URL": prefect_server}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"scene: {folder / 'run' / 'scene.glb'}" in done.stdout
     return folder / "run"

@@ -10,12 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from click.testing import Result
-from conftest import SmallPhoto
+from conftest import SmallPhoto, call
 from PIL import Image
-from typer.testing import CliRunner
 
-from photoscene.cli import app
 from photoscene.inspection import COLUMNS
 from scene.keys import digest
 
@@ -32,10 +29,6 @@ class Runs:
     run: Path
     other: Path
     store: Path
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def inspect_json(run: Path, *options: object) -> dict:

@@ -17,10 +17,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import Heard, drawn, headless_browser, inner, open_page, overlap, picture_of
-from conftest import SmallPhoto, small_masks
-from playwright.sync_api import Browser, Page
-from test_cli import call
+from browser import (
+    Heard,
+    drawn,
+    eventually,
+    headless_browser,
+    inner,
+    open_page,
+    overlap,
+    picture_of,
+)
+from conftest import SmallPhoto, call, small_masks
+from playwright.sync_api import Browser, Page, expect
 
 from photoscene.report.embed import json_for_script, script_text
 from photoscene.report.page import verdict, write_report
@@ -38,7 +46,7 @@ from scene.keys import digest
 from scene.raycast import render
 from scene.scene_json import scene_from_json, scene_to_json
 from scene.store import Store
-from scene.types import Bool, FitReport, ObjectMesh, PointMap, Scene
+from scene.types import Bool, FitReport, ObjectMesh, PointMap, Scene, Uint8
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 SECTIONS = ("photo", "scene", "points", "objects", "steps", "credits")
@@ -150,18 +158,21 @@ def test_the_viewer_shows_the_photos_view(opened: tuple[Page, Heard], reported: 
     page, _ = opened
     page.locator("#turned-view").focus()
     page.keyboard.press("Enter")
-    page.wait_for_timeout(800)
-    turned = picture_of(page, "#viewer")
+    first = picture_of(page, "#viewer")
+    outline, colours = _expected(reported, first.shape[1], first.shape[0])
+
+    def agreement(seen: Uint8) -> float:
+        return overlap(drawn(seen), outline)
+
+    turned = eventually(page, lambda: picture_of(page, "#viewer"), lambda p: agreement(p) < 0.7)
+    assert agreement(turned) < 0.8  # so the figure below can fail
     page.locator("#photo-view").click()
-    page.wait_for_timeout(500)
-    seen = picture_of(page, "#viewer")
-    outline, colours = _expected(reported, seen.shape[1], seen.shape[0])
-    assert overlap(drawn(seen), outline) > 0.95
-    assert overlap(drawn(turned), outline) < 0.8  # so the figure above can fail
+    seen = eventually(page, lambda: picture_of(page, "#viewer"), lambda p: agreement(p) > 0.97)
+    assert agreement(seen) > 0.95
     both = inner(outline & drawn(seen))
     difference = np.abs(seen[both].astype(int) - colours[both])
     assert np.median(difference) < 8  # of 255: textures are shown as they are
-    assert page.locator("#photo-view").get_attribute("aria-pressed") == "true"
+    expect(page.locator("#photo-view")).to_have_attribute("aria-pressed", "true")
 
 
 def test_a_narrow_box_does_not_widen_the_photos_view(
@@ -171,30 +182,32 @@ def test_a_narrow_box_does_not_widen_the_photos_view(
     page, _ = opened
     box = "document.querySelector('.viewer-box').style"
     page.evaluate(f"{box}.setProperty('--aspect', '0.5')")
-    page.wait_for_timeout(300)
     assert page.evaluate("viewer.getIdealAspect()") > 0.7
-    page.locator("#photo-view").click()
-    page.wait_for_timeout(500)
-    seen = picture_of(page, "#viewer")
-    height, width = seen.shape[:2]
+
+    def view() -> Uint8:
+        page.locator("#photo-view").click()
+        return picture_of(page, "#viewer")
+
+    height, width = eventually(page, view, lambda p: p.shape[1] < 0.6 * p.shape[0]).shape[:2]
     whole, _ = _expected(reported, round(height * 4 / 3), height)
     first = (whole.shape[1] - width) // 2
+    outline = whole[:, first : first + width]
+    seen = eventually(page, view, lambda p: overlap(drawn(p), outline) > 0.95)
     page.evaluate(f"{box}.setProperty('--aspect', String(4 / 3))")
-    page.wait_for_timeout(300)
-    page.locator("#photo-view").click()
+    eventually(page, view, lambda p: p.shape[1] > p.shape[0])
     assert width < 0.6 * height
-    assert overlap(drawn(seen), whole[:, first : first + width]) > 0.95
+    assert overlap(drawn(seen), outline) > 0.95
 
 
 def test_a_name_brings_the_view_to_its_object(opened: tuple[Page, Heard]) -> None:
     page, heard = opened
     page.locator("[data-object='2']").click()
-    page.wait_for_timeout(1500)
-    target = page.evaluate("(({x, y, z}) => [x, y, z])(viewer.getCameraTarget())")
     scene = json.loads(page.locator("#viewer-data").text_content() or "")
-    assert target == pytest.approx(scene["objects"]["2"]["centre"], abs=1e-3)
+    centre = pytest.approx(scene["objects"]["2"]["centre"], abs=1e-3)
+    target = "(({x, y, z}) => [x, y, z])(viewer.getCameraTarget())"
+    assert eventually(page, lambda: page.evaluate(target), lambda t: t == centre) == centre
     page.locator("#photo-view").click()
-    page.wait_for_timeout(300)
+    expect(page.locator("#photo-view")).to_have_attribute("aria-pressed", "true")
     assert heard.nothing()
 
 
@@ -206,11 +219,10 @@ def test_the_page_fits_windows_and_paper(browser: Browser, reported: Reported) -
             assert page.evaluate("document.documentElement.scrollWidth") == width
         page.evaluate("for (const d of document.querySelectorAll('details')) d.open = false")
         page.emulate_media(media="print")
-        page.wait_for_timeout(200)
+        expect(page.locator("details:not([open])")).to_have_count(0)
         for hidden in ("#viewer", "#opacity", "#photo-view", "nav"):
-            assert not page.locator(hidden).is_visible(), hidden
+            expect(page.locator(hidden)).to_be_hidden()
         assert page.evaluate("getComputedStyle(document.getElementById('overlay')).opacity") == "1"
-        assert page.locator("details:not([open])").count() == 0
         assert page.locator(".card .facts").first.is_visible()
         assert heard.nothing()
 

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import call
 from corpus import DATA, encoded, flipped
 from PIL import Image, ImageCms
-from typer.testing import CliRunner
 
 from flows.compute import produce
 from flows.steps import photo_call
-from photoscene.cli import app
 from photoscene.inputs import Arguments, build_request
 from scene.pictures import decode_photo
 from scene.store import Store
@@ -200,7 +199,7 @@ def run_photo(photo: Path, store: Path) -> dict[str, Any]:
     mask.write_bytes(encoded(object_mask(width, height), "PNG"))
     words = ["run", photo, "--mask", mask, "--set", "generate.grid=32", "--set",
              "map_points.pitch_deg=30", "--store", store, "-o", run, "--json"]  # fmt: skip
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = call(*words)
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 

@@ -17,7 +17,7 @@ YAWS_DEG = (0, 60, 120, 180, 240, 300)
 STILL_ELEVATION_RAD = math.radians(18)  # slightly above, so that tops show
 STILL_FOV_RAD = math.radians(24)  # a long lens: shapes keep their proportions
 STILL_FRAMING = 1.04
-SUPERSAMPLING = 2
+STILL_SUPERSAMPLING, SUPERSAMPLING = 1.5, 2
 DARKEST = 0.45  # brightness of a surface seen edge on
 # Denser meshes are thinned first: no still shows more, and the search tree is what costs.
 MOST_STILL_FACES, STILL_CELLS = 60_000, 128
@@ -48,7 +48,7 @@ def turntable(mesh: ObjectMesh, side_px: int) -> Uint8:
     radius = float(np.linalg.norm(around, axis=1).max()) or 1.0
     traced = EmbreeScene()
     TriangleMesh(traced, around[faces] / np.float32(radius))
-    fine = side_px * SUPERSAMPLING
+    fine = round(side_px * STILL_SUPERSAMPLING)
     camera = camera_from_fov(fine, fine, STILL_FOV_RAD)
     rays = unproject(camera, pixel_centres(fine, fine)).reshape(-1, 3)
     eye = np.array([0.0, 0.0, -STILL_FRAMING / math.sin(STILL_FOV_RAD / 2)])
