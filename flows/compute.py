@@ -135,7 +135,7 @@ def known_camera(
         if abs(asked["width"] / asked["height"] * photo.height / photo.width - 1) > 0.01:
             raise ValueError(
                 f"--camera is for {asked['width']} x {asked['height']} pixels, "
-                f"the photo has {size['width']} x {size['height']}"
+                f"the photo has {size['width']} x {size['height']}: give the camera of this photo"
             )
         given = camera_from_matrix(asked["width"], asked["height"], np.array(asked["K"]))
         return resize_camera(given, photo.width, photo.height), "camera as given"

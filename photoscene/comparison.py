@@ -8,8 +8,8 @@ from typing import Any
 
 from flows.request import request_to_json
 from flows.steps import WHOLE_SCENE
-from photoscene.changes import changed_inputs, own_changes
-from photoscene.inspection import FIGURES, GIVEN, aligned, scene_objects, sources
+from photoscene.changes import input_changes, named, own_changes, with_named_inputs
+from photoscene.inspection import FIGURES, aligned, scene_objects, sources
 from photoscene.run_folder import Run
 
 RECORDED = ("versions", "machine")  # what may change a result under the same key
@@ -99,30 +99,19 @@ def _by_subject(run: Run, pairing: Pairing, which: int) -> dict[tuple[str, str],
     numbers, steps = pairing.numbers[which], run.record["steps"]
     return {
         (s["stage"], names.get(s["subject"]) or s["subject"]): {
-            **s,
-            "inputs": _named(s["inputs"], numbers),
-            "outputs": _named(s["outputs"], numbers),
-            "sources": _named(read, numbers),
+            **with_named_inputs(s, numbers),
+            "outputs": named(s["outputs"], numbers),
+            "makers": {n: maker.split(" ")[0] for n, maker in named(read, numbers).items()},
         }
         for s, read in zip(steps, sources(steps), strict=True)
     }
-
-
-def _named(values: Mapping[str, Any], numbers: Sequence[str]) -> dict[tuple[str, str], Any]:
-    """ "002.mesh" as ("mesh", "mug"), what has no number as (name, "")."""
-    named = {}
-    for key, value in values.items():
-        number, _, rest = key.partition(".")
-        known = rest and number.isdecimal() and int(number) < len(numbers)
-        named[(rest, numbers[int(number)]) if known else (key, "")] = value
-    return named
 
 
 def _compared(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> dict[str, Any]:
     """How one step of both runs differs: its state, and why."""
     if a is None or b is None:
         return {"state": "only in B" if a is None else "only in A", "why": []}
-    why = [*own_changes(a, b), *_input_changes(a, b)]
+    why = [*own_changes(a, b), *input_changes(a, b, (a["makers"], b["makers"]))]
     if a["failure"] != b["failure"]:
         return {"state": "differs", "why": [*why, f"{_ended(a)} -> {_ended(b)}"]}
     if {n: o["sha256"] for n, o in a["outputs"].items()} == {
@@ -130,18 +119,6 @@ def _compared(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> dict[
     }:
         return {"state": "same result" if why else "same", "why": why}
     return {"state": "differs", "why": why or ["the same key gave another result: see environment"]}
-
-
-def _input_changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """The inputs that differ, with the stage that made them; several objects' in one phrase."""
-    groups: dict[tuple[str, str, str], list[str]] = {}
-    for name, verb in changed_inputs(a, b):
-        made_by = (b if verb != "gone" else a)["sources"].get(name, GIVEN).split(" ")[0]
-        groups.setdefault((name[0], verb, made_by), []).append(name[1])
-    return [
-        f"{kind}{' of ' + ', '.join(owners) if any(owners) else ''} {verb} ({made_by})"
-        for (kind, verb, made_by), owners in groups.items()
-    ]
 
 
 def _ended(step: Mapping[str, Any]) -> str:

@@ -223,4 +223,4 @@ def _step(
         "computed": outcome.computed,
         "failure": outcome.failure,
     }
-    return {**step, "why": why_computed(step, before)}
+    return {**step, "why": why_computed(step, list(names.values()), before)}

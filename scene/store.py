@@ -185,22 +185,21 @@ def write_together(files: Iterable[tuple[Path, bytes]]) -> None:
     Only when every new file lies beside its target are they renamed, in the order given.
     """
     written: list[tuple[Path, Path]] = []
-    folders: list[Path] = []
+    new_folders: list[Path] = []
     try:
         for target, data in files:
-            folders += [p for p in target.parents if not p.exists() and p not in folders]
+            new_folders += [p for p in target.parents if not p.exists() and p not in new_folders]
             target.parent.mkdir(parents=True, exist_ok=True)
             written.append((_beside(target), target))
             _write(written[-1][0], data)
         for temporary, target in written:
             os.replace(temporary, target)
-    except BaseException:
+    finally:
         for temporary, _ in written:
-            temporary.unlink(missing_ok=True)
-        for folder in sorted(folders, key=lambda p: -len(p.parts)):
-            with contextlib.suppress(OSError):  # not empty: it holds a file that was renamed
+            temporary.unlink(missing_ok=True)  # still there only if something failed
+        for folder in sorted(new_folders, key=lambda p: -len(p.parts)):
+            with contextlib.suppress(OSError):  # it holds what was written, or a part of it
                 folder.rmdir()
-        raise
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -13,6 +13,7 @@ import trimesh
 from conftest import SmallPhoto, call
 from PIL import Image
 
+from photoscene.changes import why_computed
 from photoscene.inspection import COLUMNS
 from scene.keys import digest
 
@@ -188,3 +189,17 @@ def test_another_result_under_the_same_key_is_noticed(runs: Runs, tmp_path: Path
     assert changed["stage"] == "compose"
     assert changed["why"] == ["the same key gave another result: see environment"]
     assert found["environment"] == [f"versions.numpy {np.__version__} -> 0.1"]
+
+
+def test_why_names_the_objects_whose_inputs_changed() -> None:
+    def step(stage: str, name: str, **inputs: str) -> dict:
+        return {"stage": stage, "subject": name, "name": name, "backend": "x", "version": "1",
+                "weights": "", "seed": 0, "settings": {}, "computed": True, "failure": None,
+                "inputs": {n.replace("_", "."): sha for n, sha in inputs.items()}}  # fmt: skip
+
+    before = [step("complete", "cup"), step("complete", "pan"),
+              step("place", "scene", **{"000_mesh": "1", "001_mesh": "2", "p": "3"})]  # fmt: skip
+    # The cup is gone, so the pan's mesh has another number; a lid is new.
+    now = step("place", "scene", **{"000_mesh": "2", "001_mesh": "4", "p": "5"})
+    told = why_computed(now, ["pan", "lid"], before)
+    assert told == "mesh of cup gone, mesh of lid new, p changed"

@@ -28,8 +28,12 @@ def test_the_wheel_carries_profiles_and_weights(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
-    pages = {"choosing/page.html", "report/report.html.jinja", "report/vendor/model-viewer-umd.min.js",
-             "report/vendor/LICENSE-model-viewer.txt"}  # fmt: skip
+    pages = {
+        "choosing/page.html",
+        "report/report.html.jinja",
+        "report/vendor/model-viewer-umd.min.js",
+        "report/vendor/LICENSE-model-viewer.txt",
+    }
     assert {f"photoscene/{page}" for page in pages} <= set(names)
     tops = {n.split("/")[0] for n in names if not n.startswith("photoscene-")}
     assert tops == {"scene", "alignment", "stages", "flows", "photoscene", "configs", "weights"}

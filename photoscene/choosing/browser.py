@@ -12,18 +12,23 @@ import socket
 import threading
 import webbrowser
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import numpy as np
+import uvicorn
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from photoscene.choosing.chooser import Chooser
 from photoscene.choosing.prompt_file import prompt_to_json
 from scene.drawing import TINT, draw_outlines, mask_colour
 from scene.types import Uint8
-
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
 
 LOOPBACK = "127.0.0.1"
 MAX_ENTRY_BYTES = 65536
@@ -43,15 +48,16 @@ def choose_in_browser(chooser: Chooser, out: TextIO) -> bool:
 
     Ctrl-C passes through as KeyboardInterrupt; every entry is saved by then.
     """
-    import uvicorn
-
     listening = socket.create_server((LOOPBACK, 0))
     host = f"{LOOPBACK}:{listening.getsockname()[1]}"
     token = secrets.token_urlsafe(24)
     stopped = threading.Event()
-    config = uvicorn.Config(application(chooser, host, token, stopped), log_level="critical",
-                            lifespan="off", timeout_graceful_shutdown=2)  # fmt: skip
-    server = uvicorn.Server(config)
+    page = PageServer(chooser, host, token, stopped)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            page.application, log_level="critical", lifespan="off", timeout_graceful_shutdown=2
+        )
+    )
 
     def stop_when_done() -> None:
         stopped.wait()
@@ -69,86 +75,91 @@ def choose_in_browser(chooser: Chooser, out: TextIO) -> bool:
     return chooser.accepted
 
 
-def application(chooser: Chooser, host: str, token: str, stopped: threading.Event) -> Starlette:
+class PageServer:
     """The page's web application; `stopped` is set when the person is done."""
-    from starlette.applications import Starlette
-    from starlette.background import BackgroundTask
-    from starlette.exceptions import HTTPException
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse, Response
-    from starlette.routing import Route
 
-    lock = threading.Lock()
+    def __init__(self, chooser: Chooser, host: str, token: str, stopped: threading.Event) -> None:
+        self.chooser, self.host, self.token, self.stopped = chooser, host, token, stopped
+        self.lock = threading.Lock()  # one entry at a time, and no picture of half an entry
+        self.application = Starlette(
+            routes=[
+                Route("/{token}/photo.jpg", self.photo),
+                Route("/{token}/masks.png", self.masks),
+                Route("/{token}/state", self.state),
+                Route("/{token}/entry", self.entry, methods=["POST"]),
+                Route("/{token}/{name:path}", self.page),
+            ]
+        )
 
-    def admit(request: Request) -> None:
+    def admit(self, request: Request) -> None:
         """Turn away who lacks the token, and pages that reach us under another name."""
-        known = secrets.compare_digest(request.path_params["token"].encode(), token.encode())
-        origin = request.headers.get("origin", f"http://{host}")
-        if not known or request.headers.get("host") != host or origin != f"http://{host}":
+        known = secrets.compare_digest(request.path_params["token"].encode(), self.token.encode())
+        own = f"http://{self.host}"
+        origin = request.headers.get("origin", own)
+        if not known or request.headers.get("host") != self.host or origin != own:
             raise HTTPException(404)
 
-    def page(request: Request) -> Response:
-        admit(request)
+    def page(self, request: Request) -> Response:
+        """The page itself, its style and its script."""
+        self.admit(request)
         name = request.path_params["name"]
         if name not in PAGE:
             raise HTTPException(404)
         text = (files("photoscene.choosing") / (name or "page.html")).read_text("utf-8")
         return Response(text, media_type=PAGE[name], headers=HEADERS)
 
-    def photo(request: Request) -> Response:
-        admit(request)
-        out = io.BytesIO()
-        Image.fromarray(chooser.work.photo.rgb).save(out, "JPEG", quality=JPEG_QUALITY)
-        return Response(out.getvalue(), media_type="image/jpeg", headers=HEADERS)
+    def photo(self, request: Request) -> Response:
+        """The photo at its working size."""
+        self.admit(request)
+        picture = Image.fromarray(self.chooser.work.photo.rgb)
+        return _picture(picture, "JPEG", quality=JPEG_QUALITY)
 
-    def masks(request: Request) -> Response:
-        admit(request)
-        with lock:
-            drawn = masks_layer(chooser)
-        out = io.BytesIO()
-        Image.fromarray(drawn).save(out, "PNG", compress_level=1)
-        return Response(out.getvalue(), media_type="image/png", headers=HEADERS)
+    def masks(self, request: Request) -> Response:
+        """The masks, to lay over the photo."""
+        self.admit(request)
+        with self.lock:
+            drawn = masks_layer(self.chooser)
+        return _picture(Image.fromarray(drawn), "PNG", compress_level=1)
 
-    def state(request: Request) -> Response:
-        admit(request)
-        with lock:
-            return JSONResponse(state_of(chooser, ""), headers=HEADERS)
+    def state(self, request: Request) -> Response:
+        """What the page shows when it is opened."""
+        self.admit(request)
+        with self.lock:
+            return JSONResponse(state_of(self.chooser, ""), headers=HEADERS)
 
-    async def entry(request: Request) -> Response:
-        admit(request)
+    async def entry(self, request: Request) -> Response:
+        """Follow one entry; what cannot be followed comes back as told and refused."""
+        self.admit(request)
         if request.headers.get("content-type") != "application/json":
             raise HTTPException(415)
         if int(request.headers.get("content-length", MAX_ENTRY_BYTES + 1)) > MAX_ENTRY_BYTES:
             raise HTTPException(413)
         try:
             asked = (await request.json())["entry"]
-            if not isinstance(asked, str):
-                raise TypeError
         except (ValueError, KeyError, TypeError):
             raise HTTPException(400) from None
-        from starlette.concurrency import run_in_threadpool
-
-        found = await run_in_threadpool(follow, asked)
-        over = chooser.accepted or asked == "quit"
-        ending = BackgroundTask(stopped.set) if over else None
+        if not isinstance(asked, str):
+            raise HTTPException(400)
+        found = await run_in_threadpool(self.follow, asked)
+        over = self.chooser.accepted or asked == "quit"
+        ending = BackgroundTask(self.stopped.set) if over else None
         return JSONResponse(found, headers=HEADERS, background=ending)
 
-    def follow(asked: str) -> dict[str, Any]:
-        with lock:
+    def follow(self, asked: str) -> dict[str, Any]:
+        """The state after an entry, or the same with why it was refused."""
+        with self.lock:
             try:
-                return state_of(chooser, _follow(chooser, asked))
+                return state_of(self.chooser, _follow(self.chooser, asked))
             except ValueError as error:
-                return {**state_of(chooser, str(error)), "refused": True}
+                return {**state_of(self.chooser, str(error)), "refused": True}
+            except OSError as error:  # a full disk, perhaps: the person may mend it and go on
+                return {**state_of(self.chooser, f"not saved: {error}"), "refused": True}
 
-    return Starlette(
-        routes=[
-            Route("/{token}/photo.jpg", photo),
-            Route("/{token}/masks.png", masks),
-            Route("/{token}/state", state),
-            Route("/{token}/entry", entry, methods=["POST"]),
-            Route("/{token}/{name:path}", page),
-        ]
-    )
+
+def _picture(image: Image.Image, kind: str, **options: int) -> Response:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return Response(out.getvalue(), media_type=f"image/{kind.lower()}", headers=HEADERS)
 
 
 def state_of(chooser: Chooser, told: str) -> dict[str, Any]:

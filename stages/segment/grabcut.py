@@ -53,6 +53,14 @@ class Settings:
     min_area_share: float = 0.005
     max_objects: int = 16
 
+    def __post_init__(self) -> None:
+        if not 64 <= self.working_size_px <= 4096:
+            raise ValueError(f"working_size_px: expected 64 to 4096, got {self.working_size_px}")
+        if not 0 <= self.min_area_share < 1:
+            raise ValueError(f"min_area_share: expected 0 to below 1, got {self.min_area_share:g}")
+        if not 1 <= self.max_objects <= 1000:
+            raise ValueError(f"max_objects: expected 1 to 1000, got {self.max_objects}")
+
 
 @dataclass(frozen=True, eq=False)
 class View:
