@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flows.cached import NotCached, cached_scene
 from flows.request import Request
@@ -12,8 +13,23 @@ from scene.store import Store
 from scene.types import DepthFile, Scene
 
 
+@dataclass(frozen=True)
+class InputNames:
+    """What messages call the files of a request, which itself knows only their content."""
+
+    photo: str = "the photo"
+    depth: str = "the depth file"
+
+
+UNNAMED = InputNames()
+
+
 def reconstruct_photo(
-    request: Request, store: Store, device: str = "cpu", refresh: Sequence[str] = ()
+    request: Request,
+    store: Store,
+    device: str = "cpu",
+    refresh: Sequence[str] = (),
+    names: InputNames = UNNAMED,
 ) -> tuple[Scene, list[Outcome]]:
     """The scene of a request, and what came of every step.
 
@@ -26,7 +42,7 @@ def reconstruct_photo(
             return known
     except NotCached as missed:
         if missed.call.stage in ("photo", "segment", "map_points"):
-            check_files(request, store)
+            check_files(request, store, names)
     from flows.server import prefect_api
 
     with prefect_api():
@@ -35,7 +51,7 @@ def reconstruct_photo(
         return run_flow(request, store, device, list(refresh))
 
 
-def check_files(request: Request, store: Store) -> None:
+def check_files(request: Request, store: Store, names: InputNames = UNNAMED) -> None:
     """Refuse files and prompts that cannot work before a server is started for them."""
     from flows.compute import known_camera, read_mask
     from stages import map_points, segment
@@ -44,7 +60,7 @@ def check_files(request: Request, store: Store) -> None:
     try:
         photo, size = decode_photo(store.read(request.photo), MAX_PHOTO_SIDE_PX)
     except ValueError as error:
-        raise ValueError(f"the photo {error}") from None
+        raise ValueError(f"{names.photo} {error}") from None
     segment.check_prompts(size["width"], size["height"], request.prompts)
     files = [
         read_mask(store.read(m.file), i, m.label, photo, size) for i, m in enumerate(request.masks)
@@ -58,6 +74,6 @@ def check_files(request: Request, store: Store) -> None:
     if request.point_map is not None:
         choice = request.profile.stages["map_points"]
         data = store.read(request.point_map)
-        depth = DepthFile(data, request.point_map.suffix, "the depth file")
+        depth = DepthFile(data, request.point_map.suffix, names.depth)
         with pool.borrow("map_points", choice.backend, choice.settings) as mapper:
             map_points.run(mapper, photo, camera, tuple(files), depth)

@@ -172,7 +172,7 @@ def test_a_sitting_at_a_terminal_that_is_stopped_and_resumed(
     refused = call(*arguments)
     assert refused.exit_code == 2 and "--resume" in refused.stderr
 
-    second = sit_down([*arguments, "--resume"], "resumed after 10 entries: 3 objects")
+    second = sit_down([*arguments, "--resume"], "resumed with 3 objects, after 10 entries")
     for entry, told in SECOND_SITTING:
         second.sendline(entry)
         second.expect(told, timeout=30)
@@ -236,7 +236,7 @@ def test_an_input_that_ends_early_keeps_the_choice(small_photo: SmallPhoto, tmp_
     assert "not accepted yet: the same command with --resume goes on" in result.stderr
     again = call("segment", small_photo.photo, "-i", "--resume", *options, lines="accept\n")
     assert again.exit_code == 0, again.stderr
-    assert "resumed after 1 entries: 1 object" in again.stdout
+    assert "resumed with 1 object, after 1 entries" in again.stdout
 
 
 def test_proposals_become_boxes_that_replay(small_photo: SmallPhoto, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ class Chooser:
                 raise
             self._take(begin(session.start, session.entries[:-1]))
             return f"the last entry, {session.entries[-1]!r}, was dropped: {error}"
-        return f"resumed after {len(session.entries)} entries: {count(len(self.objects))}"
+        return f"resumed with {count(len(self.objects))}, after {len(session.entries)} entries"
 
     def enter(self, entry: str) -> str:
         """Follow one entry and say what came of it; ValueError when nothing changed, and why."""

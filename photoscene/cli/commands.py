@@ -17,7 +17,7 @@ from photoscene.cli.choose import Choosing, choose_objects
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.inputs import Arguments, build_request, check_backends, check_seed
-from photoscene.reconstruction import reconstruct_photo
+from photoscene.reconstruction import InputNames, check_files, reconstruct_photo
 from photoscene.report.page import REPORT, write_report
 from photoscene.run_folder import check_folder, read_run, write_run
 from scene.files import encode_png
@@ -57,14 +57,18 @@ def run_photo(
         known_stage(stage)
     store = Store(Path(store_root(store_path)))
     request = build_request(arguments, store)
+    names = InputNames(f"photo {arguments.photo}", f"--pointmap {arguments.point_map}")
     check_folder(folder)
     if choosing.wanted:
+        check_files(request, store, names)
         chosen = choose_objects(request, store, folder, arguments.photo.name, choosing, as_json)
         if chosen is None:
             return INCOMPLETE
         request = chosen
     started = time.monotonic()
-    return _reconstruct(request, store, folder, arguments.photo.name, refresh, as_json, started)
+    return _reconstruct(
+        request, store, folder, arguments.photo.name, names, refresh, as_json, started
+    )
 
 
 def rerun_object(
@@ -90,7 +94,8 @@ def rerun_object(
     stages = ("complete", "frame", "generate") if first == "complete" else ("generate",)
     refresh = [f"{stage}:{object_id}" for stage in stages]
     name = run.record["photo_name"]
-    return _reconstruct(request, store, folder, name, refresh, as_json, started)
+    names = InputNames(f"photo {name}")
+    return _reconstruct(request, store, folder, name, names, refresh, as_json, started)
 
 
 def inspect_run(folder: Path, asked: Inspecting, store_path: str | None, as_json: bool) -> int:
@@ -166,12 +171,13 @@ def _reconstruct(
     store: Store,
     folder: Path,
     photo_name: str,
+    names: InputNames,
     refresh: Sequence[str],
     as_json: bool,
     started: float,
 ) -> int:
     with show_progress():
-        scene, outcomes = reconstruct_photo(request, store, refresh=refresh)
+        scene, outcomes = reconstruct_photo(request, store, refresh=refresh, names=names)
         seconds = time.monotonic() - started
         record = write_run(folder, request, store, scene, outcomes, photo_name, seconds)
         write_report(folder, store)

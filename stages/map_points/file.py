@@ -87,7 +87,7 @@ class DepthFileReader:
                 f"{file.name} is {width} x {height}, the photo {photo.width} x {photo.height}: "
                 "the shapes differ; crop or pad one to match"
             )
-        camera, notes = self._camera(geometry, camera, photo)
+        camera, notes = self._camera(geometry, camera, photo, file.name)
         depth = geometry.depth.astype(np.float32)
         if (width, height) != (photo.width, photo.height):
             size = (photo.width, photo.height)
@@ -96,7 +96,7 @@ class DepthFileReader:
         return PointMap(depth, camera, True, notes)
 
     def _camera(
-        self, geometry: _Geometry, given: Camera | None, photo: Photo
+        self, geometry: _Geometry, given: Camera | None, photo: Photo, name: str
     ) -> tuple[Camera, tuple[str, ...]]:
         """The camera by falling trust, and what to say about it."""
         height, width = geometry.depth.shape
@@ -106,9 +106,7 @@ class DepthFileReader:
             try:
                 own = camera_from_matrix(width, height, geometry.K)
             except ValueError as error:
-                raise ValueError(
-                    f"the depth file's {error}; leave K out, or give --camera"
-                ) from None
+                raise ValueError(f"{name}: its {error}; leave K out, or give --camera") from None
             return resize_camera(own, photo.width, photo.height), ("camera from the depth file",)
         if geometry.points is not None:
             own = fit_camera(geometry.points)
