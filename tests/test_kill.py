@@ -115,11 +115,13 @@ class Attempt:
         assert list(self.temporary.iterdir()) == []
 
     def results(self) -> dict[str, bytes]:
-        """All finished files of the run folder but run.json, which has times."""
+        """All finished files of the run folder but run.json and the report, which have times."""
         return {
             str(p.relative_to(self.run)): p.read_bytes()
             for p in self.run.rglob("*")
-            if p.is_file() and p.name != "run.json" and not p.name.startswith(".writing-")
+            if p.is_file()
+            and p.name not in ("run.json", "report.html")
+            and not p.name.startswith(".writing-")
         }
 
 
