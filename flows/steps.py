@@ -18,6 +18,10 @@ from stages.backends import find_backend, make_settings, settings_to_json
 
 BUILT_IN = "built-in"
 WHOLE_SCENE = "scene"
+# All steps in the order of the DAG; segment and map_points run side by side where they can.
+STEP_ORDER = ("photo", "segment", "map_points", "crop", "complete", "frame", "generate", "place",
+              "compose")  # fmt: skip
+PER_OBJECT = ("complete", "frame", "generate")
 # Bump one when the step's output changes.
 PHOTO_VERSION, CROP_VERSION, FRAME_VERSION = "2", "1", "1"
 MAX_PHOTO_SIDE_PX = 2048  # larger photos are worked on at this size

@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.steps import WHOLE_SCENE
+from flows.steps import STEP_ORDER, WHOLE_SCENE
 from photoscene.run_folder import Run
 from scene.keys import digest
-from scene.profile import STAGES
 from scene.store import Store, artifact_from_json
 
 COLUMNS = ("stage", "object", "backend", "version", "key", "state", "seconds", "reads", "why")
@@ -152,8 +151,7 @@ def _intact(steps: Sequence[Mapping[str, Any]]) -> bool:
 
 def _order(source: str) -> tuple[int, str]:
     """Sources in the order of the DAG, what was given first."""
-    stages = (GIVEN, "photo", "segment", "map_points", "crop", "complete", "frame", "generate",
-              *STAGES)  # fmt: skip
+    stages = (GIVEN, *STEP_ORDER)
     return stages.index(source.split(" ")[0]), source
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.request import Request
-from flows.steps import Outcome
+from flows.steps import PER_OBJECT, Outcome
 from photoscene.choosing import MASKS
 from photoscene.cli.choose import Choosing, choose_objects
 from photoscene.cli.errors import store_root
@@ -91,7 +91,7 @@ def rerun_object(
     store = Store(Path(store_root(store_path or run.record["store"])))
     object_id = find_object(run, wanted)
     request = _with_override(run.request, object_id, settings, seed)
-    stages = ("complete", "frame", "generate") if first == "complete" else ("generate",)
+    stages = PER_OBJECT if first == "complete" else ("generate",)
     refresh = [f"{stage}:{object_id}" for stage in stages]
     name = run.record["photo_name"]
     names = InputNames(f"photo {name}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows.steps import PER_OBJECT
 from photoscene.report.embed import data_uri
 from photoscene.report.previews import (
     Files,
@@ -19,7 +20,6 @@ from scene.store import Store, artifact_from_json
 from scene.types import Artifact, FitReport, Scene, SceneObject
 
 DAMAGED = "The file is missing from the store or damaged: run again to remake it."
-OWN_STAGES = ("complete", "frame", "generate")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _card(
     store: Store,
 ) -> Card:
     o, count = scene.objects[index], len(scene.objects)
-    own = [s for s in steps if s["subject"] == o.id and s["stage"] in OWN_STAGES]
+    own = [s for s in steps if s["subject"] == o.id and s["stage"] in PER_OBJECT]
     absent = "Not made: this object failed before." if o.failure else (
         f"Not made: the run stopped after {until}.")  # fmt: skip
     mesh = mesh_preview(store, o.mesh, count) if o.mesh else {}

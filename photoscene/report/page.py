@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from flows.steps import STEP_ORDER
 from photoscene.inspection import inspection
 from photoscene.report.cards import DAMAGED, Card, object_cards
 from photoscene.report.embed import (
@@ -29,7 +30,6 @@ from photoscene.report.previews import (
     points_preview,
 )
 from photoscene.report.steps import (
-    ORDER,
     seconds_text,
     stage_columns,
     used_weights,
@@ -148,7 +148,7 @@ def verdict(scene: Scene, until: str) -> Verdict:
         return Verdict("Stopped after map_points, as asked: the point map is made", "good")
     if not count:
         return Verdict("No object was found", "bad")
-    if until != ORDER[-1]:
+    if until != STEP_ORDER[-1]:
         found = f"{_count(count, 'object')} found"
         text = f"Stopped after {until}, as asked: {', '.join(filter(None, (found, lost)))}"
         return Verdict(text, "bad" if failed else "good")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from flows.steps import PER_OBJECT
+
 # The DAG as columns from left to right: what stands in one column runs side by side.
 COLUMNS = (
     ("photo",), ("segment", "map_points"), ("crop",), ("complete",), ("frame",), ("generate",),
     ("place",), ("compose",),
 )  # fmt: skip
-ORDER = tuple(stage for column in COLUMNS for stage in column)
-PER_OBJECT = ("complete", "frame", "generate")
 WEIGHT_TABLES = ("lite",)  # folders of the package `weights` with an index.json
 
 
