@@ -108,6 +108,9 @@ def test_run_until_segment(small_photo: SmallPhoto, prefect_server: str, tmp_pat
     scene = json.loads((tmp_path / "run" / "scene.json").read_text("utf-8"))
     assert [o["label"] for o in scene["objects"]] == ["a", "b", "c"]
     assert scene["glb"] is None and not (tmp_path / "run" / "scene.glb").exists()
+    assert call("inspect", tmp_path / "run").exit_code == 0
+    refused = call("rerun", tmp_path / "run", "--object", "1")
+    assert refused.exit_code == 2 and "stopped after segment" in refused.stderr
 
 
 def test_rerun_of_one_object(own: Folders, prefect_server: str) -> None:
