@@ -21,6 +21,7 @@ from flows.server import private_server
 from flows.steps import Outcome, StageCall
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import check_files
+from photoscene.report.page import write_report
 from photoscene.run_folder import write_run
 from scene.store import Store
 from stages.devices import ModelPool
@@ -61,6 +62,7 @@ def run_plainly(arguments: Arguments, store: Store, folder: Path) -> list[Outcom
         progress = Progress(start)
         scene = reconstruct_scene(request, store, progress)
     write_run(folder, request, store, scene, progress.outcomes, arguments.photo.name, 0.0)
+    write_report(folder, store)
     return progress.outcomes
 
 
