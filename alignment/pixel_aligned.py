@@ -12,7 +12,16 @@ import numpy as np
 
 from alignment.robust import huber_scale, truncated_l1_scale
 from alignment.visible import VisiblePoints, generator_distance, visible_points
-from scene.types import Bool, Camera, CropCamera, FitReport, Float32, ObjectMesh, Similarity
+from scene.types import (
+    Bool,
+    Camera,
+    CropCamera,
+    FitReport,
+    Float32,
+    Float64,
+    ObjectMesh,
+    Similarity,
+)
 
 
 def place_pixel_aligned(
@@ -33,16 +42,20 @@ def place_pixel_aligned(
     points = visible_points(mesh, crop, camera, mask, depth)
     if len(points.pixels) == 0:
         raise ValueError("no pixel of the mask has both a surface of the mesh and a known depth")
-    scale = solve_scale(points, truncation)
+    scale = solve_scale(points.model[:, 2], points.measured[:, 2], truncation)
     distance = generator_distance(crop)
     axis = crop.photo_from_crop[:, 2]
     similarity = Similarity(scale, crop.photo_from_crop, scale * distance * axis)
-    return similarity, _report(points, scale, scale * distance, mask, occluder, truncation)
+    iou = silhouette_iou(points.silhouette, mask, occluder)
+    placed_depth = scale * points.model[:, 2]
+    return similarity, fit_report(points, placed_depth, scale, scale * distance, iou, truncation)
 
 
-def solve_scale(points: VisiblePoints, truncation: float) -> float:
-    """lambda that minimises the robust relative depth error, weights 1 / Q_z (facts C1 M1, C3)."""
-    x, y = points.model[:, 2], points.measured[:, 2]
+def solve_scale(x: Float64, y: Float64, truncation: float) -> float:
+    """lambda that minimises the robust relative depth error, weights 1 / Q_z (facts C1 M1, C3).
+
+    x, y (N,): depths X_z of the model, in the generator camera's frame, and Q_z as measured.
+    """
     weight = 1 / y
     start = truncated_l1_scale(x, y, weight, truncation)
     close = np.abs(start * x - y) * weight < truncation
@@ -56,16 +69,19 @@ def silhouette_iou(silhouette: Bool, mask: Bool, occluder: Bool) -> float:
     return float((seen & mask).sum() / union) if union else 0.0
 
 
-def _report(
+def fit_report(
     points: VisiblePoints,
+    placed_depth: Float64,
     scale: float,
     distance: float,
-    mask: Bool,
-    occluder: Bool,
+    iou: float,
     truncation: float,
 ) -> FitReport:
-    residual = np.abs(scale * points.model[:, 2] - points.measured[:, 2]) / points.measured[:, 2]
-    iou = silhouette_iou(points.silhouette, mask, occluder)
+    """The figures of a placement; placed_depth (N,): z of the placed points, crop camera's frame.
+
+    scale, distance: size factor and range of the object's centre; iou: of the placed outline.
+    """
+    residual = np.abs(placed_depth - points.measured[:, 2]) / points.measured[:, 2]
     inlier_share = float((residual < truncation).mean())
     warnings = []
     if points.reduced:

@@ -1,4 +1,4 @@
-"""Robust one-dimensional fits: the scale a in a * x ~ y."""
+"""Robust fits: the scale a in a * x ~ y, and the weights by which larger models are refitted."""
 
 from __future__ import annotations
 
@@ -62,6 +62,18 @@ def huber_scale(x: Float64, y: Float64, weight: Float64, start: float, rounds: i
             break
         scale = updated
     return scale
+
+
+def huber_weights(residual: Float64, truncation: float) -> Float64:
+    """(N,) Huber's weights min(1, delta / r), zero beyond the truncation (facts C3).
+
+    residual (N,) >= 0. While fewer than half of the residuals lie within the truncation, the limit
+    is twice their median instead: a poor start keeps half of the points to leave it by.
+    """
+    limit = max(truncation, 2 * float(np.median(residual)))
+    kept = residual < limit
+    delta = HUBER_DELTA_SIGMAS * SIGMA_FROM_MEDIAN * float(np.median(residual[kept]))
+    return np.where(kept, np.minimum(1, max(delta, 1e-12) / np.maximum(residual, 1e-12)), 0)
 
 
 class _prefix:

@@ -55,7 +55,7 @@ def visible_points(
     rays = unproject(camera, pixel_centres(camera.width, camera.height)).reshape(-1, 3)
     turned = rays @ crop.photo_from_crop
     vertices = mesh.vertices.astype(np.float64) + [0, 0, generator_distance(crop)]
-    window = _window(vertices, crop, camera)
+    window = _window(vertices @ crop.photo_from_crop.T, camera)
     hits = cast([(vertices, mesh.faces)], np.zeros(3), turned[window])
     silhouette = np.zeros(mask.size, bool)
     silhouette[window[hits.hit]] = True
@@ -74,10 +74,27 @@ def visible_points(
     return VisiblePoints(model[pixels], measured, pixels, silhouette, reduced)
 
 
-def _window(vertices: Float64, crop: CropCamera, camera: Camera) -> np.ndarray:
-    """Flat indices of the photo's pixels in the box that the mesh projects into."""
-    turned = vertices @ crop.photo_from_crop.T
-    pixels = turned[:, :2] / turned[:, 2:] * [camera.fx_px, camera.fy_px]
+def placed_silhouette(vertices: Float64, faces: np.ndarray, camera: Camera) -> Bool:
+    """(H, W) the photo's pixels that see a placed mesh; vertices (N, 3): photo camera's frame.
+
+    Raises ValueError when a vertex does not lie in front of the camera.
+    """
+    behind = int((vertices[:, 2] <= 0).sum())
+    if behind:
+        raise ValueError(f"{behind} of the placed mesh's vertices do not lie before the camera")
+    rays = unproject(camera, pixel_centres(camera.width, camera.height)).reshape(-1, 3)
+    window = _window(vertices, camera)
+    silhouette = np.zeros(len(rays), bool)
+    silhouette[window] = cast([(vertices, faces)], np.zeros(3), rays[window]).hit
+    return silhouette.reshape(camera.height, camera.width)
+
+
+def _window(vertices: Float64, camera: Camera) -> np.ndarray:
+    """Flat indices of the photo's pixels in the box that a mesh projects into.
+
+    vertices (N, 3): photo camera's frame.
+    """
+    pixels = vertices[:, :2] / vertices[:, 2:] * [camera.fx_px, camera.fy_px]
     pixels = pixels + [camera.cx_px, camera.cy_px]
     low = np.floor(pixels.min(0) - 1).clip(0, [camera.width, camera.height]).astype(int)
     high = np.ceil(pixels.max(0) + 1).clip(0, [camera.width, camera.height]).astype(int)

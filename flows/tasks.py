@@ -57,13 +57,16 @@ class Submitted:
         """Wait; a failed call comes back with its reason in one line.
 
         What is the machine's fault and would fail every other step too (a full disk, a folder
-        that may not be written) is raised, and so is want of memory for a step of the whole scene.
+        that may not be written, a missing library) is raised, and so is want of memory for a step
+        of the whole scene.
         """
         result = self.future.result(raise_on_failure=False)
         if isinstance(result, Outcome):
             return result
         passing = isinstance(result, (ConnectionError, TimeoutError))
         if isinstance(result, OSError) and result.errno is not None and not passing:
+            raise result
+        if isinstance(result, ImportError):
             raise result
         if isinstance(result, MemoryError) and self.call.subject == WHOLE_SCENE:
             raise MemoryError(f"{self.call.stage}: close other programs, or give a smaller photo")

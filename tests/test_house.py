@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "photoscene": {"scene", "alignment", "stages", "flows"},
     "benchmarks": {"scene", "alignment", "stages", "flows", "photoscene"},
 }
-LATE = ("torch", "prefect", "trimesh", "scipy", "onnxruntime", "rich")
+LATE = ("torch", "prefect", "trimesh", "scipy", "onnxruntime", "open3d", "rich")
 
 
 def _imports(path: Path) -> set[str]:

@@ -14,7 +14,7 @@ from scene.types import CropCamera, ObjectMesh, Similarity
 CAMERA = camera_from_fov(480, 360, 0.9)
 
 
-def _scene(
+def photographed_letter(
     offset: tuple[float, float, float],
 ) -> tuple[ObjectMesh, CropCamera, np.ndarray, np.ndarray]:
     """A pixel-aligned object cube, its crop camera, and the photo's mask and depth.
@@ -36,7 +36,7 @@ def _scene(
 @pytest.mark.parametrize("offset", [(0.0, 0.0, 2.0), (0.6, -0.4, 2.2), (-0.9, 0.5, 3.1)])
 def test_placement_is_exact_on_and_off_axis(offset: tuple[float, float, float]) -> None:
     """Also at 25 degrees off the optical axis, where a plain crop would turn the object."""
-    mesh, crop, mask, depth = _scene(offset)
+    mesh, crop, mask, depth = photographed_letter(offset)
     nothing = np.zeros_like(mask)
     placed, fit = place_pixel_aligned(mesh, crop, CAMERA, mask, nothing, depth, 0.1)
     expected = Similarity(0.5, np.eye(3), np.array(offset)).apply(letter_f().vertices)
@@ -46,17 +46,19 @@ def test_placement_is_exact_on_and_off_axis(offset: tuple[float, float, float]) 
 
 
 def test_scaling_the_point_map_scales_the_object_and_not_its_outline() -> None:
-    mesh, crop, mask, depth = _scene((0.3, 0.1, 2.0))
+    mesh, crop, mask, depth = photographed_letter((0.3, 0.1, 2.0))
     nothing = np.zeros_like(mask)
     one, fit_one = place_pixel_aligned(mesh, crop, CAMERA, mask, nothing, depth, 0.1)
-    two, fit_two = place_pixel_aligned(mesh, crop, CAMERA, mask, nothing, depth * 2.5, 0.1)
+    two, fit_two = place_pixel_aligned(
+        mesh, crop, CAMERA, mask, nothing, depth * np.float32(2.5), 0.1
+    )
     assert two.scale / one.scale == pytest.approx(2.5, rel=1e-6)
     np.testing.assert_allclose(two.translation, one.translation * 2.5, rtol=1e-6)
     assert fit_one.silhouette_iou == fit_two.silhouette_iou
 
 
 def test_an_occluder_inside_the_mask_does_not_pull_the_object() -> None:
-    mesh, crop, mask, depth = _scene((0.0, 0.0, 2.0))
+    mesh, crop, mask, depth = photographed_letter((0.0, 0.0, 2.0))
     occluder = np.zeros_like(mask)
     occluder[:, :210] = True
     wrong = depth.copy()
@@ -72,7 +74,7 @@ def test_an_occluder_inside_the_mask_does_not_pull_the_object() -> None:
 
 
 def test_no_depth_at_all_says_so() -> None:
-    mesh, crop, mask, depth = _scene((0.0, 0.0, 2.0))
+    mesh, crop, mask, depth = photographed_letter((0.0, 0.0, 2.0))
     with pytest.raises(ValueError, match="known depth"):
         place_pixel_aligned(
             mesh, crop, CAMERA, mask, mask & False, np.full_like(depth, np.nan), 0.1

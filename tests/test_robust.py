@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from alignment.robust import huber_scale, truncated_l1_scale, truncated_l1_scale_readable
+from alignment.robust import (
+    huber_scale,
+    huber_weights,
+    truncated_l1_scale,
+    truncated_l1_scale_readable,
+)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -44,3 +49,16 @@ def test_exact_data_gives_the_exact_scale() -> None:
 def test_nothing_to_fit_is_an_error() -> None:
     with pytest.raises(ValueError, match="no points"):
         truncated_l1_scale(np.zeros(0), np.zeros(0), np.zeros(0), 0.1)
+
+
+def test_huber_weights_drop_what_lies_beyond_the_truncation() -> None:
+    residual = np.array([0.0, 0.01, 0.01, 0.01, 0.02, 0.04, 0.3, 2.0])
+    weight = huber_weights(residual, 0.1)
+    delta = 1.345 * 1.4826 * 0.01
+    np.testing.assert_allclose(weight[:6], [1, 1, 1, 1, delta / 0.02, delta / 0.04])
+    np.testing.assert_array_equal(weight[6:], 0)
+
+
+def test_huber_weights_keep_half_of_the_points_of_a_poor_start() -> None:
+    weight = huber_weights(np.linspace(1, 3, 101), 0.1)
+    assert (weight > 0).sum() >= 51

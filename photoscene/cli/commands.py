@@ -90,11 +90,11 @@ def rerun_object(
     check_folder(folder)
     store = Store(Path(store_root(store_path or run.record["store"])))
     object_id = find_object(run, wanted)
+    request = _with_override(run.request, object_id, settings, seed)
     if run.request.until in ("segment", "map_points"):
         raise ValueError(
             f"{folder} stopped after {run.request.until}: `photoscene run` the photo further first"
         )
-    request = _with_override(run.request, object_id, settings, seed)
     stages = PER_OBJECT if first == "complete" else ("generate",)
     refresh = [f"{stage}:{object_id}" for stage in stages]
     name = run.record["photo_name"]

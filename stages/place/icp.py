@@ -1,0 +1,26 @@
+"""Place backend `icp`: rigid point-to-point ICP by Open3D from the default's scale and place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alignment.icp import import_open3d, solve_icp
+from stages.place.each import EachAlone, check_truncation
+
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """truncation: relative depth error from which on a point counts as an outlier at the start."""
+
+    truncation: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_truncation(self.truncation)
+
+
+def load(settings: Settings, device: str) -> EachAlone:
+    """Import Open3D, so that its absence is told before any object is placed."""
+    import_open3d()
+    return EachAlone(solve_icp, settings.truncation)

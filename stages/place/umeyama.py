@@ -1,0 +1,30 @@
+"""Place backend `umeyama`: CUPID's full similarity per object, rotation included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alignment.similarity import solve_similarity
+from stages.place.each import EachAlone, check_truncation
+
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """truncation: relative error from which on a point counts as an outlier.
+
+    mask_known: use the points of the object's visible mask; otherwise all valid points inside the
+    mesh's silhouette.
+    """
+
+    truncation: float = 0.1
+    mask_known: bool = True
+
+    def __post_init__(self) -> None:
+        check_truncation(self.truncation)
+
+
+def load(settings: Settings, device: str) -> EachAlone:
+    """Nothing to load."""
+    return EachAlone(solve_similarity, settings.truncation, settings.mask_known)
