@@ -1,21 +1,45 @@
-"""What the baselines of place share: every object by itself, with a reason where it fails."""
+"""What the place backends share: every object by itself, with a reason where it fails."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from alignment.placing import Solve, place_mesh
-from scene.types import PointMap
+from scene.types import (
+    Bool,
+    Camera,
+    CropCamera,
+    FitReport,
+    Float32,
+    ObjectMesh,
+    PointMap,
+    Similarity,
+)
 from stages.place import Placement, Unplaced
+
+
+class PlaceOne(Protocol):
+    """camera_from_object and its fit for one mesh; ValueError with the reason where there is none.
+
+    See `alignment.pixel_aligned.place_pixel_aligned` and `alignment.placing.place_mesh`.
+    """
+
+    def __call__(
+        self,
+        mesh: ObjectMesh,
+        crop: CropCamera,
+        camera: Camera,
+        mask: Bool,
+        occluder: Bool,
+        depth: Float32,
+    ) -> tuple[Similarity, FitReport]: ...
 
 
 @dataclass(frozen=True)
 class EachAlone:
-    """Places each object by the same solver, see `alignment.placing.place_mesh`."""
+    """Places each object by itself."""
 
-    solve: Solve
-    truncation: float
-    mask_known: bool = True
+    place_one: PlaceOne
 
     def place(self, objects: list[Unplaced], point_map: PointMap) -> list[Placement]:
         """Solve every object's pose."""
@@ -23,10 +47,9 @@ class EachAlone:
 
     def _place(self, o: Unplaced, point_map: PointMap) -> Placement:
         try:
-            similarity, fit = place_mesh(
-                o.mesh, o.crop, point_map.camera, o.mask, o.occluder, point_map.depth,
-                self.truncation, self.solve, self.mask_known,
-            )  # fmt: skip
+            similarity, fit = self.place_one(
+                o.mesh, o.crop, point_map.camera, o.mask, o.occluder, point_map.depth
+            )
         except ValueError as error:
             return Placement(None, None, str(error))
         return Placement(similarity, fit)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from alignment.icp import import_open3d, solve_icp
+from alignment.placing import place_mesh
 from stages.place.each import EachAlone, check_truncation
 
 VERSION = "1"
@@ -23,4 +25,4 @@ class Settings:
 def load(settings: Settings, device: str) -> EachAlone:
     """Import Open3D, so that its absence is told before any object is placed."""
     import_open3d()
-    return EachAlone(solve_icp, settings.truncation)
+    return EachAlone(partial(place_mesh, truncation=settings.truncation, solve=solve_icp))

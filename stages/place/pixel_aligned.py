@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from alignment.pixel_aligned import place_pixel_aligned
-from scene.types import PointMap
-from stages.place import Placement, Unplaced
+from stages.place.each import EachAlone, check_truncation
 
 VERSION = "1"
 
@@ -18,31 +18,9 @@ class Settings:
     truncation: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.truncation < 1:
-            raise ValueError(f"truncation: expected between 0 and 1, got {self.truncation:g}")
+        check_truncation(self.truncation)
 
 
-@dataclass(frozen=True)
-class PixelAligned:
-    """Places each object by itself."""
-
-    settings: Settings
-
-    def place(self, objects: list[Unplaced], point_map: PointMap) -> list[Placement]:
-        """Solve every object's scale about the camera centre."""
-        return [self._place(o, point_map) for o in objects]
-
-    def _place(self, o: Unplaced, point_map: PointMap) -> Placement:
-        try:
-            similarity, fit = place_pixel_aligned(
-                o.mesh, o.crop, point_map.camera, o.mask, o.occluder, point_map.depth,
-                self.settings.truncation,
-            )  # fmt: skip
-        except ValueError as error:
-            return Placement(None, None, str(error))
-        return Placement(similarity, fit)
-
-
-def load(settings: Settings, device: str) -> PixelAligned:
+def load(settings: Settings, device: str) -> EachAlone:
     """Nothing to load."""
-    return PixelAligned(settings)
+    return EachAlone(partial(place_pixel_aligned, truncation=settings.truncation))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
+from alignment.placing import place_mesh
 from alignment.scale_depth import solve_scale_depth
 from stages.place.each import EachAlone, check_truncation
 
@@ -22,4 +24,4 @@ class Settings:
 
 def load(settings: Settings, device: str) -> EachAlone:
     """Nothing to load."""
-    return EachAlone(solve_scale_depth, settings.truncation)
+    return EachAlone(partial(place_mesh, truncation=settings.truncation, solve=solve_scale_depth))

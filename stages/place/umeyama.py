@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
+from alignment.placing import place_mesh
 from alignment.similarity import solve_similarity
 from stages.place.each import EachAlone, check_truncation
 
@@ -27,4 +29,11 @@ class Settings:
 
 def load(settings: Settings, device: str) -> EachAlone:
     """Nothing to load."""
-    return EachAlone(solve_similarity, settings.truncation, settings.mask_known)
+    return EachAlone(
+        partial(
+            place_mesh,
+            truncation=settings.truncation,
+            solve=solve_similarity,
+            mask_known=settings.mask_known,
+        )
+    )
