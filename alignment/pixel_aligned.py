@@ -1,102 +1,147 @@
-"""The placement of a pixel-aligned mesh: one robust scale about the camera centre.
+"""The placement of pixel-aligned meshes: one robust scale each, then all of a scene together.
 
 A pixel-aligned mesh already projects onto its pixels; scaling it about the optical centre changes
 its size and its depth together and leaves its outline alone. Model M1: X = lambda * (x + d e_z)
 with x in the object cube and d the generator's distance; each visible pixel votes
-lambda_i = Q_z / X_z, and the votes are joined by an exact truncated L1, then Huber.
+lambda_i = Q_z / X_z, and the votes are joined by an exact truncated L1, then Huber. The scene's own
+terms (`alignment/scene_terms.py`) then settle what each object alone leaves open.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from alignment.robust import huber_scale, truncated_l1_scale
-from alignment.visible import VisiblePoints, generator_distance, visible_points
-from scene.types import (
-    Bool,
-    Camera,
-    CropCamera,
-    FitReport,
-    Float32,
-    Float64,
-    ObjectMesh,
-    Similarity,
+from alignment.contacts import find_meetings
+from alignment.fit import FEW_PIXELS, GOOD_SHIFT, fit_report, graded
+from alignment.joint import solve_terms
+from alignment.perspective import check_perspective
+from alignment.placing import Placement, Unplaced, matches
+from alignment.robust import solve_scale
+from alignment.scene_terms import (
+    Weights,
+    find_rests,
+    scene_terms,
+    supports,
+    votes_of,
 )
+from alignment.support import Ground
+from alignment.visible import (
+    Sight,
+    VisiblePoints,
+    generator_distance,
+    scaled,
+    see,
+    visible_points,
+)
+from scene.types import Bool, FitReport, Float64, PointMap, Similarity
 
 
-def place_pixel_aligned(
-    mesh: ObjectMesh,
-    crop: CropCamera,
-    camera: Camera,
-    mask: Bool,
-    occluder: Bool,
-    depth: Float32,
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """One object fitted by itself: what is seen of it, the points used, and their scale."""
+
+    sight: Sight
+    points: VisiblePoints
+    scale: float
+
+
+def place_scene(
+    objects: list[Unplaced],
+    point_map: PointMap,
+    ground: Ground,
     truncation: float,
-) -> tuple[Similarity, FitReport]:
-    """camera_from_object and its fit report for one mesh that is pixel-aligned in its object crop.
+    weights: Weights,
+) -> list[Placement]:
+    """Place all objects of a photo; one that cannot be placed has its reason.
 
-    mask, occluder (H, W) bool: the object's visible pixels and those of nearer objects; depth
-    (H, W): z of the point map; truncation: relative depth error beyond which a point counts as an
-    outlier. Raises ValueError when the mesh and the point map share no pixel.
+    truncation: relative depth error beyond which a point counts as an outlier.
     """
-    points = visible_points(mesh, crop, camera, mask, depth)
-    if len(points.pixels) == 0:
-        raise ValueError("no pixel of the mask has both a surface of the mesh and a known depth")
-    scale = solve_scale(points.model[:, 2], points.measured[:, 2], truncation)
-    distance = generator_distance(crop)
-    axis = crop.photo_from_crop[:, 2]
-    similarity = Similarity(scale, crop.photo_from_crop, scale * distance * axis)
-    iou = silhouette_iou(points.silhouette, mask, occluder)
-    placed_depth = scale * points.model[:, 2]
-    return similarity, fit_report(points, placed_depth, scale, scale * distance, iou, truncation)
+    alone: dict[int, Alone] = {}
+    placements: dict[int, Placement] = {}
+    for index, o in enumerate(objects):
+        try:
+            sight = see(o.mesh, o.crop, point_map.camera)
+            points = visible_points(sight, o.mask, o.occluder, point_map.depth)
+            if len(points.pixels):
+                scale = solve_scale(points.model, points.measured, truncation)
+                alone[index] = Alone(sight, points, scale)
+            else:
+                placements[index] = place_by_median(o, sight, point_map)
+        except ValueError as error:
+            placements[index] = Placement(None, None, str(error))
+    masks = [objects[index].mask for index in alone]
+    scales, under = scale_together(list(alone.values()), masks, point_map, ground, weights)
+    names = [*(f"object {index + 1}" for index in alone), "plane"]  # WORLD is the last
+    for (index, one), scale, below in zip(alone.items(), scales, under, strict=True):
+        support = "" if below is None else names[below]
+        report = _report(objects[index], one, float(scale), support, point_map, truncation)
+        placements[index] = Placement(zoomed(objects[index], float(scale)), report)
+    return [placements[index] for index in range(len(objects))]
 
 
-def solve_scale(x: Float64, y: Float64, truncation: float) -> float:
-    """lambda that minimises the robust relative depth error, weights 1 / Q_z (facts C1 M1, C3).
+def scale_together(
+    alone: list[Alone],
+    masks: list[Bool],
+    point_map: PointMap,
+    ground: Ground,
+    weights: Weights,
+) -> tuple[Float64, list[int | None]]:
+    """Every object's scale with the scene's terms, and what it rests on (an index or WORLD)."""
+    if not alone:
+        return np.zeros(0), []
+    camera = point_map.camera
+    sights, votes = [one.sight for one in alone], [votes_of(one.points) for one in alone]
+    scales = np.array([one.scale for one in alone])
+    rests, spread = find_rests(sights, votes, ground, camera)
+    meetings = find_meetings(sights, masks, scales, camera)
+    terms = scene_terms(votes, np.log(scales), rests, meetings, spread, camera, weights)
+    solved = np.exp(solve_terms(terms, np.log(scales)))
+    return solved, supports(terms, meetings, sights, ground.plane)
 
-    x, y (N,): depths X_z of the model, in the generator camera's frame, and Q_z as measured.
+
+def zoomed(o: Unplaced, scale: float) -> Similarity:
+    """camera_from_object of M1: the object's centre stays on the axis of its crop camera."""
+    turn = o.crop.photo_from_crop
+    return Similarity(scale, turn, scale * generator_distance(o.crop) * turn[:, 2])
+
+
+def place_by_median(o: Unplaced, sight: Sight, point_map: PointMap) -> Placement:
+    """The last resort where mesh and mask share no measured pixel: the mask's median depth.
+
+    Raises ValueError when the point map knows no depth inside the mask.
     """
-    weight = 1 / y
-    start = truncated_l1_scale(x, y, weight, truncation)
-    close = np.abs(start * x - y) * weight < truncation
-    return huber_scale(x[close], y[close], weight[close], start)
+    known = point_map.depth[o.mask & np.isfinite(point_map.depth)]
+    if len(known) == 0:
+        raise ValueError("the point map knows no depth inside the object's mask")
+    distance = generator_distance(o.crop)
+    measured = np.array([np.median(known)], np.float64)
+    scale = float(measured[0] / (distance * o.crop.photo_from_crop[2, 2]))
+    points = VisiblePoints(measured / scale, measured, np.zeros((1, 2), int), False)
+    report = fit_report(
+        scaled(sight, scale), points, measured, o.mask, o.occluder, point_map.depth,
+        scale, scale * distance, 1.0,
+    )  # fmt: skip
+    lost = "the mesh covers no measured pixel of the mask: placed at the mask's median depth"
+    return Placement(zoomed(o, scale), graded(replace(report, points=0), [lost]))
 
 
-def silhouette_iou(silhouette: Bool, mask: Bool, occluder: Bool) -> float:
-    """Occlusion-aware outline agreement: |S \\ O and M| / |(S \\ O) or M| (facts C6)."""
-    seen = silhouette & ~occluder
-    union = (seen | mask).sum()
-    return float((seen & mask).sum() / union) if union else 0.0
-
-
-def fit_report(
-    points: VisiblePoints,
-    placed_depth: Float64,
-    scale: float,
-    distance: float,
-    iou: float,
-    truncation: float,
+def _report(
+    o: Unplaced, one: Alone, scale: float, support: str, point_map: PointMap, truncation: float
 ) -> FitReport:
-    """The figures of a placement; placed_depth (N,): z of the placed points, crop camera's frame.
-
-    scale, distance: size factor and range of the object's centre; iou: of the placed outline.
-    """
-    residual = np.abs(placed_depth - points.measured[:, 2]) / points.measured[:, 2]
-    inlier_share = float((residual < truncation).mean())
-    warnings = []
-    if points.reduced:
-        warnings.append("few trusted pixels: border pixels were used")
-    if iou < 0.9:
-        warnings.append(f"outline agrees with the mask by {iou:.2f} only")
-    if inlier_share < 0.7:
-        warnings.append(f"{1 - inlier_share:.0%} of the depths disagree with the mesh")
-    return FitReport(
-        scale=scale,
-        distance=distance,
-        residual_median=float(np.median(residual)),
-        residual_p90=float(np.quantile(residual, 0.9)),
-        inlier_share=inlier_share,
-        points=len(residual),
-        silhouette_iou=iou,
-        warnings=tuple(warnings),
+    """The figures of an object as placed, with what makes its field of view or place doubtful."""
+    report = fit_report(
+        scaled(one.sight, scale), one.points, scale * one.points.model, o.mask, o.occluder,
+        point_map.depth, scale, scale * generator_distance(o.crop), truncation,
+    )  # fmt: skip
+    cube, measured = matches(one.points, o.crop, point_map.camera)
+    perspective, warnings = check_perspective(
+        cube, measured, generator_distance(o.crop), one.scale, truncation
     )
+    if one.points.reduced:
+        warnings.append(FEW_PIXELS)
+    moved = scale / one.scale - 1
+    if abs(moved) > GOOD_SHIFT:
+        warnings.append(f"the rest of the scene moved it by {moved:+.0%} of its depth")
+    return graded(replace(report, perspective=perspective, support=support), warnings)

@@ -1,21 +1,29 @@
-"""Places a mesh by any model of its pose: cast once, solve in the crop camera, report as placed."""
+"""What is placed and what comes of it; and the one way in which every baseline places a mesh."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from alignment.pixel_aligned import fit_report, silhouette_iou
-from alignment.visible import generator_distance, placed_silhouette, visible_points
+from alignment.fit import fit_report
+from alignment.visible import (
+    VisiblePoints,
+    generator_distance,
+    see,
+    see_placed,
+    visible_points,
+)
+from scene.cameras import unproject
 from scene.types import (
     Bool,
     Camera,
     CropCamera,
     FitReport,
-    Float32,
     Float64,
     ObjectMesh,
+    PointMap,
     Similarity,
 )
 
@@ -23,46 +31,79 @@ from scene.types import (
 Solve = Callable[[Float64, Float64, float, float], Similarity]
 
 
-def place_mesh(
-    mesh: ObjectMesh,
-    crop: CropCamera,
-    camera: Camera,
-    mask: Bool,
-    occluder: Bool,
-    depth: Float32,
-    truncation: float,
-    solve: Solve,
-    mask_known: bool = True,
-) -> tuple[Similarity, FitReport]:
-    """camera_from_object and its fit report, the outline cast anew where the mesh was put.
+@dataclass(frozen=True, eq=False)
+class Unplaced:
+    """A generated object: its mesh and crop camera, its visible mask and its occluders (H, W)."""
 
-    The first seven arguments are those of `place_pixel_aligned`. Without mask_known every valid
-    point inside the mesh's silhouette counts, whosoever it is; the report still uses the mask.
-    Raises ValueError when the mesh and the point map share no pixel or determine no pose.
+    mesh: ObjectMesh
+    crop: CropCamera
+    mask: Bool
+    occluder: Bool
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """camera_from_object and its fit, or the reason why there is none."""
+
+    camera_from_object: Similarity | None
+    fit: FitReport | None
+    failure: str | None = None
+
+
+def place_mesh(
+    o: Unplaced, point_map: PointMap, truncation: float, solve: Solve, mask_known: bool = True
+) -> Placement:
+    """Place by any model of the pose: cast once, solve in the crop camera, report as placed.
+
+    Without mask_known every valid point inside the mesh's silhouette counts, whosoever it is; the
+    report still uses the mask. Raises ValueError when the mesh and the point map share no pixel or
+    determine no pose.
     """
-    if not np.isfinite(mesh.vertices).all():
-        raise ValueError("some vertices of the mesh are not finite numbers")
-    counted = mask if mask_known else np.ones_like(mask)
-    points = visible_points(mesh, crop, camera, counted, depth)
+    camera, depth = point_map.camera, point_map.depth
+    sight = see(o.mesh, o.crop, camera)
+    counted = o.mask if mask_known else np.ones_like(o.mask)
+    occluder = o.occluder if mask_known else np.zeros_like(o.occluder)
+    points = visible_points(sight, counted, occluder, depth)
     if len(points.pixels) == 0:
         raise ValueError("no pixel has both a surface of the mesh and a known depth")
-    distance = generator_distance(crop)
-    cube = points.model - [0, 0, distance]
-    crop_from_object = solve(cube, points.measured, distance, truncation)
-    similarity = _in_photo(crop_from_object, crop)
-    outline = placed_silhouette(similarity.apply(mesh.vertices), mesh.faces, camera)
+    cube, measured = matches(points, o.crop, camera)
+    crop_from_object = solve(cube, measured, generator_distance(o.crop), truncation)
+    similarity = in_photo(crop_from_object, o.crop)
     report = fit_report(
+        see_placed(similarity.apply(o.mesh.vertices), o.mesh.faces, camera),
         points,
-        crop_from_object.apply(cube)[:, 2],
-        crop_from_object.scale,
-        float(np.linalg.norm(crop_from_object.translation)),
-        silhouette_iou(outline, mask, occluder),
+        similarity.apply(cube)[:, 2],
+        o.mask,
+        o.occluder,
+        depth,
+        similarity.scale,
+        float(np.linalg.norm(similarity.translation)),
         truncation,
     )
-    return similarity, report
+    return Placement(similarity, report)
 
 
-def _in_photo(crop_from_object: Similarity, crop: CropCamera) -> Similarity:
+def matches(points: VisiblePoints, crop: CropCamera, camera: Camera) -> tuple[Float64, Float64]:
+    """The points as matches (N, 3): x in the object cube and Q in the crop camera's frame."""
+    rays = unproject(camera, points.pixels[:, ::-1] + 0.5) @ crop.photo_from_crop
+    cube = rays * points.model[:, None] - [0, 0, generator_distance(crop)]
+    return cube, rays * points.measured[:, None]
+
+
+def place_each(
+    objects: list[Unplaced], place_one: Callable[[Unplaced], Placement]
+) -> list[Placement]:
+    """Every object by itself; one that cannot be placed has its reason and stops no other."""
+    placements = []
+    for o in objects:
+        try:
+            placements.append(place_one(o))
+        except ValueError as error:
+            placements.append(Placement(None, None, str(error)))
+    return placements
+
+
+def in_photo(crop_from_object: Similarity, crop: CropCamera) -> Similarity:
     """camera_from_object: both cameras share their optical centre."""
     turn = crop.photo_from_crop
     return Similarity(

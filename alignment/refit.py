@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from alignment.pixel_aligned import solve_scale
-from alignment.robust import huber_weights
+from alignment.robust import huber_weights, solve_scale
 from scene.types import Float64, Similarity
 
 MAX_ROUNDS = 100

@@ -12,6 +12,17 @@ HUBER_DELTA_SIGMAS = 1.345
 SIGMA_FROM_MEDIAN = 1.4826
 
 
+def solve_scale(x: Float64, y: Float64, truncation: float) -> float:
+    """lambda that minimises the robust relative depth error, weights 1 / Q_z (facts C1 M1, C3).
+
+    x, y (N,): depths X_z of the model at lambda = 1, and Q_z as measured.
+    """
+    weight = 1 / y
+    start = truncated_l1_scale(x, y, weight, truncation)
+    close = np.abs(start * x - y) * weight < truncation
+    return huber_scale(x[close], y[close], weight[close], start)
+
+
 def truncated_l1_scale(x: Float64, y: Float64, weight: Float64, threshold: float) -> float:
     """The global minimiser a > 0 of sum_i min(threshold, w_i |a x_i - y_i|).
 

@@ -1,13 +1,17 @@
-"""The points by which a mesh is placed: where the photo's pixels hit it, and their depth."""
+"""The points by which a mesh is placed: where the photo's pixels hit it, and their depth.
+
+A pixel-aligned mesh has one free number, the scale lambda about the camera's centre. Here the mesh
+stands at lambda = 1: its cube's centre at the generator's distance, on the axis of its crop camera.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from scene.cameras import pixel_centres, unproject
+from scene.cameras import unproject
 from scene.raycast import cast
 from scene.types import Bool, Camera, CropCamera, Float32, Float64, ObjectMesh
 
@@ -16,23 +20,48 @@ MIN_POINTS = 100
 MIN_FACING = 0.2  # cosine between a surface and its ray below which depth is not trusted
 FAR = 1e9  # beyond any depth: stands for "unknown" where a least or greatest is sought
 MAX_DEPTH_STEP = 0.05  # (max - min) / z over 3 x 3 pixels above which a pixel is a depth edge
+MARGIN = 3  # pixels around a box that its depth edges depend on
+
+Box = tuple[slice, slice]  # rows and columns of the photo
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What the photo's pixels see of a mesh at lambda = 1, inside the box that it projects into.
+
+    vertices (N, 3): photo camera's frame; depth (h, w): z of the first hits, NaN where there is
+    none; facing (h, w): cosine between the surface and the way to the camera, negative from behind.
+    """
+
+    vertices: Float64
+    faces: np.ndarray
+    box: Box
+    depth: Float64
+    facing: Float64
+
+    @property
+    def silhouette(self) -> Bool:
+        """(h, w) the box's pixels at which the mesh is hit at all."""
+        return np.isfinite(self.depth)
 
 
 @dataclass(frozen=True, eq=False)
 class VisiblePoints:
-    """N matches in the crop camera's frame.
+    """N matches of the mesh at lambda = 1 with the point map.
 
-    model (N, 3): hits in the generator camera's frame, before scaling about the camera centre;
-    measured (N, 3): the point map's points of the same pixels; pixels (N,): flat photo indices;
-    silhouette (H, W): the pixels at which the mesh is hit at all; reduced: few interior pixels
-    were left, so border pixels had to be used.
+    model, measured (N,): z in the photo camera's frame, the mesh's and the map's; pixels (N, 2):
+    row and column; reduced: few interior pixels were left, so border pixels had to be used.
     """
 
     model: Float64
     measured: Float64
     pixels: np.ndarray
-    silhouette: Bool
     reduced: bool
+
+    @property
+    def votes(self) -> Float64:
+        """(N,) the scale that each pixel asks for, lambda_i = Q_z / X_z (facts C1)."""
+        return self.measured / self.model
 
 
 def generator_distance(crop: CropCamera) -> float:
@@ -43,63 +72,74 @@ def generator_distance(crop: CropCamera) -> float:
     return crop.camera.fx_px / crop.camera.width
 
 
-def visible_points(
-    mesh: ObjectMesh, crop: CropCamera, camera: Camera, mask: Bool, depth: Float32
-) -> VisiblePoints:
-    """Cast the photo's rays into a pixel-aligned mesh and pair the hits with measured points.
+def see(mesh: ObjectMesh, crop: CropCamera, camera: Camera) -> Sight:
+    """Cast the photo's own rays into a mesh at lambda = 1, so that no resampling comes between.
 
-    mask (H, W): the visible pixels (never the completed ones); depth (H, W): z in the photo
-    camera's frame, NaN unknown. Rejects borders, depth edges and grazing surfaces. The rays are the
-    photo's own, turned into the crop camera, so that no resampling comes between.
+    Raises ValueError for vertices that are not finite or not before the camera.
     """
-    rays = unproject(camera, pixel_centres(camera.width, camera.height)).reshape(-1, 3)
-    turned = rays @ crop.photo_from_crop
-    vertices = mesh.vertices.astype(np.float64) + [0, 0, generator_distance(crop)]
-    window = _window(vertices @ crop.photo_from_crop.T, camera)
-    hits = cast([(vertices, mesh.faces)], np.zeros(3), turned[window])
-    silhouette = np.zeros(mask.size, bool)
-    silhouette[window[hits.hit]] = True
-    model = np.zeros((mask.size, 3))
-    model[window] = turned[window] * np.nan_to_num(hits.distance)[:, None]
-    facing = np.zeros(mask.size)
-    facing[window[hits.hit]] = _facing(
-        vertices, mesh.faces[hits.face[hits.hit]], turned[window[hits.hit]]
-    )
-    silhouette = silhouette.reshape(mask.shape)
-    valid = silhouette & mask & np.isfinite(depth)
-    chosen, reduced = _interior(valid, depth, facing.reshape(mask.shape))
-    pixels = np.flatnonzero(chosen)
-    pixels = pixels[:: max(1, int(np.ceil(len(pixels) / MAX_POINTS)))]
-    measured = turned[pixels] * depth.reshape(-1)[pixels, None]
-    return VisiblePoints(model[pixels], measured, pixels, silhouette, reduced)
+    if not np.isfinite(mesh.vertices).all():
+        raise ValueError("some vertices of the mesh are not finite numbers")
+    cube = mesh.vertices.astype(np.float64) + [0, 0, generator_distance(crop)]
+    return see_placed(cube @ crop.photo_from_crop.T, mesh.faces, camera)
 
 
-def placed_silhouette(vertices: Float64, faces: np.ndarray, camera: Camera) -> Bool:
-    """(H, W) the photo's pixels that see a placed mesh; vertices (N, 3): photo camera's frame.
+def see_placed(vertices: Float64, faces: np.ndarray, camera: Camera) -> Sight:
+    """What the photo's pixels see of vertices (N, 3) that stand in the photo camera's frame.
 
     Raises ValueError when a vertex does not lie in front of the camera.
     """
     behind = int((vertices[:, 2] <= 0).sum())
     if behind:
-        raise ValueError(f"{behind} of the placed mesh's vertices do not lie before the camera")
-    rays = unproject(camera, pixel_centres(camera.width, camera.height)).reshape(-1, 3)
-    window = _window(vertices, camera)
-    silhouette = np.zeros(len(rays), bool)
-    silhouette[window] = cast([(vertices, faces)], np.zeros(3), rays[window]).hit
-    return silhouette.reshape(camera.height, camera.width)
+        raise ValueError(f"{behind} of the mesh's vertices do not lie before the camera")
+    box = _box(vertices, camera)
+    shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
+    rays = rays_of(camera, box).reshape(-1, 3)
+    hits = cast([(vertices, faces)], np.zeros(3), rays)
+    facing = np.zeros(len(rays))
+    facing[hits.hit] = _facing(vertices, faces[hits.face[hits.hit]], rays[hits.hit])
+    return Sight(vertices, faces, box, hits.distance.reshape(shape), facing.reshape(shape))
 
 
-def _window(vertices: Float64, camera: Camera) -> np.ndarray:
-    """Flat indices of the photo's pixels in the box that a mesh projects into.
+def scaled(sight: Sight, scale: float) -> Sight:
+    """What the same pixels see of the mesh at another scale about the camera's centre."""
+    return replace(sight, vertices=scale * sight.vertices, depth=scale * sight.depth)
 
-    vertices (N, 3): photo camera's frame.
+
+def rays_of(camera: Camera, box: Box) -> Float64:
+    """(h, w, 3) rays with z = 1 through the centres of a box's pixels, photo camera's frame."""
+    rows, columns = (np.arange(s.start, s.stop) + 0.5 for s in box)
+    return unproject(camera, np.stack(np.meshgrid(columns, rows), -1))
+
+
+def visible_points(sight: Sight, mask: Bool, occluder: Bool, depth: Float32) -> VisiblePoints:
+    """Pair the hits inside the visible mask with the point map's depths (facts C6).
+
+    mask, occluder (H, W): the object's visible pixels (never the completed ones) and those of
+    nearer objects; depth (H, W): z in the photo camera's frame, NaN unknown. Rejects what the
+    camera sees from behind, borders, the band beside an occluder, depth edges and grazing surfaces.
     """
+    measured = depth[sight.box]
+    seen = sight.silhouette & mask[sight.box] & np.isfinite(measured) & (sight.facing > 0)
+    chosen, reduced = _interior(seen, _is_smooth(depth, sight.box), occluder[sight.box], sight)
+    rows, columns = np.nonzero(chosen)
+    step = max(1, int(np.ceil(len(rows) / MAX_POINTS)))
+    rows, columns = rows[::step], columns[::step]
+    corner = [sight.box[0].start, sight.box[1].start]
+    return VisiblePoints(
+        sight.depth[rows, columns],
+        measured[rows, columns].astype(np.float64),
+        np.stack([rows, columns], 1) + corner,
+        reduced,
+    )
+
+
+def _box(vertices: Float64, camera: Camera) -> Box:
+    """The photo's pixels that a mesh can project into; empty when it lies outside the picture."""
     pixels = vertices[:, :2] / vertices[:, 2:] * [camera.fx_px, camera.fy_px]
     pixels = pixels + [camera.cx_px, camera.cy_px]
     low = np.floor(pixels.min(0) - 1).clip(0, [camera.width, camera.height]).astype(int)
     high = np.ceil(pixels.max(0) + 1).clip(0, [camera.width, camera.height]).astype(int)
-    rows, cols = np.arange(low[1], high[1]), np.arange(low[0], high[0])
-    return (rows[:, None] * camera.width + cols[None]).reshape(-1)
+    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
 def _facing(vertices: Float64, faces: np.ndarray, rays: Float64) -> Float64:
@@ -110,25 +150,47 @@ def _facing(vertices: Float64, faces: np.ndarray, rays: Float64) -> Float64:
     return -(normal * rays).sum(1) / np.maximum(length, 1e-30)
 
 
-def _interior(valid: Bool, depth: Float32, facing: Float64) -> tuple[Bool, bool]:
+def _interior(seen: Bool, smooth: Bool, occluder: Bool, sight: Sight) -> tuple[Bool, bool]:
     """The trusted pixels, and whether the border had to be kept because the object is thin."""
-    lowest, highest = _neighbourhood(depth)
-    smooth = (highest - lowest) <= MAX_DEPTH_STEP * depth
-    trusted = valid & smooth & (facing > MIN_FACING)
+    trusted = seen & smooth & (sight.facing > MIN_FACING)
     # Erosion radius: 1.5 % of the object's size, at least 2 pixels (facts C6.3).
-    radius = max(2, int(round(0.015 * float(np.sqrt(valid.sum())))))
+    radius = max(2, int(round(0.015 * float(np.sqrt(seen.sum())))))
     for r in (radius, 1):
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * r + 1, 2 * r + 1))
-        inner = cv2.erode(trusted.astype(np.uint8), kernel, borderValue=0) > 0
+        # Depth bleeds from a nearer object further than from the background (facts C6.5).
+        inner = _eroded(trusted, r) & ~_dilated(occluder, 2 * r)
         if inner.sum() >= max(MIN_POINTS, 0.3 * trusted.sum()):
             return inner, False
-    return (trusted, True) if trusted.sum() >= MIN_POINTS else (valid, True)
+    return (trusted, True) if trusted.sum() >= MIN_POINTS else (seen, True)
 
 
-def _neighbourhood(depth: Float32) -> tuple[Float32, Float32]:
-    """(H, W) least and greatest known depth among the 3 x 3 neighbours."""
+def _is_smooth(depth: Float32, box: Box) -> Bool:
+    """(h, w) whether the depths of the 3 x 3 neighbours differ little, noise left aside."""
+    rows, columns = box
+    wide = (slice(max(rows.start - MARGIN, 0), rows.stop + MARGIN),
+            slice(max(columns.start - MARGIN, 0), columns.stop + MARGIN))  # fmt: skip
+    near = depth[wide].astype(np.float32)
+    if near.size == 0:
+        return np.zeros(near.shape, bool)
+    # The median keeps edges and drops the noise of single pixels, which would pass for edges.
+    calm = cv2.medianBlur(np.ascontiguousarray(np.where(np.isfinite(near), near, FAR)), 5)
     kernel = np.ones((3, 3), np.uint8)
-    known = np.isfinite(depth)
-    low = cv2.erode(np.where(known, depth, FAR).astype(np.float32), kernel)
-    high = cv2.dilate(np.where(known, depth, -FAR).astype(np.float32), kernel)
-    return low.astype(np.float32), high.astype(np.float32)
+    low, high = cv2.erode(calm, kernel), cv2.dilate(calm, kernel)
+    smooth = np.asarray(high - low <= MAX_DEPTH_STEP * calm)
+    top, left = rows.start - wide[0].start, columns.start - wide[1].start
+    return smooth[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
+
+
+def _eroded(inside: Bool, radius: int) -> Bool:
+    if inside.size == 0:
+        return inside
+    return cv2.erode(inside.astype(np.uint8), _disc(radius), borderValue=0) > 0
+
+
+def _dilated(inside: Bool, radius: int) -> Bool:
+    if not inside.any():
+        return inside
+    return cv2.dilate(inside.astype(np.uint8), _disc(radius)) > 0
+
+
+def _disc(radius: int) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))

@@ -19,19 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from alignment.pixel_aligned import place_pixel_aligned
-from alignment.visible import generator_distance
+from benchmarks.known_scenes import load_scene
 from benchmarks.overhead import Overhead, measure_overhead
+from benchmarks.perturb import exact
 from benchmarks.report import replace_section
 from flows.server import prefect_api
 from photoscene.cli.errors import keep_quiet
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
-from scene.cameras import camera_from_matrix, look_at_pixels
 from scene.files import decode_png
-from scene.raycast import render
 from scene.store import Store
-from scene.types import ObjectMesh
+from stages import place
+from stages.place.pixel_aligned import Settings, load
 
 DOCUMENT = Path("docs/benchmarks.md")
 BOX_SLACK_PX = 3  # a person's box is a little larger than the object
@@ -125,33 +124,19 @@ def score(scenes: list[Path], work: Path, shared: Path, told: Any) -> dict[str, 
     return json.loads(result.read_text())
 
 
-def recover_true_meshes(scene: Path) -> list[Recovery]:
-    """Normalise every true mesh into the cube of its own crop, place it, and compare."""
-    import trimesh
-
-    camera_file = json.loads((scene / "camera.json").read_text())
-    camera = camera_from_matrix(
-        camera_file["width"], camera_file["height"], np.array(camera_file["K"])
+def recover_true_meshes(folder: Path) -> list[Recovery]:
+    """Normalise every true mesh into the cube of its own crop, place all of them, and compare."""
+    known = load_scene(folder)
+    case = exact(known, np.random.default_rng(0))
+    placed = place.run(
+        load(Settings(), "cpu"), list(case.objects), case.point_map, list(known.masks)
     )
-    depth = np.load(scene / "depth.npy")
     found = []
-    for o in json.loads((scene / "scene.json").read_text())["objects"]:
-        loaded = trimesh.load_scene(scene / "objects" / f"{o['index']}_cam.glb", process=False)
-        true = loaded.to_mesh()
-        vertices = np.asarray(true.vertices, np.float64)
-        blank = ObjectMesh(vertices.astype(np.float32), np.asarray(true.faces, np.int32),
-                           np.zeros((len(vertices), 2), np.float32),
-                           np.zeros((1, 1, 3), np.uint8))  # fmt: skip
-        outline = render([(blank, vertices)], camera)[1] == 0
-        crop = look_at_pixels(camera, outline, 1.1)
-        turned = vertices @ crop.photo_from_crop
-        middle = (turned[:, 2].min() + turned[:, 2].max()) / 2
-        distance = generator_distance(crop)
-        cube = (turned * (distance / middle) - [0, 0, distance]).astype(np.float32)
-        mesh = ObjectMesh(cube, blank.faces, blank.uv, blank.texture)
-        mask = _mask(scene / "masks" / f"modal_{o['index']}.png")
-        placed, _ = place_pixel_aligned(mesh, crop, camera, mask, outline & ~mask, depth, 0.1)
-        found.append(_recovery(scene.name, o["name"], placed.apply(cube), vertices))
+    for o, true, placement in zip(case.objects, known.objects, placed.placements, strict=True):
+        if placement.camera_from_object is None:
+            raise RuntimeError(f"{known.name}: {true.name} was not placed: {placement.failure}")
+        vertices = placement.camera_from_object.apply(o.mesh.vertices)
+        found.append(_recovery(known.name, true.name, vertices, true.vertices))
     return found
 
 

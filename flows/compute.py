@@ -214,17 +214,22 @@ def _place(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
         for n in numbers
     ]
     point_map = store.load(call.inputs["point_map"], PointMap)
+    masks = [store.load(call.inputs[f"{n}.mask"], Mask).pixels for n in _numbers(call, ".mask")]
     with pool.borrow("place", call.backend, call.settings) as placer:
-        placements = place.run(placer, unplaced, point_map)
+        placed = place.run(placer, unplaced, point_map, masks)
     listed = {
         number: {
             "camera_from_object": p.camera_from_object and similarity_to_json(p.camera_from_object),
             "fit": p.fit and dataclasses.asdict(p.fit),
             "failure": p.failure,
         }
-        for number, p in zip(numbers, placements, strict=True)
+        for number, p in zip(numbers, placed.placements, strict=True)
     }
-    return {"placements": store.save(listed)}
+    world = placed.world_from_camera
+    return {
+        "placements": store.save(listed),
+        "world": store.save({"world_from_camera": None if world is None else world.tolist()}),
+    }
 
 
 def _compose(call: StageCall, store: Store, pool: ModelPool) -> Outputs:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
+
 from flows import steps
 from flows.request import Request
 from flows.steps import ObjectInputs, Outcome, StageCall
@@ -122,6 +124,8 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
     placements = store.load(placed["placements"], dict)
     numbers = {o.id: f"{o.index:03d}" for o in objects}
     scene = _with_objects(scene, lambda o: _placed(o, placements.get(numbers[o.id])))
+    world = store.load(placed["world"], dict)["world_from_camera"]
+    scene = replace(scene, world_from_camera=None if world is None else np.array(world))
     if request.until == "place":
         return scene
 

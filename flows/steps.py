@@ -162,10 +162,10 @@ def place_call(
     """Place all generated objects at once; `made` maps an object's id to its mesh and camera."""
     inputs = {"point_map": point_map}
     for o in objects:
+        number = f"{o.index:03d}"
+        inputs[f"{number}.mask"] = o.mask
         if o.id in made:
-            number = f"{o.index:03d}"
             inputs[f"{number}.mesh"], inputs[f"{number}.camera"] = made[o.id]
-            inputs[f"{number}.mask"] = o.mask
             inputs[f"{number}.hidden_by"] = crops[f"{number}.hidden_by"]
     return _backend_call(request, "place", WHOLE_SCENE, inputs)
 

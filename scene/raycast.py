@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scene.cameras import pixel_centres, unproject
 from scene.types import Bool, Camera, Float64, ObjectMesh, Uint8
 
+STEP = 1e-5  # of the distance, by which a ray that goes on leaves the surface behind
+
 
 @dataclass(frozen=True, eq=False)
 class Hits:
@@ -60,6 +62,63 @@ def cast(
     distance = np.full(len(rays), np.nan)
     barycentric[hit], distance[hit] = _intersect(corners[found[hit]], origin, rays[hit])
     return Hits(object_index, face, barycentric, distance)
+
+
+class Outline:
+    """A mesh whose outline is asked for from many places: Embree is built once, the rays move."""
+
+    def __init__(self, vertices: NDArray[np.floating], faces: NDArray[np.int32]) -> None:
+        """vertices (N, 3), faces (M, 3): the frame in which the rays will be told."""
+        from embreex.mesh_construction import TriangleMesh
+        from embreex.rtcore_scene import EmbreeScene
+
+        self._scene = EmbreeScene()
+        TriangleMesh(self._scene, np.asarray(vertices, np.float32)[faces])
+
+    def hit_by(self, origin: Float64, rays: NDArray[np.floating]) -> Bool:
+        """(N,) whether rays (N, 3) from one origin (3,) meet the mesh."""
+        start = np.ascontiguousarray(np.broadcast_to(origin, rays.shape), np.float32)
+        directions = np.ascontiguousarray(rays, np.float32)
+        return self._scene.run(start, directions, query="OCCLUDED") >= 0
+
+
+@dataclass(frozen=True, eq=False)
+class Crossings:
+    """All crossings of N rays with one closed mesh, nearest first: distance (N, L) in units of the
+    ray, NaN after the last one; entering (N, L): whether the ray goes in there."""
+
+    distance: Float64
+    entering: Bool
+
+
+def cast_through(
+    vertices: Float64, faces: NDArray[np.int32], rays: Float64, most: int = 8
+) -> Crossings:
+    """Follow rays (N, 3) from the origin through a mesh (vertices (N, 3), same frame).
+
+    At most `most` crossings are told; surfaces closer behind each other than STEP are one.
+    """
+    from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
+
+    corners = np.asarray(vertices, np.float64)[faces]
+    scene = EmbreeScene()
+    TriangleMesh(scene, corners.astype(np.float32))
+    distance = np.full((len(rays), most), np.nan)
+    entering = np.zeros((len(rays), most), bool)
+    alive, passed = np.arange(len(rays)), np.zeros(len(rays))
+    for layer in range(most):
+        start = (rays[alive] * passed[alive, None]).astype(np.float32)
+        found = scene.run(start, np.ascontiguousarray(rays[alive], np.float32)).astype(np.int64)
+        alive, found = alive[found >= 0], found[found >= 0]
+        if len(alive) == 0:
+            break
+        hit = corners[found]
+        distance[alive, layer] = _intersect(hit, np.zeros(3), rays[alive])[1]
+        normal = np.cross(hit[:, 1] - hit[:, 0], hit[:, 2] - hit[:, 0])
+        entering[alive, layer] = (normal * rays[alive]).sum(1) < 0
+        passed[alive] = np.maximum(distance[alive, layer], passed[alive]) * (1 + STEP)
+    return Crossings(distance, entering)
 
 
 def _intersect(corners: Float64, origin: Float64, rays: Float64) -> tuple[Float64, Float64]:

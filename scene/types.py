@@ -207,7 +207,11 @@ class FitReport:
     scale and distance: size factor and range of the object's centre, in point-map units;
     residual_median, residual_p90: |placed depth - measured depth| / depth over the points used;
     inlier_share: share of points within the solver's threshold; points: how many were used;
-    silhouette_iou: re-rendered outline against the visible mask, occluders set aside.
+    silhouette_iou: re-rendered outline against the visible mask, occluders set aside;
+    depth_error: mean |placed - measured| / measured over all visible pixels, None for none;
+    perspective: distance over the one that the fitted size asks for, D / (s d); 1 when field of
+    view, point map and mesh agree, None when not looked at; support: what it rests on, "plane",
+    "object N" (counted from 1) or "" for unknown; grade: "good", "check" or "failed".
     """
 
     scale: float
@@ -217,6 +221,10 @@ class FitReport:
     inlier_share: float
     points: int
     silhouette_iou: float
+    depth_error: float | None = None
+    perspective: float | None = None
+    support: str = ""
+    grade: str = "good"
     warnings: tuple[str, ...] = ()
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from scene.types import ObjectCrop, ObjectMesh
+from alignment.reproject import reproject
+from scene.cameras import camera_from_fov
+from scene.refocus import refocus
+from scene.types import CropCamera, ObjectCrop, ObjectMesh, PointMap
 
 MAX_OUTSIDE_CUBE = 1.0  # long objects that point at the camera may leave the cube in depth
 
@@ -19,18 +23,54 @@ class Generator(Protocol):
         ...
 
 
+@runtime_checkable
+class TrainedForFov(Protocol):
+    """What a generate backend declares besides when it works at some fields of view only."""
+
+    @property
+    def fov_range_deg(self) -> tuple[float, float]:
+        """Least and greatest field of view of a crop, in degrees."""
+        ...
+
+
 def run(generator: Generator, crop: ObjectCrop, seed: int) -> ObjectMesh:
-    """Generate one object and check that the mesh is one that can be placed."""
+    """Generate one object and check that the mesh is one that can be placed.
+
+    The generator sees the crop at a field of view that it was trained for; where that is not the
+    crop's own, its mesh is re-projected, so that every mesh is pixel-aligned in its object crop.
+    """
     if not (crop.rgba[..., 3] > 127).any():
         raise ValueError("the object's crop is empty")
-    mesh = generator.generate(crop, seed)
+    seen = at_trained_fov(generator, crop)
+    mesh = generator.generate(seen, seed)
     if len(mesh.faces) == 0:
         raise ValueError("the generator made no surface")
     if not np.isfinite(mesh.vertices).all() or not np.isfinite(mesh.uv).all():
         raise ValueError("the generator made vertices that are not finite")
+    if seen is not crop:
+        vertices = reproject(mesh.vertices, seen.camera, crop.camera)
+        mesh = replace(mesh, vertices=vertices.astype(np.float32))
     reach = float(np.abs(mesh.vertices).max())
     if reach > 0.5 + MAX_OUTSIDE_CUBE:
         raise ValueError(
             f"the mesh reaches {reach:.2f} from its centre; the object cube ends at 0.5"
         )
     return mesh
+
+
+def at_trained_fov(generator: Generator, crop: ObjectCrop) -> ObjectCrop:
+    """The crop itself, or the same pixels seen at the nearest field of view of the generator.
+
+    Depth moves with the camera (`refocus`): by nearly as much as re-projection takes back, so that
+    the relief that a generator reads from it is the object's own.
+    """
+    if not isinstance(generator, TrainedForFov):
+        return crop
+    low, high = np.radians(generator.fov_range_deg)
+    camera = crop.camera.camera
+    fov_rad = float(np.clip(camera.fov_x_rad, low, high))
+    if fov_rad == camera.fov_x_rad:
+        return crop
+    believed = camera_from_fov(camera.width, camera.height, fov_rad)
+    depth = refocus(PointMap(crop.depth, camera), believed).depth
+    return ObjectCrop(crop.rgba, depth, CropCamera(believed, crop.camera.photo_from_crop))

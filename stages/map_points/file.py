@@ -27,13 +27,17 @@ from PIL import Image
 
 from scene.cameras import camera_from_fov, camera_from_matrix, pixel_centres, resize_camera
 from scene.pictures import MAX_MEGAPIXELS, hushed
-from scene.types import Camera, DepthFile, Float64, Mask, Photo, PointMap
+from scene.refocus import refocus
+from scene.types import Camera, DepthFile, Float32, Float64, Mask, Photo, PointMap
 
-VERSION = "1"
+VERSION = "2"
 DEPTH_NAMES = ("depth", "z", "arr_0")
 POINTS_NAMES = ("points", "point_map", "pointmap", "xyz")
 CAMERA_NAMES = ("K", "intrinsics")
 MAX_ASPECT_ERROR = 0.01
+# Of focal length, between the file's camera and the known one: EXIF gives whole millimetres, so
+# cameras that agree this well are one and the same.
+MAX_FOCAL_DIFFERENCE = 0.01
 # What the readers raise for damaged bytes, found by feeding them such.
 READ_ERRORS = (
     OSError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError, SyntaxError,
@@ -77,7 +81,10 @@ class DepthFileReader:
         masks: tuple[Mask, ...],
         file: DepthFile | None,
     ) -> PointMap:
-        """The file's depth at the photo's size; the camera as given, or the file's, or assumed."""
+        """The file's depth at the photo's size; the camera as given, or the file's, or assumed.
+
+        A file made for another camera than the given one is refocused, and a note says so.
+        """
         if file is None:
             raise ValueError("backend file needs --pointmap FILE")
         geometry = _read(file, self.settings.unit_m)
@@ -87,8 +94,11 @@ class DepthFileReader:
                 f"{file.name} is {width} x {height}, the photo {photo.width} x {photo.height}: "
                 "the shapes differ; crop or pad one to match"
             )
-        camera, notes = self._camera(geometry, camera, photo, file.name)
-        depth = geometry.depth.astype(np.float32)
+        if camera is None:
+            camera, notes = self._camera(geometry, photo, file.name)
+            depth = geometry.depth.astype(np.float32)
+        else:
+            depth, notes = _depth_for(camera, geometry, file.name)
         if (width, height) != (photo.width, photo.height):
             size = (photo.width, photo.height)
             depth = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST).astype(np.float32)
@@ -96,21 +106,13 @@ class DepthFileReader:
         return PointMap(depth, camera, True, notes)
 
     def _camera(
-        self, geometry: _Geometry, given: Camera | None, photo: Photo, name: str
+        self, geometry: _Geometry, photo: Photo, name: str
     ) -> tuple[Camera, tuple[str, ...]]:
-        """The camera by falling trust, and what to say about it."""
-        height, width = geometry.depth.shape
-        if given is not None:
-            return given, ()
-        if geometry.K is not None:
-            try:
-                own = camera_from_matrix(width, height, geometry.K)
-            except ValueError as error:
-                raise ValueError(f"{name}: its {error}; leave K out, or give --camera") from None
-            return resize_camera(own, photo.width, photo.height), ("camera from the depth file",)
-        if geometry.points is not None:
-            own = fit_camera(geometry.points)
-            return resize_camera(own, photo.width, photo.height), ("camera fitted to the points",)
+        """The file's own camera, else an assumed one, and what to say about it."""
+        own = _own_camera(geometry, name)
+        if own is not None:
+            how = "from the depth file" if geometry.K is not None else "fitted to the points"
+            return resize_camera(own, photo.width, photo.height), (f"camera {how}",)
         degrees = self.settings.fov_x_deg
         note = f"field of view {degrees:g} degrees assumed; give --fov or --camera"
         return camera_from_fov(photo.width, photo.height, np.radians(degrees)), (note,)
@@ -119,6 +121,34 @@ class DepthFileReader:
 def load(settings: Settings, device: str) -> DepthFileReader:
     """Nothing to load."""
     return DepthFileReader(settings)
+
+
+def _depth_for(camera: Camera, geometry: _Geometry, name: str) -> tuple[Float32, tuple[str, ...]]:
+    """The depth (H, W) for a known camera: refocused where the file was made for another one."""
+    depth = geometry.depth.astype(np.float32)
+    try:
+        own = _own_camera(geometry, name)
+    except ValueError:  # the known camera is the remedy that the error names
+        return depth, ()
+    if own is None:
+        return depth, ()
+    camera = resize_camera(camera, own.width, own.height)
+    focal_ratios = np.array([camera.fx_px / own.fx_px, camera.fy_px / own.fy_px])
+    if (np.abs(np.log(focal_ratios)) <= MAX_FOCAL_DIFFERENCE).all():
+        return depth, ()
+    refocused = refocus(PointMap(depth, own, True), camera, geometry.points)
+    return refocused.depth, refocused.notes
+
+
+def _own_camera(geometry: _Geometry, name: str) -> Camera | None:
+    """The camera that the file carries, K before a fit to its points; None when it has neither."""
+    height, width = geometry.depth.shape
+    if geometry.K is not None:
+        try:
+            return camera_from_matrix(width, height, geometry.K)
+        except ValueError as error:
+            raise ValueError(f"{name}: its {error}; leave K out, or give --camera") from None
+    return None if geometry.points is None else fit_camera(geometry.points)
 
 
 def fit_camera(points: Float64) -> Camera:

@@ -5,46 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from scene.types import (
-    Bool,
-    CropCamera,
-    FitReport,
-    ObjectMesh,
-    PointMap,
-    Similarity,
-)
+from alignment.placing import Placement, Unplaced
+from alignment.support import Ground, find_ground, world_from_camera
+from scene.types import Bool, Float64, PointMap
 
 
 @dataclass(frozen=True, eq=False)
-class Unplaced:
-    """A generated object: its mesh and crop camera, its visible mask and its occluders (H, W)."""
+class Placed:
+    """All objects of a photo in its camera's frame, and the upright frame where one was found.
 
-    mesh: ObjectMesh
-    crop: CropCamera
-    mask: Bool
-    occluder: Bool
+    world_from_camera (4, 4): z up from the support plane; None without such a plane.
+    """
 
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """camera_from_object and its fit, or the reason why there is none."""
-
-    camera_from_object: Similarity | None
-    fit: FitReport | None
-    failure: str | None = None
+    placements: list[Placement]
+    world_from_camera: Float64 | None
 
 
 class Placer(Protocol):
     """What a place backend does."""
 
-    def place(self, objects: list[Unplaced], point_map: PointMap) -> list[Placement]:
+    def place(
+        self, objects: list[Unplaced], point_map: PointMap, ground: Ground
+    ) -> list[Placement]:
         """One placement per object, in their order, in one camera frame."""
         ...
 
 
-def run(placer: Placer, objects: list[Unplaced], point_map: PointMap) -> list[Placement]:
-    """Place all objects of a photo; what cannot be placed says why and does not stop the others."""
-    placements = placer.place(objects, point_map)
+def run(placer: Placer, objects: list[Unplaced], point_map: PointMap, masks: list[Bool]) -> Placed:
+    """Place all objects of a photo; what cannot be placed says why and does not stop the others.
+
+    masks: (H, W) of every object, of those that cannot be placed too: they are not the background.
+    """
+    ground = find_ground(point_map, masks)
+    placements = placer.place(objects, point_map, ground)
     if len(placements) != len(objects):
         raise ValueError(f"{len(placements)} placements for {len(objects)} objects")
-    return placements
+    plane = ground.plane
+    return Placed(placements, None if plane is None else world_from_camera(plane))

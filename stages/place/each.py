@@ -1,58 +1,26 @@
-"""What the place backends share: every object by itself, with a reason where it fails."""
+"""What the baselines of the place stage share: every object by itself, the scene left aside."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from scene.types import (
-    Bool,
-    Camera,
-    CropCamera,
-    FitReport,
-    Float32,
-    ObjectMesh,
-    PointMap,
-    Similarity,
-)
-from stages.place import Placement, Unplaced
-
-
-class PlaceOne(Protocol):
-    """camera_from_object and its fit for one mesh; ValueError with the reason where there is none.
-
-    See `alignment.pixel_aligned.place_pixel_aligned` and `alignment.placing.place_mesh`.
-    """
-
-    def __call__(
-        self,
-        mesh: ObjectMesh,
-        crop: CropCamera,
-        camera: Camera,
-        mask: Bool,
-        occluder: Bool,
-        depth: Float32,
-    ) -> tuple[Similarity, FitReport]: ...
+from alignment.placing import Placement, Unplaced, place_each
+from alignment.support import Ground
+from scene.types import PointMap
 
 
 @dataclass(frozen=True)
 class EachAlone:
-    """Places each object by itself."""
+    """Places each object by itself; place_one raises ValueError where there is no placement."""
 
-    place_one: PlaceOne
+    place_one: Callable[[Unplaced, PointMap], Placement]
 
-    def place(self, objects: list[Unplaced], point_map: PointMap) -> list[Placement]:
+    def place(
+        self, objects: list[Unplaced], point_map: PointMap, ground: Ground
+    ) -> list[Placement]:
         """Solve every object's pose."""
-        return [self._place(o, point_map) for o in objects]
-
-    def _place(self, o: Unplaced, point_map: PointMap) -> Placement:
-        try:
-            similarity, fit = self.place_one(
-                o.mesh, o.crop, point_map.camera, o.mask, o.occluder, point_map.depth
-            )
-        except ValueError as error:
-            return Placement(None, None, str(error))
-        return Placement(similarity, fit)
+        return place_each(objects, lambda o: self.place_one(o, point_map))
 
 
 def check_truncation(truncation: float) -> None:

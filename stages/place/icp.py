@@ -9,7 +9,7 @@ from alignment.icp import import_open3d, solve_icp
 from alignment.placing import place_mesh
 from stages.place.each import EachAlone, check_truncation
 
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True)

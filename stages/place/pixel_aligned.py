@@ -1,26 +1,60 @@
-"""Place backend `pixel_aligned`: one robust scale per object about the camera centre."""
+"""Place backend `pixel_aligned`: one robust scale per object, settled together with the scene."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+import math
+from dataclasses import asdict, dataclass
 
-from alignment.pixel_aligned import place_pixel_aligned
-from stages.place.each import EachAlone, check_truncation
+from alignment.pixel_aligned import place_scene
+from alignment.placing import Placement, Unplaced
+from alignment.scene_terms import Weights
+from alignment.support import Ground
+from scene.types import PointMap
+from stages.place.each import check_truncation
 
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """truncation: relative depth error from which on a point counts as an outlier."""
+    """truncation: relative depth error from which on a point counts as an outlier.
+
+    The others weigh the scene's terms (`alignment/scene_terms.py`), 0 for off: plane, objects that
+    stand on the support plane; contact, objects that touch; penetration, no two bodies in one
+    place; order, what the photo shows in front stays in front.
+    """
 
     truncation: float = 0.1
+    plane: float = 1.0
+    contact: float = 1.0
+    penetration: float = 1.0
+    order: float = 1.0
 
     def __post_init__(self) -> None:
         check_truncation(self.truncation)
+        for name, weight in asdict(self.weights()).items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name}: expected 0 or more, got {weight:g}")
+
+    def weights(self) -> Weights:
+        """The weights of the scene's terms."""
+        return Weights(self.plane, self.contact, self.penetration, self.order)
 
 
-def load(settings: Settings, device: str) -> EachAlone:
+@dataclass(frozen=True)
+class PixelAligned:
+    """Places all objects of a photo together."""
+
+    settings: Settings
+
+    def place(
+        self, objects: list[Unplaced], point_map: PointMap, ground: Ground
+    ) -> list[Placement]:
+        """Solve every object's scale."""
+        settings = self.settings
+        return place_scene(objects, point_map, ground, settings.truncation, settings.weights())
+
+
+def load(settings: Settings, device: str) -> PixelAligned:
     """Nothing to load."""
-    return EachAlone(partial(place_pixel_aligned, truncation=settings.truncation))
+    return PixelAligned(settings)

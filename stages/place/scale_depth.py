@@ -9,7 +9,7 @@ from alignment.placing import place_mesh
 from alignment.scale_depth import solve_scale_depth
 from stages.place.each import EachAlone, check_truncation
 
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,35 @@
+"""Whether field of view, point map and mesh agree: the freer model M2 as a witness against M1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alignment.fit import GOOD_PERSPECTIVE, TELLING_GAIN
+from alignment.refit import refit, relative_residual
+from alignment.scale_depth import fit_scale_depth
+from scene.types import Float64, Similarity
+
+
+def check_perspective(
+    cube: Float64, measured: Float64, distance: float, scale: float, truncation: float
+) -> tuple[float | None, list[str]]:
+    """D / (s d) of the best M2 over M1's own, and words where it contradicts M1 (facts C1, C9).
+
+    cube, measured (N, 3): x and Q; distance: d; scale: lambda of M1. A mesh that is pixel-aligned
+    in its crop gives 1, whatever the scale; one whose generator believed a focal length f_g where
+    the crop has f_c gives f_c / f_g. None where the points do not tell.
+    """
+    start = Similarity(scale, np.eye(3), np.array([0, 0, scale * distance]))
+    try:
+        free = refit(fit_scale_depth, start, cube, measured, truncation)
+    except ValueError:
+        return None, []
+    perspective = float(free.translation[2] / (free.scale * distance))
+    before = float(np.median(relative_residual(start, cube, measured)))
+    after = float(np.median(relative_residual(free, cube, measured)))
+    if abs(perspective - 1) > GOOD_PERSPECTIVE and after < (1 - TELLING_GAIN) * before:
+        return perspective, [
+            f"size and depth ask for a field of view {perspective:.2f} times as long: "
+            "check --fov or the point map"
+        ]
+    return perspective, []
