@@ -9,6 +9,8 @@ from alignment.refit import refit, relative_residual
 from alignment.scale_depth import fit_scale_depth
 from scene.types import Float64, Similarity
 
+ENOUGH_POINTS = 1024  # tell the two numbers of M2 well enough for a warning
+
 
 def check_perspective(
     cube: Float64, measured: Float64, distance: float, scale: float, truncation: float
@@ -19,6 +21,8 @@ def check_perspective(
     in its crop gives 1, whatever the scale; one whose generator believed a focal length f_g where
     the crop has f_c gives f_c / f_g. None where the points do not tell.
     """
+    step = max(1, len(cube) // ENOUGH_POINTS)
+    cube, measured = cube[::step], measured[::step]
     start = Similarity(scale, np.eye(3), np.array([0, 0, scale * distance]))
     try:
         free = refit(fit_scale_depth, start, cube, measured, truncation)

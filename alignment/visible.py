@@ -122,8 +122,9 @@ def visible_points(sight: Sight, mask: Bool, occluder: Bool, depth: Float32) -> 
     seen = sight.silhouette & mask[sight.box] & np.isfinite(measured) & (sight.facing > 0)
     chosen, reduced = _interior(seen, _is_smooth(depth, sight.box), occluder[sight.box], sight)
     rows, columns = np.nonzero(chosen)
-    step = max(1, int(np.ceil(len(rows) / MAX_POINTS)))
-    rows, columns = rows[::step], columns[::step]
+    if len(rows) > MAX_POINTS:
+        kept = np.linspace(0, len(rows) - 1, MAX_POINTS).astype(int)
+        rows, columns = rows[kept], columns[kept]
     corner = [sight.box[0].start, sight.box[1].start]
     return VisiblePoints(
         sight.depth[rows, columns],

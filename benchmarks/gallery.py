@@ -22,11 +22,11 @@ from PIL import Image, ImageDraw, ImageFont
 from photoscene.cli.errors import keep_quiet, store_root
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
-from scene.cameras import points_of, resize_camera
+from scene.cameras import resize_camera
 from scene.files import decode_png
 from scene.raycast import render
 from scene.store import Store
-from scene.types import Bool, Camera, Float64, Mask, ObjectMesh, Photo, PointMap, Scene, Uint8
+from scene.types import Camera, Float64, ObjectMesh, Photo, Scene, Uint8
 
 Placed = list[tuple[ObjectMesh, Float64]]
 
@@ -43,10 +43,6 @@ TURNS_RAD = (
 VIEW_FRAMING = 1.08  # picture over the objects' extent
 NEAREST_VIEW = 4.0  # distance from the centre over the objects' radius: little foreshortening
 HIGHEST_VIEW_RAD = math.radians(75)  # straight from above, right and left lose their meaning
-# Ground pixels are looked for this near the objects, as a share of the photo's width.
-GROUND_REACH = 0.08
-GROUND_TRIALS, GROUND_TOLERANCE = 300, 0.01
-SMALLEST_GROUND_COSINE = 0.1  # between the ground's normal and the camera's own upward axis
 
 
 @dataclass(frozen=True)
@@ -142,15 +138,15 @@ def show_entry(entry: Entry, store: Store, out: Path) -> Sheet:
 def draw_sheet(scene: Scene, store: Store, caption: str) -> Uint8:
     """(H, W, 3): the photo, the overlay and the turned views in a row, above a caption.
 
-    Raises ValueError when the scene has no placed object.
+    Up is away from the support plane; without one, the camera's own vertical. Raises ValueError
+    when the scene has no placed object.
     """
     placed = placed_meshes(scene, store)
-    if not placed or scene.camera is None or scene.overlay is None or scene.points is None:
+    if not placed or scene.camera is None or scene.overlay is None:
         raise ValueError("no object could be placed")
     photo = store.load(scene.photo, Photo).rgb
     overlay = decode_png(store.read(scene.overlay), "RGB")
-    masks = [store.load(o.mask, Mask).pixels for o in scene.objects]
-    up = ground_up(store.load(scene.points, PointMap), np.any(masks, axis=0))
+    up = None if scene.world_from_camera is None else scene.world_from_camera[2, :3]
     panel_width = round(PANEL_HEIGHT_PX * photo.shape[1] / photo.shape[0])
     size = (panel_width, PANEL_HEIGHT_PX)
     camera = resize_camera(scene.camera, *size)
@@ -201,37 +197,6 @@ def turned_view(
     return view, _framing_camera(points @ view[:3, :3].T + view[:3, 3], camera)
 
 
-def ground_up(point_map: PointMap, objects: Bool) -> Float64:
-    """(3,) unit normal of the ground around the objects (H, W), in the camera frame.
-
-    The best of many planes through three points (a fixed seed); where the point map shows no
-    ground, the camera's own upward axis.
-    """
-    reach = max(3, round(GROUND_REACH * objects.shape[1]))
-    near = cv2.dilate(objects.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
-    own = cv2.dilate(objects.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    points = points_of(point_map)[near & ~own & np.isfinite(point_map.depth)]
-    best, most = np.array([0.0, -1.0, 0.0]), 0
-    if len(points) < 100:
-        return best
-    random = np.random.default_rng(0)
-    points = points[random.choice(len(points), min(len(points), 4000), replace=False)]
-    for a, b, c in points[random.integers(len(points), size=(GROUND_TRIALS, 3))]:
-        normal = np.cross(b - a, c - a)
-        length = float(np.linalg.norm(normal))
-        if length < 1e-12:
-            continue
-        normal *= -np.sign(normal @ a) / length  # towards the camera
-        # A wall seen from above faces downwards in the camera's frame, the ground upwards.
-        if -normal[1] < SMALLEST_GROUND_COSINE:
-            continue
-        off = np.abs((points - a) @ normal)
-        count = int((off < GROUND_TOLERANCE * points[:, 2]).sum())
-        if count > most:
-            best, most = normal, count
-    return best
-
-
 def gallery_page(sheets: Sequence[Sheet]) -> str:
     """README.md of the gallery: the sheets in order, a line each."""
     lines = [
@@ -242,10 +207,12 @@ def gallery_page(sheets: Sequence[Sheet]) -> str:
         "Each row shows the photo, the scene drawn through the photo's camera (with the masks' "
         "outlines), the scene from",
         "35 degrees further right and a little higher, and from 35 degrees further left and "
-        "higher up. What no pixel of the photo",
-        "shows (backs, undersides, hidden parts) is guessed. Silhouette IoU and depth residual "
-        "compare the scene with the masks and",
-        "the depth that it was built from, so they measure faithfulness to the photo, not truth.",
+        "higher up. What is upright is told by the",
+        "support plane, else by the camera. What no pixel of the photo shows (backs, undersides, "
+        "hidden parts) is guessed.",
+        "Silhouette IoU and depth residual compare the scene with the masks and the depth that it "
+        "was built from, so they measure",
+        "faithfulness to the photo, not truth.",
     ]
     for sheet in sheets:
         entry = sheet.entry
@@ -306,7 +273,7 @@ def _framing_camera(points: Float64, camera: Camera) -> Camera:
 
 
 def _turned_picture(
-    placed: Placed, camera: Camera, up: Float64, yaw_rad: float, pitch_rad: float
+    placed: Placed, camera: Camera, up: Float64 | None, yaw_rad: float, pitch_rad: float
 ) -> Uint8:
     """(H, W, 3): a shaded view on light grey, antialiased."""
     view, framed = turned_view(placed, camera, yaw_rad, pitch_rad, up)

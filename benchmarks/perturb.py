@@ -193,17 +193,19 @@ def _same(case: Case, random: Random) -> Case:
     return case
 
 
+WRONG_FOV = (-0.3, -0.2, -0.1, 0.1, 0.2, 0.3)
 ROWS: tuple[Row, ...] = (
     Row("exact", exact, noisy=False),
-    *(Row(f"noise {s:.0%}", _noisy(_same, s)) for s in (0.01, 0.02, 0.03, 0.05, 0.1)),
+    *(Row(f"noise {100 * s:g} %", _noisy(_same, s)) for s in (0.01, 0.02, 0.03, 0.05, 0.1)),
     Row("35 % outliers", _noisy(partial(outliers, share=0.35))),
-    Row("35 % outliers, noise 5%", _noisy(partial(outliers, share=0.35), 0.05)),
+    Row("35 % outliers, noise 5 %", _noisy(partial(outliers, share=0.35), 0.05)),
     Row("bleeding 3 px", _noisy(bleeding)),
     Row("occluded 40 %", _noisy(partial(occluded, share=0.4))),
-    *(Row(f"field of view {f:+.0%}", _wrong_fov(1 + f)) for f in (-0.3, -0.2, -0.1, 0.1, 0.2, 0.3)),
+    *(Row(f"field of view {100 * f:+g} %", _wrong_fov(1 + f)) for f in WRONG_FOV),
     *(Row(f"{d} degrees off axis", _off_axis(d)) for d in (10, 20, 30)),
     *(Row(f"{kind} objects", _noisy(_same), kind=kind) for kind in ("flat", "thin", "symmetric")),
-    *(Row(f"warp {a:.0%}", _noisy(partial(warped, amplitude=a))) for a in (0.02, 0.05, 0.1)),
-    *(Row(f"shape off by {a:.0%}", _noisy(partial(misshapen, amplitude=a))) for a in (0.05, 0.1)),
+    *(Row(f"warp {100 * a:g} %", _noisy(partial(warped, amplitude=a))) for a in (0.02, 0.05, 0.1)),
+    Row("shape off by 5 %", _noisy(partial(misshapen, amplitude=0.05))),
+    Row("shape off by 10 %", _noisy(partial(misshapen, amplitude=0.1))),
     Row("unknown unit", _noisy(rescaled)),
 )  # fmt: skip

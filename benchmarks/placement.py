@@ -1,0 +1,123 @@
+"""Sweeps the placement methods over known scenes made worse; writes docs/placement_sweep.md.
+
+    python -m benchmarks.placement [--shared ../shared] [--seeds 20] [--workers 2]
+
+True meshes in their own crop frames isolate placement: what is measured is how each method copes
+with a bad point map, bad masks, a wrong camera and bad shapes. Every method sees the same data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from alignment.support import find_ground
+from benchmarks.growth import growth_table
+from benchmarks.known_scenes import KnownScene, load_scene
+from benchmarks.perturb import ROWS, Row
+from benchmarks.piles import piles
+from benchmarks.placement_errors import Errors, errors_of
+from benchmarks.placement_tables import Sweep, write_sweep
+from benchmarks.report import replace_section
+from benchmarks.touching import touching_table
+from stages.place import Placer, icp, layout_refine, pixel_aligned, scale_depth, umeyama
+
+SUMMARY, DOCUMENT = Path("docs/benchmarks.md"), Path("docs/placement_sweep.md")
+SEEDS, WORKERS = 20, 2
+OTHERS = {
+    "scale_depth": lambda: scale_depth.load(scale_depth.Settings(), "cpu"),
+    "umeyama": lambda: umeyama.load(umeyama.Settings(), "cpu"),
+    "umeyama, no mask": lambda: umeyama.load(umeyama.Settings(mask_known=False), "cpu"),
+    "icp": lambda: icp.load(icp.Settings(), "cpu"),
+    "layout_refine": lambda: layout_refine.load(layout_refine.Settings(), "cpu"),
+    "M1 alone": lambda: pixel_aligned.load(
+        pixel_aligned.Settings(plane=0, contact=0, penetration=0, order=0), "cpu"
+    ),
+}
+METHODS = {
+    "pixel_aligned": lambda: pixel_aligned.load(pixel_aligned.Settings(), "cpu"),
+    **OTHERS,
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What every method made of one row and seed: errors per object, milliseconds per object."""
+
+    row: str
+    errors: dict[str, list[Errors]]
+    milliseconds: dict[str, float]
+
+
+def main() -> None:
+    """Run the sweep and everything beside it; rewrite the documents."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--workers", type=int, default=WORKERS)
+    asked = parser.parse_args()
+    if not (asked.shared / "data" / "scenes").exists():
+        print(f"no ground-truth scenes below {asked.shared}/data: nothing measured")
+        return
+    sweep = run_sweep(asked.shared, ROWS, asked.seeds, asked.workers)
+    summary = write_sweep(sweep, DOCUMENT)
+    touching = touching_table(asked.shared, asked.seeds, asked.workers)
+    replace_section(DOCUMENT, "Things that touch", touching)
+    growth = growth_table()
+    replace_section(DOCUMENT, "How it grows", growth)
+    replace_section(SUMMARY, "Placement sweep", summary)
+    print(f"{summary}\n\n{touching}\n\n{growth}")
+
+
+def run_sweep(shared: Path, rows: Sequence[Row], seeds: int, workers: int) -> Sweep:
+    """All rows and seeds, spread over processes."""
+    work = [(row.name, seed) for row in rows for seed in range(seeds)]
+    with ProcessPoolExecutor(workers) as pool:
+        trials = list(pool.map(partial(run_trial, shared), work, chunksize=4))
+    return Sweep(tuple(rows), tuple(METHODS), trials)
+
+
+def run_trial(shared: Path, work: tuple[str, int]) -> Trial:
+    """One row and seed on one scene, by every method; the seed chooses the scene."""
+    name, seed = work
+    row = next(r for r in ROWS if r.name == name)
+    known = scenes_for(shared, row.kind)
+    scene = known[seed % len(known)]
+    case = row.make(scene, np.random.default_rng([seed, zlib.crc32(name.encode())]))
+    ground = find_ground(case.point_map, [o.mask for o in case.objects])
+    errors, milliseconds = {}, {}
+    for method, load in METHODS.items():
+        placer: Placer = load()
+        started = time.perf_counter()
+        placements = placer.place(list(case.objects), case.point_map, ground)
+        seconds = time.perf_counter() - started
+        counted = [not row.kind or row.kind in o.kinds for o in scene.objects]
+        found = errors_of(case, placements)
+        errors[method] = [e for e, counts in zip(found, counted, strict=True) if counts]
+        milliseconds[method] = 1000 * seconds / len(case.objects)
+    return Trial(name, errors, milliseconds)
+
+
+@cache
+def known_scenes(shared: Path) -> list[KnownScene]:
+    """The path-traced scenes and the piles."""
+    folders = sorted((shared / "data" / "scenes").glob("*/camera.json"))
+    return [*(load_scene(f.parent) for f in folders), *piles(shared / "data/objects/public")]
+
+
+def scenes_for(shared: Path, kind: str) -> list[KnownScene]:
+    """The scenes that have an object of a kind; all of them for no kind."""
+    scenes = known_scenes(shared)
+    return [s for s in scenes if not kind or any(kind in o.kinds for o in s.objects)]
+
+
+if __name__ == "__main__":
+    main()

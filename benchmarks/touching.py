@@ -1,0 +1,150 @@
+"""What the scene's terms do for things that touch: penetration, contact and translation error.
+
+With and without them, on the piles, in three rows: noise, a warped map, wrong shapes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alignment.placing import Placement
+from alignment.support import Ground, SupportPlane, find_ground
+from benchmarks.known_scenes import KnownScene, surface_of
+from benchmarks.perturb import ROWS, Case
+from benchmarks.piles import piles
+from benchmarks.placement_errors import errors_of
+from scene.types import Float32, Float64
+from stages.place import pixel_aligned
+
+TOUCHING_ROWS = ("noise 3 %", "warp 5 %", "shape off by 10 %")
+WITHOUT = pixel_aligned.Settings(plane=0, contact=0, penetration=0, order=0)
+WITH = pixel_aligned.Settings()
+SAMPLES = 4000  # points on every surface, besides its vertices
+CONTACT = 0.01  # gap over the size of the scene up to which things still touch
+
+
+@dataclass(frozen=True)
+class Touch:
+    """One placed pile: penetrations (m) of pairs, kept contacts of pairs and with the plane, and
+    the mean translation error."""
+
+    penetration_m: list[float]
+    kept_pairs: list[bool]
+    kept_plane: list[bool]
+    translation: float
+
+
+def touching_table(shared: Path, seeds: int, workers: int) -> str:
+    """Without and with the terms, per row: means over all piles with contacts, and seeds."""
+    work = [(row, seed) for row in TOUCHING_ROWS for seed in range(seeds)]
+    with ProcessPoolExecutor(workers) as pool:
+        done = list(pool.map(partial(_trial, shared), work))
+    lines = [
+        "| row | terms | penetration, mm | ratio | contacts kept, pairs | with the plane | all | "
+        "translation error, % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in TOUCHING_ROWS:
+        found = [trial for (name, _), trial in zip(work, done, strict=True) if name == row]
+        before = [t for pair in found for t in pair[0]]
+        after = [t for pair in found for t in pair[1]]
+        ratio = _penetration(after) / max(_penetration(before), 1e-12)
+        lines.append(f"| {row} | without | {_cells(before, '')}")
+        lines.append(f"| {row} | with | {_cells(after, f'{ratio:.2f}')}")
+    return "\n".join(lines)
+
+
+def _trial(shared: Path, work: tuple[str, int]) -> tuple[list[Touch], list[Touch]]:
+    """One row and seed on all piles in which things touch, without and with the terms."""
+    name, seed = work
+    row = next(r for r in ROWS if r.name == name)
+    both: tuple[list[Touch], list[Touch]] = ([], [])
+    for scene in _piles(shared):
+        case = row.make(scene, np.random.default_rng([seed, zlib.crc32(name.encode())]))
+        ground = find_ground(case.point_map, [o.mask for o in case.objects])
+        for settings, found in zip((WITHOUT, WITH), both, strict=True):
+            placer = pixel_aligned.load(settings, "cpu")
+            placements = placer.place(list(case.objects), case.point_map, ground)
+            found.append(_touch(case, placements, ground))
+    return both
+
+
+@cache
+def _piles(shared: Path) -> list[KnownScene]:
+    return [scene for scene in piles(shared / "data/objects/public") if scene.touching]
+
+
+def _touch(case: Case, placements: list[Placement], ground: Ground) -> Touch:
+    """Measure one placed pile; what the plane is to it is the plane that was found."""
+    meshes = [
+        (p.camera_from_object.apply(o.mesh.vertices), o.mesh.faces)
+        for p, o in zip(placements, case.objects, strict=True)
+        if p.camera_from_object is not None
+    ]
+    if len(meshes) < len(placements):
+        raise RuntimeError(f"{case.known.name}: not every object was placed")
+    size = float(np.linalg.norm(np.ptp(np.concatenate([v for v, _ in meshes]), axis=0)))
+    surfaces = [surface_of(v, f) for v, f in meshes]
+    points = [np.concatenate([v, _samples(v, f)]).astype(np.float32) for v, f in meshes]
+    penetration, kept = [], []
+    for k, one in enumerate(meshes):
+        for other in range(k):
+            touches = (other, k) in case.known.touching
+            apart = np.maximum(one[0].min(0), meshes[other][0].min(0)) > np.minimum(
+                one[0].max(0), meshes[other][0].max(0)
+            )
+            if apart.any() and not touches:
+                continue
+            least = min(_least(surfaces[other], points[k]), _least(surfaces[k], points[other]))
+            penetration.append(max(0.0, -least))
+            if touches:
+                kept.append(least < CONTACT * size)
+    plane = [_gap(meshes[k][0], ground.plane) < CONTACT * size for k in case.known.standing]
+    translation = float(np.mean([e.translation for e in errors_of(case, placements)]))
+    return Touch(penetration, kept, plane, translation)
+
+
+def _least(surface: Any, points: Float32) -> float:
+    """The least signed distance of points (N, 3) to a closed surface, negative inside."""
+    return float(surface.compute_signed_distance(points, nthreads=1, nsamples=3).numpy().min())
+
+
+def _gap(vertices: Float64, plane: SupportPlane | None) -> float:
+    """How far the lowest vertex stays above the plane, metres; inf without a plane."""
+    if plane is None:
+        return np.inf
+    return abs(float((vertices @ plane.normal).min()) + plane.height)
+
+
+def _samples(vertices: Float64, faces: np.ndarray) -> Float64:
+    """(SAMPLES, 3) points spread evenly over a surface."""
+    random = np.random.default_rng(0)
+    corners = vertices[faces]
+    area = np.linalg.norm(
+        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+    )
+    chosen = corners[random.choice(len(faces), SAMPLES, p=area / area.sum())]
+    weights = random.dirichlet((1, 1, 1), SAMPLES)
+    return (chosen * weights[..., None]).sum(1).astype(np.float64)
+
+
+def _penetration(found: Sequence[Touch]) -> float:
+    return float(np.mean([p for t in found for p in t.penetration_m]))
+
+
+def _cells(found: Sequence[Touch], ratio: str) -> str:
+    pairs = [k for t in found for k in t.kept_pairs]
+    plane = [k for t in found for k in t.kept_plane]
+    translation = 100 * float(np.mean([t.translation for t in found]))
+    return (
+        f"{1000 * _penetration(found):.3f} | {ratio} | {np.mean(pairs):.3f} | "
+        f"{np.mean(plane):.3f} | {np.mean(pairs + plane):.3f} | {translation:.3f} |"
+    )
