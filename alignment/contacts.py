@@ -251,18 +251,19 @@ def _least(limits: Float64, counted: Bool) -> tuple[float, int]:
 
 def _orders(pair: _Pair, sights: list[Sight], masks: list[Bool]) -> tuple[float, float]:
     """log limits at which the photo's own order of the two objects' first surfaces holds."""
-    near_i, near_j = sights[pair.i], sights[pair.j]
-    depth_i, depth_j = _part_depth(near_i, pair.box), _part_depth(near_j, pair.box)
+    depth_i, depth_j = (_part_depth(sights[k], pair.box) for k in (pair.i, pair.j))
     both = np.isfinite(depth_i) & np.isfinite(depth_j)
     shows_i, shows_j = both & masks[pair.i][pair.box], both & masks[pair.j][pair.box]
+    least = max(MIN_SHARED_PIXELS, FEW * int(both.sum()))
     return (
-        _order(depth_j[shows_i] / depth_i[shows_i]),
-        _order(depth_i[shows_j] / depth_j[shows_j]),
+        _order(depth_j[shows_i] / depth_i[shows_i], least),
+        _order(depth_i[shows_j] / depth_j[shows_j], least),
     )
 
 
-def _order(ratios: Float64) -> float:
-    if len(ratios) < MIN_SHARED_PIXELS:
+def _order(ratios: Float64, least: float) -> float:
+    """The limit that all but a few pixels hold to; inf where hardly any pixel tells."""
+    if len(ratios) < least:
         return np.inf
     return float(np.log(np.quantile(ratios, ORDER_QUANTILE)))
 

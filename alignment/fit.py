@@ -16,7 +16,7 @@ GOOD_RESIDUAL = 0.05  # median, of depth
 GOOD_PERSPECTIVE = 0.1  # |D / (s d) - 1| from which on the field of view or the map is in doubt
 TELLING_GAIN = 0.2  # by which the freer fit must lower the median residual to be believed
 FEW_PIXELS = "few trusted pixels: border pixels were used"
-GOOD_SHIFT = 0.05  # relative depth by which the rest of the scene may move an object
+GOOD_SHIFT = 0.03  # relative depth by which the rest of the scene may move an object
 
 
 def silhouette_iou(sight: Sight, mask: Bool, occluder: Bool) -> float:

@@ -25,13 +25,14 @@ def solve_icp(cube: Float64, measured: Float64, distance: float, truncation: flo
     """
     open3d = import_open3d()
     start = zoom(cube, measured, distance, truncation)
-    placed = start.apply(cube)
+    unit = float(np.linalg.norm(start.translation))  # Open3D's stopping limits are absolute
+    placed = start.apply(cube) / unit
     reach = REACH * float((placed.max(0) - placed.min(0)).max())
     if reach <= 0:
         raise ValueError("the points lie in one spot: no rotation can be told")
     registration = open3d.pipelines.registration
     found = registration.registration_icp(
-        _cloud(open3d, placed), _cloud(open3d, measured), reach, np.eye(4),
+        _cloud(open3d, placed), _cloud(open3d, measured / unit), reach, np.eye(4),
         registration.TransformationEstimationPointToPoint(with_scaling=False),
         registration.ICPConvergenceCriteria(max_iteration=MAX_ROUNDS),
     )  # fmt: skip

@@ -33,7 +33,7 @@ def check_perspective(
     after = float(np.median(relative_residual(free, cube, measured)))
     if abs(perspective - 1) > GOOD_PERSPECTIVE and after < (1 - TELLING_GAIN) * before:
         return perspective, [
-            f"size and depth ask for a field of view {perspective:.2f} times as long: "
+            f"size and depth ask for a focal length {perspective:.2f} times as long: "
             "check --fov or the point map"
         ]
     return perspective, []

@@ -23,7 +23,6 @@ from alignment.scene_terms import (
     Weights,
     find_rests,
     scene_terms,
-    supports,
     votes_of,
 )
 from alignment.support import Ground
@@ -73,7 +72,8 @@ def place_scene(
             placements[index] = Placement(None, None, str(error))
     masks = [objects[index].mask for index in alone]
     scales, under = scale_together(list(alone.values()), masks, point_map, ground, weights)
-    names = [*(f"object {index + 1}" for index in alone), "plane"]  # WORLD is the last
+    numbers = [objects[index].number or index + 1 for index in alone]
+    names = [*(f"object {number}" for number in numbers), "plane"]  # WORLD is the last
     for (index, one), scale, below in zip(alone.items(), scales, under, strict=True):
         support = "" if below is None else names[below]
         report = _report(objects[index], one, float(scale), support, point_map, truncation)
@@ -94,11 +94,13 @@ def scale_together(
     camera = point_map.camera
     sights, votes = [one.sight for one in alone], [votes_of(one.points) for one in alone]
     scales = np.array([one.scale for one in alone])
-    rests, spread = find_rests(sights, votes, ground, camera)
+    points = [one.points for one in alone]
+    rests, spread = find_rests(sights, points, votes, ground, camera)
     meetings = find_meetings(sights, masks, scales, camera)
-    terms = scene_terms(votes, np.log(scales), rests, meetings, spread, camera, weights)
-    solved = np.exp(solve_terms(terms, np.log(scales)))
-    return solved, supports(terms, meetings, sights, ground.plane)
+    terms, under = scene_terms(
+        sights, votes, np.log(scales), rests, meetings, spread, ground, camera, weights
+    )
+    return np.exp(solve_terms(terms, np.log(scales))), under
 
 
 def zoomed(o: Unplaced, scale: float) -> Similarity:
@@ -124,7 +126,7 @@ def place_by_median(o: Unplaced, sight: Sight, point_map: PointMap) -> Placement
         scale, scale * distance, 1.0,
     )  # fmt: skip
     lost = "the mesh covers no measured pixel of the mask: placed at the mask's median depth"
-    return Placement(zoomed(o, scale), graded(replace(report, points=0), [lost]))
+    return Placement(zoomed(o, scale), graded(replace(report, points=0, inlier_share=0.0), [lost]))
 
 
 def _report(

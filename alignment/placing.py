@@ -33,12 +33,17 @@ Solve = Callable[[Float64, Float64, float, float], Similarity]
 
 @dataclass(frozen=True, eq=False)
 class Unplaced:
-    """A generated object: its mesh and crop camera, its visible mask and its occluders (H, W)."""
+    """A generated object: its mesh and crop camera, its visible mask and its occluders (H, W).
+
+    number: in the whole scene, counted from 1, by which others' reports name it; None: its place
+    in the list.
+    """
 
     mesh: ObjectMesh
     crop: CropCamera
     mask: Bool
     occluder: Bool
+    number: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

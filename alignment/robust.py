@@ -13,14 +13,16 @@ SIGMA_FROM_MEDIAN = 1.4826
 
 
 def solve_scale(x: Float64, y: Float64, truncation: float) -> float:
-    """lambda that minimises the robust relative depth error, weights 1 / Q_z (facts C1 M1, C3).
+    """lambda that minimises the robust relative depth error (facts C1 M1, C3).
 
-    x, y (N,): depths X_z of the model at lambda = 1, and Q_z as measured.
+    x, y (N,): depths X_z of the model at lambda = 1, and Q_z as measured. The truncated L1 weighs
+    by 1 / Q_z. Huber's refinement weighs by the fitted 1 / (lambda X_z): the noise of Q_z in its
+    own weight would draw lambda low by twice the noise's variance.
     """
     weight = 1 / y
     start = truncated_l1_scale(x, y, weight, truncation)
     close = np.abs(start * x - y) * weight < truncation
-    return huber_scale(x[close], y[close], weight[close], start)
+    return huber_scale(x[close], y[close], 1 / (start * x[close]), start)
 
 
 def truncated_l1_scale(x: Float64, y: Float64, weight: Float64, threshold: float) -> float:

@@ -15,7 +15,7 @@ from alignment.joint import WORLD, Term
 from alignment.robust import SIGMA_FROM_MEDIAN
 from alignment.support import Ground, SupportPlane
 from alignment.visible import Sight, VisiblePoints
-from scene.cameras import project
+from scene.cameras import project, unproject
 from scene.types import Camera, Float64
 
 GRID = 4  # an object's points are looked at in GRID x GRID parts
@@ -24,9 +24,13 @@ MEDIAN_ERROR = 1.25  # standard error of a Gaussian sample's median, times sigma
 MIN_LOCAL_CELLS = 4
 NEAR = 0.25  # what counts as near a contact, as a share of the object's size in the photo
 FOOT = 0.1  # what counts as the foot of an object, as a share of its height
+LOWER = 0.08  # of its own height by which what carries an object must reach further down
+STANDING = 0.01  # height of the measured foot over the plane, over its depth, that still stands
 FOOT_TOUCH = 0.25  # up to this share of its height an object rests on what it touches
 LEAST_SIGMA = 0.002  # relative depth: no point map, shape or contact is believed better
 HARD_SIGMA = 0.0005  # of what cannot be: two bodies in one place
+PLANE_SIGMA = 0.0005  # of the support plane, which thousands of pixels tell
+MOST_OVERLAP = 0.06  # relative depth beyond which two bodies in one place are left so
 CONTACT_TOLERANCE, MOST_TOLERANCE = 0.003, 0.03  # relative depth gap that still counts as contact
 
 
@@ -80,11 +84,12 @@ class Votes:
 class Rest:
     """An object over the support plane: limit, the log scale at which its lowest point touches it
     (inf when it never can); gap, how far the points near its foot say that it is from there, and
-    doubt, the standard error of that."""
+    doubt, the standard error of that; standing: whether its measured foot lies on the plane."""
 
     limit: float
     gap: float
     doubt: float
+    standing: bool
 
 
 def votes_of(points: VisiblePoints) -> Votes:
@@ -103,7 +108,11 @@ def votes_of(points: VisiblePoints) -> Votes:
 
 
 def find_rests(
-    sights: list[Sight], votes: list[Votes], ground: Ground, camera: Camera
+    sights: list[Sight],
+    points: list[VisiblePoints],
+    votes: list[Votes],
+    ground: Ground,
+    camera: Camera,
 ) -> tuple[list[Rest], float]:
     """Every object over the support plane, and the robust relative sigma of the map's
     low-frequency errors, seen where it should be a plane. Nothing and 0 without a plane."""
@@ -113,81 +122,116 @@ def find_rests(
     errors = plane.errors(background)
     on_plane = np.abs(errors) < 3 * MOST_TOLERANCE
     pixels, errors, near = background.pixels[on_plane], errors[on_plane], background.near[on_plane]
-    rests = [
-        _find_rest(sight, own, plane, pixels, errors, camera)
-        for sight, own in zip(sights, votes, strict=True)
-    ]
+    rests = []
+    for sight, measured, own in zip(sights, points, votes, strict=True):
+        drop = sight.vertices @ -plane.normal  # how far below the camera, at lambda = 1
+        lowest = float(drop.max())
+        if lowest <= 0:
+            rests.append(Rest(np.inf, np.inf, 0.0, False))
+            continue
+        foot = sight.vertices[drop > lowest - FOOT * (lowest - float(drop.min()))]
+        pixel = project(camera, foot).mean(0)[::-1]
+        close = np.abs(pixels - pixel).max(1) < own.size_px
+        warp = float(np.median(errors[close])) if close.sum() >= MIN_LOCAL_CELLS else 0.0
+        limit, (local, doubt) = float(np.log(plane.height / lowest)), own.near(pixel)
+        standing = _stands(measured, own, plane, warp, camera)
+        rests.append(Rest(limit, local - warp - limit, doubt, standing))
     return rests, _sigma(errors[near])
 
 
-def _find_rest(
-    sight: Sight, votes: Votes, plane: SupportPlane, pixels: Float64, errors: Float64,
-    camera: Camera,
-) -> Rest:  # fmt: skip
-    """One object; pixels (N, 2) and errors (N,): the map's log errors over the plane."""
-    drop = sight.vertices @ -plane.normal  # how far below the camera, at lambda = 1
-    lowest = float(drop.max())
-    if lowest <= 0:
-        return Rest(np.inf, np.inf, 0.0)
-    foot = sight.vertices[drop > lowest - FOOT * (lowest - float(drop.min()))]
-    pixel = project(camera, foot).mean(0)[::-1]
-    close = np.abs(pixels - pixel).max(1) < votes.size_px
-    warp = float(np.median(errors[close])) if close.sum() >= MIN_LOCAL_CELLS else 0.0
-    limit = float(np.log(plane.height / lowest))
-    local, doubt = votes.near(pixel)
-    return Rest(limit, local - warp - limit, doubt)
+def _stands(
+    points: VisiblePoints, votes: Votes, plane: SupportPlane, warp: float, camera: Camera
+) -> bool:
+    """Whether the measured points at the foot of what is seen lie on the plane.
+
+    The mesh tells which points these are and how high each is over the lowest, free of noise.
+    """
+    up = unproject(camera, points.pixels[:, ::-1] + 0.5) @ plane.normal
+    model = np.exp(votes.middle) * points.model * up
+    foot = model <= np.quantile(model, FOOT)
+    measured = points.measured[foot] * up[foot] * np.exp(-warp) + plane.height
+    height = float(np.median(measured) - np.median(model[foot]) + model.min())
+    return abs(height) < STANDING * float(np.median(points.measured))
 
 
 def scene_terms(
+    sights: list[Sight],
     votes: list[Votes],
     fitted: Float64,
     rests: list[Rest],
     meetings: list[Meeting],
     spread: float,
+    ground: Ground,
     camera: Camera,
     weights: Weights,
-) -> list[Term]:
-    """All terms of a scene; fitted (K,): the log scales of the objects alone.
+) -> tuple[list[Term], list[int | None]]:
+    """All terms of a scene, and what each object rests on: an index, WORLD for the plane, or None.
 
-    rests: one per object, or none without a support plane; spread: of the map (`find_rests`).
+    fitted (K,): the log scales of the objects alone; rests: one per object, or none without a
+    support plane; spread: of the map (both by `find_rests`).
     """
     shape = [np.sqrt(max(v.spread**2 - spread**2, 0)) for v in votes]
     terms = [
         Term("points", k, WORLD, fitted[k], _norm(LEAST_SIGMA, v.noise, spread, shape[k] / 2))
         for k, v in enumerate(votes)
     ]
-    for k, rest in enumerate(rests):
-        if np.isfinite(rest.limit):
-            sigma, doubt = _norm(LEAST_SIGMA, spread, shape[k]), _norm(rest.doubt, shape[k])
-            terms += _met("plane", k, WORLD, rest.limit, rest.gap, doubt, sigma, weights)
     for m in meetings:
-        front, back = votes[m.front], votes[m.back]
-        if np.isfinite(m.limit):
-            pixel = project(camera, m.point)[::-1]
-            (near_front, error_front), (near_back, error_back) = front.near(pixel), back.near(pixel)
-            gap = near_front - near_back - m.limit
-            shapes = _norm(shape[m.front], shape[m.back])
-            doubt, sigma = _norm(error_front, error_back, shapes), _norm(LEAST_SIGMA, shapes)
-            terms += _met("contact", m.front, m.back, m.limit, gap, doubt, sigma, weights)
-        if np.isfinite(m.order) and weights.order > 0:
-            sigma = LEAST_SIGMA / weights.order
-            terms.append(Term("order", m.front, m.back, m.order, sigma, one_sided=True))
+        terms += _meeting_terms(m, votes, fitted, shape, camera, weights)
+    touching = {(t.front, t.back) for t in terms if t.name == "contact"}
+    under = _carriers(
+        [m for m in meetings if (m.front, m.back) in touching], sights, fitted, ground
+    )
+    for k, rest in enumerate(rests):
+        if not np.isfinite(rest.limit):
+            continue
+        sigma = _norm(PLANE_SIGMA, spread / 8, shape[k] / 2)
+        doubt = _norm(rest.doubt, spread / 2, shape[k])
+        # What stands on another object does not stand on the plane, however thin the other is.
+        gap = rest.gap if under[k] is None else np.inf
+        made = _met(
+            "plane", k, WORLD, rest.limit, gap, doubt, fitted[k] - rest.limit, sigma, weights
+        )
+        terms += made
+        if under[k] is None and (rest.standing or any(t.name == "plane" for t in made)):
+            under[k] = WORLD
+    return terms, under
+
+
+def _meeting_terms(
+    m: Meeting, votes: list[Votes], fitted: Float64, shape: list[float], camera: Camera,
+    weights: Weights,
+) -> list[Term]:  # fmt: skip
+    """The terms between two objects whose outlines overlap."""
+    terms = []
+    if np.isfinite(m.limit):
+        pixel = project(camera, m.point)[::-1]
+        near_front, error_front = votes[m.front].near(pixel)
+        near_back, error_back = votes[m.back].near(pixel)
+        gap, overlap = near_front - near_back - m.limit, fitted[m.front] - fitted[m.back] - m.limit
+        shapes = _norm(shape[m.front], shape[m.back])
+        doubt, sigma = _norm(error_front, error_back, shapes), _norm(LEAST_SIGMA, shapes)
+        terms += _met("contact", m.front, m.back, m.limit, gap, doubt, overlap, sigma, weights)
+    if np.isfinite(m.order) and weights.order > 0:
+        sigma = LEAST_SIGMA / weights.order
+        terms.append(Term("order", m.front, m.back, m.order, sigma, one_sided=True))
     return terms
 
 
 def _met(
-    name: str, front: int, back: int, limit: float, gap: float, doubt: float, sigma: float,
-    weights: Weights,
+    name: str, front: int, back: int, limit: float, gap: float, doubt: float, overlap: float,
+    sigma: float, weights: Weights,
 ) -> list[Term]:  # fmt: skip
     """The term that holds two things together where they touch, and the one that keeps them apart.
 
-    gap: log relative depth between them as the map tells it, doubt: its standard error.
+    gap: log relative depth between them as the map tells it near that place, doubt: its standard
+    error; overlap: how far each by itself reaches into the other. Deep overlap tells of a wrong
+    unseen back, which must not push away what is measured.
     """
     terms = []
     weight = getattr(weights, name)
     if weight > 0 and abs(gap) < min(CONTACT_TOLERANCE + 2 * doubt, MOST_TOLERANCE):
         terms.append(Term(name, front, back, limit, sigma / weight, robust=True))
-    if weights.penetration > 0:
+    if weights.penetration > 0 and overlap < MOST_OVERLAP:
         hard = HARD_SIGMA / weights.penetration
         terms.append(Term("penetration", front, back, limit, hard, one_sided=True))
     return terms
@@ -204,29 +248,20 @@ def _norm(*parts: float) -> float:
     return float(np.linalg.norm(parts))
 
 
-def supports(
-    terms: list[Term], meetings: list[Meeting], sights: list[Sight], plane: SupportPlane | None
+def _carriers(
+    touching: list[Meeting], sights: list[Sight], fitted: Float64, ground: Ground
 ) -> list[int | None]:
-    """What each object rests on: WORLD for the plane, an object that it touches with its foot."""
+    """For each object the other one that it touches with its foot and that stands lower."""
     under: list[int | None] = [None] * len(sights)
+    plane = ground.plane
     if plane is None:
         return under
-    touching = {(t.front, t.back) for t in terms if t.name == "contact"}
-    for m in meetings:
-        if (m.front, m.back) not in touching:
-            continue
+    heights = [np.exp(f) * (s.vertices @ plane.normal) for f, s in zip(fitted, sights, strict=True)]
+    low, high = [float(h.min()) for h in heights], [float(h.max()) for h in heights]
+    for m in touching:
+        at = float(m.point @ plane.normal) * np.exp(fitted[m.front])
         for upper, lower in ((m.front, m.back), (m.back, m.front)):
-            point = m.point if upper == m.front else m.point * np.exp(m.limit)
-            if _height_share(sights[upper], point, plane) < FOOT_TOUCH:
+            tall = max(high[upper] - low[upper], 1e-12)
+            if at - low[upper] < FOOT_TOUCH * tall and low[lower] < low[upper] - LOWER * tall:
                 under[upper] = lower
-    for term in terms:
-        if term.name == "plane":
-            under[term.front] = WORLD
     return under
-
-
-def _height_share(sight: Sight, point: Float64, plane: SupportPlane) -> float:
-    """How high up an object a point lies, 0 at its foot and 1 at its top; both at lambda = 1."""
-    height = sight.vertices @ plane.normal
-    low, high = float(height.min()), float(height.max())
-    return (float(point @ plane.normal) - low) / max(high - low, 1e-12)

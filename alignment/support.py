@@ -23,7 +23,7 @@ TRIALS = 500
 TOLERANCE = 0.02  # relative depth within which a cell lies on a plane
 MIN_CELLS = 30
 MIN_SHARE = 0.3  # of the cells near the objects that must lie on the plane
-MIN_UP = 0.1  # cosine between the plane's normal and the camera's own upward axis: no walls
+MIN_UP = 0.25  # cosine between the plane's normal and the camera's own upward axis: no walls
 REFIT_ROUNDS = 30
 ROUNDS = 3  # of fitting the plane and looking for the cells' depths near it
 
@@ -45,10 +45,11 @@ class SupportPlane:
     def errors(self, background: Background) -> Float64:
         """(N,) log of the map's depth over the plane's in every cell, inf off the plane's side."""
         expected = self.depth_along(background.rays)
-        found = np.full(len(expected), np.inf)
+        # Looked for near the cells' own medians: near the plane, it would be drawn to the plane.
+        depth = background.depth(around=background.depth())
         meets = np.isfinite(expected)
-        guess = np.where(meets, expected, 1.0)
-        found[meets] = np.log(background.depth(around=guess) / guess)[meets]
+        found = np.full(len(expected), np.inf)
+        found[meets] = np.log(depth[meets] / expected[meets])
         return found
 
     def depth_along(self, rays: Float64) -> Float64:

@@ -77,6 +77,8 @@ def see(mesh: ObjectMesh, crop: CropCamera, camera: Camera) -> Sight:
 
     Raises ValueError for vertices that are not finite or not before the camera.
     """
+    if len(mesh.faces) == 0:
+        raise ValueError("the mesh has no surface")
     if not np.isfinite(mesh.vertices).all():
         raise ValueError("some vertices of the mesh are not finite numbers")
     cube = mesh.vertices.astype(np.float64) + [0, 0, generator_distance(crop)]

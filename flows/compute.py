@@ -210,6 +210,7 @@ def _place(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
             store.load(call.inputs[f"{n}.camera"], CropCamera),
             store.load(call.inputs[f"{n}.mask"], Mask).pixels,
             store.load(call.inputs[f"{n}.hidden_by"], Mask).pixels,
+            int(n) + 1,
         )
         for n in numbers
     ]
@@ -242,7 +243,7 @@ def _compose(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
             continue
         fit = fit_from_json(placed["fit"])
         extras = {"role": "object", "id": name["id"], "label": name["label"],
-                  "silhouette_iou": round(fit.silhouette_iou, 4),
+                  "silhouette_iou": round(fit.silhouette_iou, 4), "grade": fit.grade,
                   "warnings": list(fit.warnings)}  # fmt: skip
         mesh = store.load(call.inputs[f"{number}.mesh"], ObjectMesh)
         similarity = similarity_from_json(placed["camera_from_object"])

@@ -9,12 +9,15 @@ from typing import Any
 from flows.request import request_to_json
 from flows.steps import WHOLE_SCENE
 from photoscene.changes import input_changes, named, own_changes, with_named_inputs
-from photoscene.inspection import FIGURES, aligned, scene_objects, sources
+from photoscene.inspection import aligned, scene_objects, sources
 from photoscene.run_folder import Run
 
 RECORDED = ("versions", "machine")  # what may change a result under the same key
 # A request's files by their sha256; what a profile is called does not matter.
 UNNAMED = ("profile.name",)
+FIGURES = ("grade", "scale", "distance", "residual_median", "residual_p90", "inlier_share",
+           "points", "silhouette_iou", "depth_error", "perspective", "rests_on",
+           "failure")  # fmt: skip
 EQUAL_FIGURES = 1e-9
 
 
@@ -154,10 +157,10 @@ def _objects(
         b = found[1].get(name)
         if b is None:
             continue
-        fits = [{**(o["fit"] or {}), "failure": o["failure"]} for o in (a, b)]
+        fits = [{**(o["fit"] or {}), **{n: o[n] for n in ("rests_on", "failure")}} for o in (a, b)]
         changes = {
             figure: [fits[0].get(figure), fits[1].get(figure)]
-            for figure in (*FIGURES, "failure")
+            for figure in FIGURES
             if not _equal(fits[0].get(figure), fits[1].get(figure))
         }
         if changes:
@@ -175,5 +178,5 @@ def _shown(value: Any) -> str:
     """A value in a line: short."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = "none" if value in (None, {}, [], ()) else str(value)
+    text = "none" if value in (None, "", {}, [], ()) else str(value)
     return text if len(text) <= 60 else f"{text[:24]}...{text[-24:]}"

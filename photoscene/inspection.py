@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from flows.steps import STEP_ORDER, WHOLE_SCENE
+from photoscene.fits import FAILED, percent_of_depth, support_name
 from photoscene.run_folder import Run
+from scene.files import fit_from_json
 from scene.keys import digest
 from scene.store import Store, artifact_from_json
 
 COLUMNS = ("stage", "object", "backend", "version", "key", "state", "seconds", "reads", "why")
-FIGURES = ("scale", "distance", "residual_median", "residual_p90", "inlier_share", "points",
-           "silhouette_iou")  # fmt: skip
+OBJECT_COLUMNS = ("object", "name", "grade", "scale", "distance", "residual", "90 %", "agree",
+                  "points", "outline", "depth error", "perspective", "rests on",
+                  "remarks")  # fmt: skip
 GIVEN = "given"  # what no step made: the user's files and words
 
 
@@ -77,7 +81,7 @@ def only(
 
 
 def inspection_table(found: Mapping[str, Any]) -> str:
-    """The steps as text, one line each; then every object's fit, and what is damaged."""
+    """The steps as text, one line each; then the objects' fits likewise, and what is damaged."""
     rows: list[tuple[str, ...]] = [COLUMNS]
     for s in found["steps"]:
         state = "failed" if s["failure"] else "computed" if s["computed"] else "stored"
@@ -85,7 +89,8 @@ def inspection_table(found: Mapping[str, Any]) -> str:
         rows.append((s["stage"], s["name"], s["backend"], s["version"], s["key"][:12], state,
                      f"{s['seconds']:.2f}", _brief(s["reads"]), why))  # fmt: skip
     lines = aligned(rows)
-    lines += [_object_line(o) for o in found["objects"]]
+    if found["objects"]:
+        lines += ["", *aligned([OBJECT_COLUMNS, *(_object_row(o) for o in found["objects"])])]
     lines += [
         f"damaged or missing: {s['stage']} {s['name']} {name} ({f['path']}); run again to remake it"
         for s in found["steps"]
@@ -101,16 +106,24 @@ def paths_of(found: Mapping[str, Any]) -> list[str]:
 
 
 def scene_objects(run: Run) -> list[dict[str, Any]]:
-    """Number, id, name, fit and failure of a run's objects, as scene.json has them."""
+    """Number, id, name, fit, failure and support (by name) of a run's objects, by scene.json."""
     path = run.folder / "scene.json"
     try:
         listed = json.loads(path.read_text("utf-8"))["objects"]
-        return [
-            {"number": index + 1, **{n: o[n] for n in ("id", "name", "label", "fit", "failure")}}
-            for index, o in enumerate(listed)
-        ]
-    except (OSError, ValueError, KeyError, TypeError):
+        names = [o["name"] for o in listed]
+        return [_scene_object(number, o, names) for number, o in enumerate(listed, 1)]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         raise ValueError(f"{path} is missing or damaged: repeat the run") from None
+
+
+def _scene_object(number: int, o: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    fit = o["fit"] and fit_from_json(o["fit"])  # fills in what an older run did not measure
+    return {
+        "number": number,
+        **{name: o[name] for name in ("id", "name", "label", "failure")},
+        "fit": fit and {**asdict(fit), "warnings": list(fit.warnings)},
+        "rests_on": support_name(fit.support, names) if fit else "",
+    }
 
 
 def find_object(run: Run, wanted: str) -> str:
@@ -164,17 +177,19 @@ def _brief(sources: Sequence[str]) -> str:
     return " ".join(stage if n == 1 else f"{stage}({n})" for stage, n in counts.items())
 
 
-def _object_line(o: Mapping[str, Any]) -> str:
-    line = f"object {o['number']} {o['name']}: "
-    if o["failure"]:
-        return line + f"failed: {o['failure']}"
-    if not o["fit"]:
-        return line + "not placed"
+def _object_row(o: Mapping[str, Any]) -> tuple[str, ...]:
+    """An object as a row below `OBJECT_COLUMNS`; "-" for what was not measured."""
     fit = o["fit"]
-    line += (
-        f"scale {fit['scale']:.4g}, distance {fit['distance']:.4g}, outline "
-        f"{fit['silhouette_iou']:.3f}, residual {100 * fit['residual_median']:.2f} % of depth "
-        f"(90th percentile {100 * fit['residual_p90']:.2f} %), {fit['inlier_share']:.0%} of "
-        f"{fit['points']} points agree"
-    )
-    return line + "".join(f"; {w}" for w in fit["warnings"])
+    if not fit:
+        unknown = ("-",) * (len(OBJECT_COLUMNS) - 4)
+        grade, remark = (FAILED, o["failure"]) if o["failure"] else ("-", "not placed")
+        return (str(o["number"]), o["name"], grade, *unknown, remark)
+    error, perspective = fit["depth_error"], fit["perspective"]
+    return (
+        str(o["number"]), o["name"], fit["grade"], f"{fit['scale']:.4g}", f"{fit['distance']:.4g}",
+        percent_of_depth(fit["residual_median"]), percent_of_depth(fit["residual_p90"]),
+        f"{fit['inlier_share']:.0%}", str(fit["points"]), f"{fit['silhouette_iou']:.3f}",
+        "-" if error is None else percent_of_depth(error),
+        "-" if perspective is None else f"{perspective:.3f}",
+        o["rests_on"] or "-", "; ".join(fit["warnings"]),
+    )  # fmt: skip

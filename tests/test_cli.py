@@ -93,7 +93,10 @@ def test_run_again_prints_json(finished: Folders, small_photo: SmallPhoto, tmp_p
     told = json.loads(result.stdout)
     assert told["status"] == 0 and told["steps_computed"] == 0
     assert [o["name"] for o in told["objects"]] == ["a", "b", "c"]
-    assert all(o["failure"] is None and o["silhouette_iou"] > 0.9 for o in told["objects"])
+    for o in told["objects"]:
+        assert o["failure"] is None and o["grade"] == "good" and o["warnings"] == []
+        assert o["silhouette_iou"] > 0.9 and 0 <= o["depth_error"] < 0.05
+        assert abs(o["perspective"] - 1) < 0.1 and o["support"] in ("", "plane", "object 1")
     for path in finished.run.rglob("*"):
         if path.is_file() and path.name not in ("run.json", "report.html"):
             twin = tmp_path / "again" / path.relative_to(finished.run)
@@ -166,12 +169,42 @@ def test_a_lost_object_gives_status_1(
     options = [*small_photo.options(), "--pointmap", tmp_path / "depth.npy"]
     result = call("run", *options, "--store", tmp_path / "store", "-o", tmp_path / "run")
     assert result.exit_code == 1
-    assert "c  FAILED: generate: the point map has no depth on this object" in result.stdout
+    assert "  3  c  FAILED\n" in result.stdout
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith("FAILED 3 c: generate: the point map has no depth on this object")
     assert (tmp_path / "run" / "scene.glb").exists()
     found = json.loads((tmp_path / "run" / "scene.json").read_text("utf-8"))["objects"]
     assert [o["failure"] is None for o in found] == [True, True, False]
     assert [o["fit"] is None for o in found] == [False, False, True]
     assert call("inspect", tmp_path / "run").exit_code == 0
+
+
+def test_placements_to_check_and_failed_ones_are_listed(
+    small_photo: SmallPhoto, prefect_server: str, tmp_path: Path
+) -> None:
+    """Noise of 5 % leaves about half of b's depths within 3 %, of 10 % a quarter of c's."""
+    depth, noise = np.load(small_photo.depth), np.random.default_rng(0)
+    for name, sigma in {"b": 0.05, "c": 0.1}.items():
+        mask = small_masks()[name]
+        depth[mask] *= np.exp(noise.normal(0, sigma, mask.sum()))
+    np.save(tmp_path / "depth.npy", depth)
+    options = [*small_photo.options(), "--pointmap", tmp_path / "depth.npy"]
+    options += ["--set", "place.truncation=0.03", "--store", tmp_path / "store"]
+    result = call("run", *options, "-o", tmp_path / "run")
+    assert result.exit_code == 1, result.stderr
+    a, b, c = (line for line in result.stdout.splitlines() if "  distance " in line)
+    assert a.startswith("  1  a  distance") and a.endswith("outline 1.00")
+    assert b.endswith("outline 1.00  check") and c.endswith("outline 1.00  FAILED")
+    doubtful, failed = result.stdout.splitlines()[-2:]
+    assert doubtful.startswith("check 2 b: ") and "of the depths disagree" in doubtful
+    assert failed.startswith("FAILED 3 c: ") and "of the depths disagree" in failed
+    told = json.loads(call("run", *options, "-o", tmp_path / "run", "--json").stdout)
+    assert told["status"] == 1 and told["steps_computed"] == 0
+    assert [o["grade"] for o in told["objects"]] == ["good", "check", "failed"]
+    assert [bool(o["warnings"]) for o in told["objects"]] == [False, True, True]
+    assert all(o["failure"] is None for o in told["objects"])  # they stand in the scene
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "3 of 3 objects placed, 1 object failed, 1 to check" in page
 
 
 def test_the_installed_command_reports_like_the_tests_say(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,12 @@ import trimesh
 from conftest import SmallPhoto, call
 from PIL import Image
 
+from alignment import contacts, fit, robust, scene_terms, support, visible
 from photoscene.changes import why_computed
-from photoscene.inspection import COLUMNS
+from photoscene.inspection import COLUMNS, OBJECT_COLUMNS
 from scene.keys import digest
+from stages import place
+from stages.place.pixel_aligned import Settings
 
 STAGES = ["photo", "segment", "map_points", "crop", "complete", "frame", "generate", "place",
           "compose"]  # fmt: skip
@@ -59,8 +63,17 @@ def test_the_table_has_a_line_for_each_step_and_object(runs: Runs) -> None:
     assert [row.split()[0] for row in rows[:STEPS]] == [
         s for s in STAGES for _ in range(3 if s in PER_OBJECT else 1)
     ]
-    assert [row.split(":")[0] for row in rows[STEPS:]] == ["object 1 a", "object 2 b", "object 3 c"]
-    assert "of depth" in rows[-1] and "outline 0.9" in rows[-1]
+    gap, fits, *objects = rows[STEPS:]
+    assert gap == "" and re.split("  +", fits) == list(OBJECT_COLUMNS)
+    assert [row.split()[:3] for row in objects] == [
+        ["1", "a", "good"], ["2", "b", "good"], ["3", "c", "good"]
+    ]  # fmt: skip
+    found = inspect_json(runs.run)["objects"][2]
+    shown = dict(zip(OBJECT_COLUMNS, re.split("  +", objects[2]), strict=False))
+    assert shown["outline"] == f"{found['fit']['silhouette_iou']:.3f}"
+    assert shown["points"] == str(found["fit"]["points"])
+    assert shown["perspective"] == f"{found['fit']['perspective']:.3f}"
+    assert shown["rests on"] == (found["rests_on"] or "-")
 
 
 def test_every_step_is_accounted_for(runs: Runs) -> None:
@@ -132,9 +145,9 @@ def test_a_damaged_file_is_named(damage: str, runs: Runs, tmp_path: Path) -> Non
 
 def test_one_object_one_stage_and_the_paths(runs: Runs) -> None:
     result = call("inspect", runs.run, "--object", "2")
-    lines = result.stdout.splitlines()[1:]
+    lines = [line for line in result.stdout.splitlines()[1:] if line]
     assert [line.split()[:2] for line in lines] == [
-        ["complete", "b"], ["frame", "b"], ["generate", "b"], ["object", "2"]
+        ["complete", "b"], ["frame", "b"], ["generate", "b"], ["object", "name"], ["2", "b"]
     ]  # fmt: skip
     assert len(inspect_json(runs.run, "--stage", "frame")["steps"]) == 3
     (path,) = call(
@@ -189,6 +202,82 @@ def test_another_result_under_the_same_key_is_noticed(runs: Runs, tmp_path: Path
     assert changed["stage"] == "compose"
     assert changed["why"] == ["the same key gave another result: see environment"]
     assert found["environment"] == [f"versions.numpy {np.__version__} -> 0.1"]
+
+
+def test_the_diff_tells_changed_grades_and_supports(runs: Runs, tmp_path: Path) -> None:
+    twin = _with_fit(runs, tmp_path, 1, grade="check", support="object 1", warnings=["tilted"])
+    (changed,) = inspect_json(runs.run, "--diff", twin)["objects"]
+    before = inspect_json(runs.run)["objects"][1]["rests_on"]
+    assert changed == {
+        "name": "b", "changes": {"grade": ["good", "check"], "rests_on": [before, "a"]}
+    }  # fmt: skip
+    told = call("inspect", runs.run, "--diff", twin).stdout
+    assert "object b: grade good -> check" in told
+    row = call("inspect", twin, "--object", "b").stdout.splitlines()[-1]
+    assert re.split("  +", row)[2] == "check" and re.split("  +", row)[-2:] == ["a", "tilted"]
+
+
+def test_a_run_of_an_older_version_can_be_looked_into(runs: Runs, tmp_path: Path) -> None:
+    twin = _with_fit(runs, tmp_path, 0)
+    scene = json.loads((twin / "scene.json").read_text("utf-8"))
+    for name in ("depth_error", "perspective", "support", "grade"):
+        del scene["objects"][0]["fit"][name]
+    (twin / "scene.json").write_text(json.dumps(scene), "utf-8")
+    row = call("inspect", twin, "--object", "a").stdout.splitlines()[-1]
+    assert re.split("  +", row)[-3:] == ["-", "-", "-"]
+    assert call("inspect", twin, "--html").exit_code == 0
+
+
+def test_a_lost_object_has_a_row_too(runs: Runs, tmp_path: Path) -> None:
+    twin = _with_fit(runs, tmp_path, 0)
+    scene = json.loads((twin / "scene.json").read_text("utf-8"))
+    scene["objects"][2] |= {"fit": None, "camera_from_object": None, "failure": "place: too thin"}
+    (twin / "scene.json").write_text(json.dumps(scene), "utf-8")
+    row = call("inspect", twin).stdout.splitlines()[-1]
+    assert row.split()[:4] == ["3", "c", "failed", "-"] and row.endswith("place: too thin")
+
+
+def test_the_documented_numbers_of_placement_are_those_in_force() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "placement.md").read_text("utf-8")
+    table = text.split("| cause | `check` | `failed` |")[1].split("\n\n")[0]
+    rows = [row.split("|")[1:-1] for row in table.splitlines()[2:]]
+    said = {what.strip(): re.findall(r"\d+(?:\.\d+)?", "".join(rest)) for what, *rest in rows}
+    assert {what: [float(number) for number in numbers] for what, numbers in said.items()} == {
+        "outline IoU": [fit.GOOD_OUTLINE, fit.LEAST_OUTLINE],
+        "inlier share": [fit.GOOD_INLIERS, fit.LEAST_INLIERS],
+        "residual, median": [fit.GOOD_RESIDUAL],
+        "perspective off 1": [fit.GOOD_PERSPECTIVE, fit.TELLING_GAIN],
+        "moved by the scene's terms": [fit.GOOD_SHIFT],
+        "trusted pixels": [visible.MIN_POINTS],
+    }
+    for phrase in (
+        f"more\nthan {visible.MAX_DEPTH_STEP:.0%} over 3 x 3 pixels",
+        f"(cosine below {visible.MIN_FACING})",
+        f"At most {visible.MAX_POINTS} are used",
+        f"`place.truncation` = {Settings().truncation}",
+        f"δ = {robust.HUBER_DELTA_SIGMAS} σ, σ = {robust.SIGMA_FROM_MEDIAN} times",
+        f"shape; at least {scene_terms.LEAST_SIGMA} |",
+        f"| one-sided square | {scene_terms.HARD_SIGMA} | `place.penetration` |",
+        f"| one-sided square | {scene_terms.LEAST_SIGMA} | `place.order` |",
+        f"below {scene_terms.CONTACT_TOLERANCE} + 2 standard errors, and at most "
+        f"{scene_terms.MOST_TOLERANCE} of the depth",
+        f"the {contacts.ORDER_QUANTILE * 100:g} % quantile",
+        f"at least {support.MIN_SHARE:.0%} of the cells".replace("%", " %"),
+    ):
+        assert phrase.replace("5%", "5 %") in text, phrase
+    for name in ("plane", "contact", "penetration", "order"):
+        assert getattr(Settings(), name) == 1 and f"place.{name}=0`" in text
+    for backend in (Path(place.__file__).parent).glob("[!_]*.py"):
+        assert f"| `{backend.stem}` |" in text or backend.stem == "each"
+
+
+def _with_fit(runs: Runs, folder: Path, index: int, **changes: object) -> Path:
+    """A copy of the run in which one object's fit says something else."""
+    twin = Path(shutil.copytree(runs.run, folder / "twin"))
+    scene = json.loads((twin / "scene.json").read_text("utf-8"))
+    scene["objects"][index]["fit"] |= changes
+    (twin / "scene.json").write_text(json.dumps(scene), "utf-8")
+    return twin
 
 
 def test_why_names_the_objects_whose_inputs_changed() -> None:

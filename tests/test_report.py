@@ -31,7 +31,7 @@ from conftest import SmallPhoto, call, small_masks
 from playwright.sync_api import Browser, Page, expect
 
 from photoscene.report.embed import json_for_script, script_text
-from photoscene.report.page import verdict, write_report
+from photoscene.report.page import Verdict, verdict, write_report
 from photoscene.report.previews import STAGE
 from photoscene.report.steps import known_weights, used_weights
 from photoscene.report.viewer_model import (
@@ -46,7 +46,7 @@ from scene.keys import digest
 from scene.raycast import render
 from scene.scene_json import scene_from_json, scene_to_json
 from scene.store import Store
-from scene.types import Bool, FitReport, ObjectMesh, PointMap, Scene, Uint8
+from scene.types import Bool, ObjectMesh, PointMap, Scene, Uint8
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 SECTIONS = ("photo", "scene", "points", "objects", "steps", "credits")
@@ -128,7 +128,7 @@ def test_the_page_opens_offline_without_a_word(opened: tuple[Page, Heard]) -> No
         section.scroll_into_view_if_needed()
         assert section.is_visible() and section.locator("h2").is_visible()
     assert (
-        page.locator(".verdict").inner_text() == "3 of 3 objects placed, none failed, no warnings"
+        page.locator(".verdict").inner_text() == "3 of 3 objects placed, none failed, none to check"
     )
     broken = "[...document.images].filter(i => i.complete && !i.naturalWidth).length"
     assert page.evaluate(broken) == 0
@@ -267,9 +267,8 @@ def test_a_failed_object_keeps_its_reason(
 def test_a_run_without_objects_or_depth_says_so(own: Reported) -> None:
     camera = camera_from_fov(240, 180, 1.0)
     unknown = PointMap(np.full((180, 240), np.nan, np.float32), camera)
-    scene = replace(own.scene, objects=(), points=own.store.save(unknown), glb=None, overlay=None)
-    (own.folder / "scene.json").write_bytes(encode_json(scene_to_json(scene)))
-    write_report(own.folder, own.store)
+    points = own.store.save(unknown)
+    _rewrite(own, replace(own.scene, objects=(), points=points, glb=None, overlay=None))
     text = _text(own.html)
     assert "No object was found" in text and "There is no scene to show: no object" in text
     assert "Point at one with --point or --box" in text and "No pixel has a known depth." in text
@@ -374,14 +373,60 @@ def test_unknown_weights_are_shown_as_such() -> None:
     assert (unknown.name, unknown.sha256, unknown.stages) == ("", "f" * 64, "generate")
 
 
-def test_the_verdict_counts_warnings(reported: Reported) -> None:
-    scene = reported.scene
-    first = scene.objects[0]
-    assert isinstance(first.fit, FitReport)
-    warned = replace(first, fit=replace(first.fit, warnings=("floats",)))
-    told = verdict(replace(scene, objects=(warned, *scene.objects[1:])), "compose")
-    assert told.text == "3 of 3 objects placed, none failed, 1 with warnings"
-    assert told.tone == "warn"
+def test_the_verdict_counts_what_is_to_check_and_failed(reported: Reported) -> None:
+    scene = _graded(reported.scene, ("good", "check", "failed"))
+    told = verdict(scene, "compose")
+    assert told == Verdict("3 of 3 objects placed, 1 object failed, 1 to check", "bad")
+    told = verdict(_graded(scene, ("check", "good", "check")), "compose")
+    assert told == Verdict("3 of 3 objects placed, none failed, 2 to check", "warn")
+
+
+def test_the_cards_say_grade_support_and_depth_error(own: Reported) -> None:
+    scene = _graded(own.scene, ("good", "check", "failed"))
+    supports = ("plane", "object 1", "")
+    fits = [replace(o.fit, support=s, depth_error=0.0123, perspective=None)
+            for o, s in zip(scene.objects, supports, strict=True) if o.fit]  # fmt: skip
+    objects = tuple(replace(o, fit=f) for o, f in zip(scene.objects, fits, strict=True))
+    _rewrite(own, replace(scene, objects=objects))
+    cards = own.html.split('<article class="card"')[1:]
+    for card, grade in zip(cards, ("good", "check", "failed"), strict=True):
+        assert f'<span class="quiet">fit</span> <span class="mark {grade}">{grade}</span>' in card
+    assert "Rests on the support plane · depth error 1.23 %<" in cards[0]
+    assert f"Rests on {own.scene.objects[0].name} · depth error" in unescape(cards[1])
+    assert '<p class="quiet">Depth error 1.23 %</p>' in cards[2]
+    assert all(f"<dt>{what}</dt>" in cards[2] for what in ("Grade", "Perspective (1 fits)"))
+    assert "<dd>not looked at</dd>" in cards[2] and "<dd>unknown</dd>" in cards[2]
+
+
+def test_the_page_says_what_is_up(own: Reported) -> None:
+    tilted = np.eye(4)
+    tilted[:3, :3] = [[1, 0, 0], [0, -0.5, 0.75**0.5], [0, -(0.75**0.5), -0.5]]  # 30 degrees down
+    tilted[2, 3] = 1.25
+    pages = []
+    for world in (None, tilted):
+        _rewrite(own, replace(own.scene, world_from_camera=world))
+        pages.append(own.html)
+    by_camera, by_plane = (unescape(_text(page)).lower() for page in pages)
+    assert by_camera.count("up is the camera's own vertical") == 4
+    assert "none was found around the objects" in by_camera
+    assert by_plane.count("up is the support plane's") == 4
+    assert "the camera is 1.25 m above it, looks 30.0° down and is rolled by 0.0°" in by_plane
+    pictures = [set(re.findall(r'src="(data:image/webp[^"]*)"', page)) for page in pages]
+    assert len(pictures[0] - pictures[1]) == 5  # stills of three objects, two views of the points
+
+
+def _graded(scene: Scene, grades: tuple[str, ...]) -> Scene:
+    """The scene with other grades."""
+    objects = zip(scene.objects, grades, strict=True)
+    return replace(
+        scene, objects=tuple(replace(o, fit=replace(o.fit, grade=g)) for o, g in objects if o.fit)
+    )
+
+
+def _rewrite(reported: Reported, scene: Scene) -> None:
+    """Write another scene into the run folder, and its page."""
+    (reported.folder / "scene.json").write_bytes(encode_json(scene_to_json(scene)))
+    write_report(reported.folder, reported.store)
 
 
 def _first_mesh(reported: Reported) -> ObjectMesh:

@@ -6,6 +6,7 @@ import pytest
 from alignment.robust import (
     huber_scale,
     huber_weights,
+    solve_scale,
     truncated_l1_scale,
     truncated_l1_scale_readable,
 )
@@ -13,6 +14,7 @@ from alignment.robust import (
 
 @pytest.mark.parametrize("seed", range(20))
 def test_truncated_l1_equals_brute_force(seed: int) -> None:
+    """C12.10: the cost at the found scale is the least over all candidates y_i / x_i."""
     rng = np.random.default_rng(seed)
     x, weight = rng.uniform(0.5, 3, 80), rng.uniform(0.2, 2, 80)
     y = 1.7 * x * rng.normal(1, 0.1, 80)
@@ -28,27 +30,38 @@ def test_truncated_l1_equals_brute_force(seed: int) -> None:
 
 
 def test_gross_outliers_do_not_move_the_scale() -> None:
-    """35 % of the depths far behind: least squares is clearly biased, the robust fit is not."""
-    rng = np.random.default_rng(5)
-    x = rng.uniform(1.8, 2.2, 300)
-    y = 1.3 * x * rng.normal(1, 0.03, 300)
-    y[:105] *= rng.uniform(1.3, 2.5, 105)
-    plain = (x * y).sum() / (x * x).sum()
-    start = truncated_l1_scale(x, y, 1 / y, 0.15)
-    close = np.abs(start * x - y) / y < 0.15
-    robust = huber_scale(x[close], y[close], 1 / y[close], start)
-    assert abs(plain / 1.3 - 1) > 0.2
-    assert abs(robust / 1.3 - 1) < 0.005
+    """C12.4: of 300 depths with 3 % noise, 35 % lie far behind. Least squares is clearly biased,
+    truncated L1 (tau 0.15, w 1 / z) is right to 0.5 % and Huber's refinement no worse; rms of 20
+    draws, of which noise alone is 0.2 %."""
+    errors = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        x = rng.uniform(1.8, 2.2, 300)
+        y = 1.3 * x * rng.normal(1, 0.03, 300)
+        y[:105] *= rng.uniform(1.3, 2.5, 105)
+        plain = (x * y).sum() / (x * x).sum()
+        found = (plain, truncated_l1_scale(x, y, 1 / y, 0.15), solve_scale(x, y, 0.15))
+        errors.append([scale / 1.3 - 1 for scale in found])
+    plain, start, refined = np.sqrt(np.mean(np.square(errors), axis=0))
+    assert plain > 0.2 and start < 0.005 and refined < 0.004
 
 
 def test_exact_data_gives_the_exact_scale() -> None:
     x = np.linspace(1, 2, 50)
     assert huber_scale(x, 0.37 * x, 1 / x, 1.0) == pytest.approx(0.37, abs=1e-12)
+    assert solve_scale(x, 0.37 * x, 0.1) == pytest.approx(0.37, abs=1e-12)
 
 
 def test_nothing_to_fit_is_an_error() -> None:
     with pytest.raises(ValueError, match="no points"):
         truncated_l1_scale(np.zeros(0), np.zeros(0), np.zeros(0), 0.1)
+    with pytest.raises(ValueError, match="no points"):
+        solve_scale(np.zeros(0), np.zeros(0), 0.1)
+
+
+def test_depths_behind_the_camera_have_no_scale() -> None:
+    with pytest.raises(ValueError, match="zero or less"):
+        solve_scale(np.linspace(1, 2, 50), -np.linspace(1, 2, 50), 0.1)
 
 
 def test_huber_weights_drop_what_lies_beyond_the_truncation() -> None:

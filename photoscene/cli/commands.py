@@ -16,6 +16,7 @@ from photoscene.choosing import MASKS
 from photoscene.cli.choose import Choosing, choose_objects
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
+from photoscene.fits import GOOD, has_failed
 from photoscene.inputs import Arguments, build_request, check_backends, check_seed
 from photoscene.reconstruction import InputNames, check_files, reconstruct_photo
 from photoscene.report.page import REPORT, write_report
@@ -24,7 +25,7 @@ from scene.files import encode_png
 from scene.profile import known_stage, with_setting
 from scene.store import Store, write_atomically
 from scene.text import printable
-from scene.types import Mask, Photo, Scene
+from scene.types import Mask, Photo, Scene, SceneObject
 
 DONE, INCOMPLETE = 0, 1
 RERUN_STAGES = ("complete", "generate")
@@ -186,7 +187,7 @@ def _reconstruct(
         record = write_run(folder, request, store, scene, outcomes, photo_name, seconds)
         write_report(folder, store)
     computed = sum(step["computed"] for step in record["steps"])
-    failed = [o for o in scene.objects if o.failure]
+    failed = [o for o in scene.objects if has_failed(o)]
     status = INCOMPLETE if failed or not scene.objects else DONE
     if request.until == "map_points" and scene.points is not None:
         status = DONE
@@ -222,37 +223,58 @@ def _summary(
         "run": str(folder),
         "scene": str(folder / "scene.glb") if scene.glb else None,
         "report": str(folder / REPORT),
-        "objects": [
-            {
-                "number": index + 1,
-                "id": o.id,
-                "name": o.name,
-                "silhouette_iou": o.fit and round(o.fit.silhouette_iou, 4),
-                "warnings": list(o.fit.warnings) if o.fit else [],
-                "failure": o.failure,
-            }
-            for index, o in enumerate(scene.objects)
-        ],
+        "objects": [_object_summary(number, o) for number, o in enumerate(scene.objects, 1)],
         "notes": list(scene.notes),
         "steps_computed": computed,
         "seconds": round(seconds, 3),
     }
 
 
+def _object_summary(number: int, o: SceneObject) -> dict[str, Any]:
+    """What `--json` says of an object; the fit's figures are None where it was not placed."""
+    fit = o.fit
+    return {
+        "number": number,
+        "id": o.id,
+        "name": o.name,
+        "grade": fit and fit.grade,
+        "silhouette_iou": fit and round(fit.silhouette_iou, 4),
+        "depth_error": fit and _rounded(fit.depth_error),
+        "perspective": fit and _rounded(fit.perspective),
+        "support": fit and fit.support,
+        "warnings": list(fit.warnings) if fit else [],
+        "failure": o.failure,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
 def _scene_text(scene: Scene, folder: Path, computed: int, steps: int, seconds: float) -> str:
-    """What a person wants to know of a scene: notes, a line per object, cost, where it is."""
+    """What a person wants to know of a scene: notes, a line per object, cost, where it is, and
+    last what is wrong with it."""
     lines = [f"note: {note}" for note in scene.notes]
-    for index, o in enumerate(scene.objects):
-        line = f"{index + 1:3d}  {o.name}"
-        if o.failure:
-            line += f"  FAILED: {o.failure}"
-        elif o.fit:
-            line += f"  distance {o.fit.distance:.3g}, outline {o.fit.silhouette_iou:.2f}"
-            line += "".join(f"; {w}" for w in o.fit.warnings)
-        lines.append(line)
+    lines += [_object_line(number, o) for number, o in enumerate(scene.objects, 1)]
     lines.append(f"{computed} of {steps} steps computed in {seconds:.1f} s")
     if (folder / MASKS).exists() and scene.points is None:
         lines.append(f"masks: {folder / MASKS}")
     if scene.glb:
         lines += [f"scene: {folder / 'scene.glb'}", f"overlay: {folder / 'overlay.png'}"]
-    return "\n".join([*lines, f"report: {folder / REPORT}"])
+    lines.append(f"report: {folder / REPORT}")
+    for number, o in enumerate(scene.objects, 1):
+        if o.failure:
+            lines.append(f"FAILED {number} {o.name}: {o.failure}")
+        elif o.fit and o.fit.grade != GOOD:
+            mark = "FAILED" if has_failed(o) else o.fit.grade
+            lines.append(f"{mark} {number} {o.name}: {'; '.join(o.fit.warnings)}")
+    return "\n".join(lines)
+
+
+def _object_line(number: int, o: SceneObject) -> str:
+    line = f"{number:3d}  {o.name}"
+    if o.fit:
+        line += f"  distance {o.fit.distance:.3g}, outline {o.fit.silhouette_iou:.2f}"
+    if has_failed(o):
+        return f"{line}  FAILED"
+    return f"{line}  {o.fit.grade}" if o.fit and o.fit.grade != GOOD else line

@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from flows.steps import PER_OBJECT
+from photoscene.fits import percent_of_depth, support_name
 from photoscene.report.embed import data_uri
 from photoscene.report.previews import (
+    UP_DIGITS,
     Files,
     context_preview,
     cutout_preview,
@@ -17,8 +21,12 @@ from photoscene.report.previews import (
 from photoscene.report.steps import seconds_text
 from scene.drawing import mask_colour
 from scene.store import Store, artifact_from_json
-from scene.types import Artifact, FitReport, Scene, SceneObject
+from scene.types import Artifact, FitReport, Float64, Scene, SceneObject, Similarity
 
+STILLS = (
+    "Mesh from six sides; up is the camera's own vertical.",
+    "Mesh from six sides; up is the support plane's.",
+)
 DAMAGED = "The file is missing from the store or damaged: run again to remake it."
 
 
@@ -47,7 +55,10 @@ class OwnStep:
 
 @dataclass(frozen=True)
 class Card:
-    """One object of the page; figures are (what, value) pairs, empty before it is placed."""
+    """One object of the page; figures are (what, value) pairs, empty before it is placed.
+
+    grade: of its fit, "" without one; facts: the first things to ask of it, in a line.
+    """
 
     number: int
     id: str
@@ -55,6 +66,8 @@ class Card:
     label: str
     colour: str
     state: str
+    grade: str
+    facts: str
     failure: str
     warnings: tuple[str, ...]
     figures: tuple[tuple[str, str], ...]
@@ -96,8 +109,9 @@ def _card(
     own = [s for s in steps if s["subject"] == o.id and s["stage"] in PER_OBJECT]
     absent = "Not made: this object failed before." if o.failure else (
         f"Not made: the run stopped after {until}.")  # fmt: skip
-    mesh = mesh_preview(store, o.mesh, count) if o.mesh else {}
-    fit = o.fit
+    fit, up = o.fit, _up_in_object(scene.world_from_camera, o.camera_from_object)
+    mesh = mesh_preview(store, o.mesh, count, up) if o.mesh else {}
+    rests_on = support_name(fit.support, [each.name for each in scene.objects]) if fit else ""
     return Card(
         number=index + 1,
         id=o.id,
@@ -105,15 +119,17 @@ def _card(
         label=o.label,
         colour=colour_of(index),
         state=_state(o),
+        grade=fit.grade if fit else "",
+        facts=_facts(fit, rests_on) if fit else "",
         failure=o.failure or "",
         warnings=fit.warnings if fit else (),
-        figures=_figures(fit, unit) if fit else (),
+        figures=_figures(fit, rests_on, unit) if fit else (),
         distance=f"{fit.distance:#.3g}" if fit else "",
         outline=f"{fit.silhouette_iou:.3f}" if fit else "",
-        residual=_percent(fit.residual_median) if fit else "",
+        residual=percent_of_depth(fit.residual_median) if fit else "",
         seconds=seconds_text(sum(s["seconds"] for s in own)),
         pictures=_pictures(index, o, own, crops, count, absent, store),
-        stills=_picture("Mesh from six sides", f"Six shaded views of the mesh of {o.name}",
+        stills=_picture(STILLS[up is not None], f"Six shaded views of the mesh of {o.name}",
                         o.mesh, mesh, "turntable.webp", absent),
         notes=_completion_notes(own, store),
         steps=tuple(_own_step(s) for s in own),
@@ -130,20 +146,39 @@ def _state(o: SceneObject) -> str:
     return next((state for artifact, state in made if artifact is not None), "found")
 
 
-def _figures(fit: FitReport, unit: str) -> tuple[tuple[str, str], ...]:
+def _up_in_object(world_from_camera: Float64 | None, placed: Similarity | None) -> Float64 | None:
+    """(3,) the scene's upward direction in the object's frame, None where it is not known."""
+    if world_from_camera is None or placed is None:
+        return None
+    return np.round(placed.rotation.T @ world_from_camera[2, :3], UP_DIGITS)
+
+
+def _facts(fit: FitReport, rests_on: str) -> str:
+    facts = [f"rests on {rests_on}"] if rests_on else []
+    if fit.depth_error is not None:
+        facts.append(f"depth error {percent_of_depth(fit.depth_error)}")
+    if fit.perspective is not None:
+        facts.append(f"perspective {fit.perspective:.3f}")
+    text = " · ".join(facts)
+    return text[:1].upper() + text[1:]
+
+
+def _figures(fit: FitReport, rests_on: str, unit: str) -> tuple[tuple[str, str], ...]:
+    error, perspective = fit.depth_error, fit.perspective
     return (
+        ("Grade", fit.grade),
+        ("Rests on", rests_on or "unknown"),
         ("Distance", f"{fit.distance:#.4g} {unit}"),
         ("Size (side of its cube)", f"{fit.scale:#.4g} {unit}"),
         ("Outline IoU", f"{fit.silhouette_iou:.4f}"),
-        ("Depth residual, median", f"{_percent(fit.residual_median)} of depth"),
-        ("Depth residual, 90 %", f"{_percent(fit.residual_p90)} of depth"),
+        ("Depth residual, median", f"{percent_of_depth(fit.residual_median)} of depth"),
+        ("Depth residual, 90 %", f"{percent_of_depth(fit.residual_p90)} of depth"),
+        ("Depth error, all visible pixels",
+         "unknown" if error is None else f"{percent_of_depth(error)} of depth"),
+        ("Perspective (1 fits)", "not looked at" if perspective is None else f"{perspective:.4f}"),
         ("Inlier share", f"{fit.inlier_share:.1%}"),
         ("Points used", f"{fit.points:,}".replace(",", " ")),
-    )
-
-
-def _percent(share: float) -> str:
-    return "< 0.01 %" if 0 < share < 1e-4 else f"{share * 100:.2f} %"
+    )  # fmt: skip
 
 
 def _pictures(

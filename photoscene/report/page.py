@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from flows.steps import STEP_ORDER
+from photoscene.fits import has_failed
 from photoscene.inspection import inspection
 from photoscene.report.cards import DAMAGED, Card, object_cards
 from photoscene.report.embed import (
@@ -23,6 +24,7 @@ from photoscene.report.embed import (
     script_text,
 )
 from photoscene.report.previews import (
+    UP_DIGITS,
     Files,
     masks_preview,
     overlay_preview,
@@ -46,7 +48,7 @@ from photoscene.report.viewer_model import (
 from photoscene.run_folder import Run, read_run
 from scene.scene_json import scene_from_json
 from scene.store import Store, write_atomically
-from scene.types import Camera, Scene
+from scene.types import Camera, Float64, Scene
 
 REPORT = "report.html"
 VIEWER_VERSION = "4.4.0"
@@ -96,7 +98,9 @@ def _render(context: Mapping[str, Any]) -> str:
 
 def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:
     steps = with_state(inspection(run, store)["steps"], run.record["steps"])
-    points = points_preview(store, scene.photo, scene.points) if scene.points else {}
+    world = scene.world_from_camera
+    up = None if world is None else np.round(world[2, :3], UP_DIGITS)
+    points = points_preview(store, scene.photo, scene.points, up) if scene.points else {}
     details = json.loads(points["details.json"]) if points else NOTHING_KNOWN
     unit = "m" if details["metric"] else "point-map units"
     until = run.request.until
@@ -126,6 +130,8 @@ def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:
         "viewer_version": VIEWER_VERSION,
         "camera": scene.camera and _camera_facts(scene.camera),
         "points": _point_pictures(points, details),
+        "upright": "" if world is None else _upright_text(world, unit),
+        "looked_for_plane": any(card.grade for card in cards),
         "photo_notes": [n for n in scene.notes if n not in details["notes"]],
         "unit": unit,
         "cards": cards,
@@ -140,8 +146,8 @@ def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:
 def verdict(scene: Scene, until: str) -> Verdict:
     """How a run came out, in one line."""
     count = len(scene.objects)
-    failed = sum(o.failure is not None for o in scene.objects)
-    warned = sum(bool(o.fit and o.fit.warnings) for o in scene.objects)
+    failed = sum(has_failed(o) for o in scene.objects)
+    doubtful = sum(o.fit is not None and o.fit.grade == "check" for o in scene.objects)
     placed = sum(o.camera_from_object is not None for o in scene.objects)
     lost = f"{_count(failed, 'object')} failed" if failed else ""
     if until == "map_points" and scene.points is not None and not count:
@@ -152,9 +158,9 @@ def verdict(scene: Scene, until: str) -> Verdict:
         found = f"{_count(count, 'object')} found"
         text = f"Stopped after {until}, as asked: {', '.join(filter(None, (found, lost)))}"
         return Verdict(text, "bad" if failed else "good")
-    said = f"{warned} with warnings" if warned else "no warnings"
+    said = f"{doubtful} to check" if doubtful else "none to check"
     text = f"{placed} of {_count(count, 'object')} placed, {lost or 'none failed'}, {said}"
-    return Verdict(text, "bad" if failed else "warn" if warned else "good")
+    return Verdict(text, "bad" if failed else "warn" if doubtful else "good")
 
 
 def _count(number: int, word: str) -> str:
@@ -197,6 +203,14 @@ def _camera_facts(camera: Camera) -> dict[str, Any]:
         "fov_x": f"{math.degrees(camera.fov_x_rad):.1f}°",
         "fov_y": f"{math.degrees(_fov_y_rad(camera)):.1f}°",
     }
+
+
+def _upright_text(world_from_camera: Float64, unit: str) -> str:
+    """How the camera stands over the support plane, by the third row of its turn: the way up."""
+    right, _, ahead = (math.degrees(math.asin(np.clip(v, -1, 1))) for v in world_from_camera[2, :3])
+    looks = f"{abs(ahead):.1f}° {'down' if ahead < 0 else 'up'}"
+    return (f"the camera is {world_from_camera[2, 3]:#.3g} {unit} above it, looks {looks} "
+            f"and is rolled by {abs(right):.1f}°")  # fmt: skip
 
 
 def _fov_y_rad(camera: Camera) -> float:

@@ -13,14 +13,15 @@ from photoscene.report.viewer_model import light_object, object_budget
 from scene.files import decode_png, encode_json
 from scene.keys import stage_key
 from scene.store import DamagedArtifact, Manifest, Store
-from scene.types import Artifact, Cutout, Mask, ObjectMesh, Photo, PointMap
+from scene.types import Artifact, Cutout, Float64, Mask, ObjectMesh, Photo, PointMap
 
-VERSION = "1"  # bump it when any picture or light mesh comes out differently
+VERSION = "2"  # bump it when any picture or light mesh comes out differently
 STAGE, KIND = "preview", "preview"
 CROP_SIDE_PX, STILL_SIDE_PX = 256, 144
 # Many objects get smaller pictures, so that the page stays bounded: (objects, share of the side).
 SIZE_STEPS = ((40, 1.0), (120, 0.7), (400, 0.5))
 SMALLEST_SHARE = 0.3
+UP_DIGITS = 2  # to which callers round it: half a degree shows in no picture, so redraw none
 
 Files = Mapping[str, bytes]
 Draw = Callable[[], Files]
@@ -60,9 +61,10 @@ def masks_preview(store: Store, photo: Artifact, masks: list[Artifact]) -> Files
     return _preview(store, "masks", {}, inputs, draw)
 
 
-def points_preview(store: Store, photo: Artifact, points: Artifact) -> Files:
+def points_preview(store: Store, photo: Artifact, points: Artifact, up: Float64 | None) -> Files:
     """The point map: details.json always; depth.webp, scale.webp, turned.webp and above.webp where
-    any depth is known."""
+    any depth is known. up (3,): the scene's upward direction, None for the camera's own."""
+    settings = {"up": None if up is None else up.tolist()}
 
     def draw() -> Files:
         point_map = store.load(points, PointMap)
@@ -78,11 +80,11 @@ def points_preview(store: Store, photo: Artifact, points: Artifact) -> Files:
         return files | {
             "depth.webp": pictures.depth_picture(point_map.depth, span),
             "scale.webp": pictures.depth_scale_picture(),
-            "turned.webp": pictures.webp(points_turned(point_map, shown)),
-            "above.webp": pictures.webp(points_from_above(point_map, shown)),
+            "turned.webp": pictures.webp(points_turned(point_map, shown, up)),
+            "above.webp": pictures.webp(points_from_above(point_map, shown, up)),
         }
 
-    return _preview(store, "points", {}, {"photo": photo, "points": points}, draw)
+    return _preview(store, "points", settings, {"photo": photo, "points": points}, draw)
 
 
 def context_preview(
@@ -110,9 +112,13 @@ def cutout_preview(store: Store, image: Artifact, objects: int) -> Files:
     return _preview(store, "cutout", settings, {"image": image}, draw)
 
 
-def mesh_preview(store: Store, mesh: Artifact, objects: int) -> Files:
-    """An object's mesh: its turned stills turntable.webp, and viewer.glb for the 3D view."""
+def mesh_preview(store: Store, mesh: Artifact, objects: int, up: Float64 | None) -> Files:
+    """An object's mesh: its turned stills turntable.webp, and viewer.glb for the 3D view.
+
+    up (3,): the scene's upward direction in the object's frame, None for the crop camera's own.
+    """
     settings = {
+        "up": None if up is None else up.tolist(),
         "side_px": round(STILL_SIDE_PX * size_share(objects)),
         "budget_bytes": object_budget(objects),
     }
@@ -121,8 +127,9 @@ def mesh_preview(store: Store, mesh: Artifact, objects: int) -> Files:
         from photoscene.report.views import turntable
 
         loaded = store.load(mesh, ObjectMesh)
+        stills = turntable(loaded, settings["side_px"], up)
         return {
-            "turntable.webp": pictures.webp(turntable(loaded, settings["side_px"])),
+            "turntable.webp": pictures.webp(stills),
             "viewer.glb": light_object(loaded, settings["budget_bytes"]),
         }
 

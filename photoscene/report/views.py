@@ -1,4 +1,8 @@
-"""Pictures from new viewpoints: turned stills of one object, and the point map from two sides."""
+"""Pictures from new viewpoints: turned stills of one object, and the point map from two sides.
+
+Frames are the camera's or an object's: x right, y down, z ahead. `up` (3,) is a direction in
+them, and None means that nothing better is known than -y.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +32,12 @@ POINT_VIEW_PX = (640, 480)
 FAR_PERCENTILE, FAR_OVER_MEDIAN = 97.0, 3.0  # farther points are left out: they hide the rest
 MOST_POINTS = 300_000  # more do not show at this size
 TURN_YAW_RAD, TURN_PITCH_RAD = math.radians(38), math.radians(28)
+STEEPEST_RAD = math.radians(70)  # from straight above nothing stands
 MARGIN = 0.94  # share of the picture that the points fill
 
 
-def turntable(mesh: ObjectMesh, side_px: int) -> Uint8:
-    """(side, side * views, 4): shaded views around an object, the first as the photo sees it.
+def turntable(mesh: ObjectMesh, side_px: int, up: Float64 | None = None) -> Uint8:
+    """(side, side * views, 4): shaded views around an object, the first from the photo's side.
 
     One search tree serves all views (`scene.raycast.render` would build it anew for each, which
     costs most of the time), so the viewer moves here and the mesh stays.
@@ -52,9 +57,9 @@ def turntable(mesh: ObjectMesh, side_px: int) -> Uint8:
     camera = camera_from_fov(fine, fine, STILL_FOV_RAD)
     rays = unproject(camera, pixel_centres(fine, fine)).reshape(-1, 3)
     eye = np.array([0.0, 0.0, -STILL_FRAMING / math.sin(STILL_FOV_RAD / 2)])
-    views = []
+    level, views = _level(up), []
     for yaw in YAWS_DEG:
-        turn = _pitch(STILL_ELEVATION_RAD) @ _yaw(math.radians(yaw))
+        turn = _pitch(STILL_ELEVATION_RAD) @ _yaw(math.radians(yaw)) @ level
         seen = rays @ turn
         origins = np.ascontiguousarray(np.broadcast_to(eye @ turn, seen.shape), np.float32)
         hits = traced.run(origins, np.ascontiguousarray(seen, np.float32), output=True)
@@ -82,12 +87,13 @@ def _shaded(hits: dict[str, Any], rays: Float64, uv: NDArray, texture: Uint8) ->
     return rgba
 
 
-def points_turned(point_map: PointMap, photo: Photo) -> Uint8:
+def points_turned(point_map: PointMap, photo: Photo, up: Float64 | None = None) -> Uint8:
     """(H, W, 3): the coloured points for a viewer who has gone to the right and a little up."""
     points, colours = _near_points(point_map, photo)
     centre = np.median(points, axis=0)
-    turn = _pitch(TURN_PITCH_RAD) @ _yaw(TURN_YAW_RAD)
-    turned = (points - centre) @ turn.T
+    looks_down_rad = 0.0 if up is None else math.asin(np.clip(-up[2], -1, 1))
+    pitch_rad = min(looks_down_rad + TURN_PITCH_RAD, STEEPEST_RAD)
+    turned = (points - centre) @ (_pitch(pitch_rad) @ _yaw(TURN_YAW_RAD) @ _level(up)).T
     # The viewer keeps the photo's distance, so near things stay larger than far ones.
     z = turned[:, 2] + float(np.linalg.norm(centre))
     ahead = z > 0.05 * np.linalg.norm(centre)
@@ -95,16 +101,17 @@ def points_turned(point_map: PointMap, photo: Photo) -> Uint8:
     return _splat(xy, z[ahead], colours[ahead])
 
 
-def points_from_above(point_map: PointMap, photo: Photo) -> Uint8:
-    """(H, W, 3): a plan; the camera is the white mark, grey lines are the edges of its view."""
+def points_from_above(point_map: PointMap, photo: Photo, up: Float64 | None = None) -> Uint8:
+    """(H, W, 3): a plan, what is ahead of the camera up the picture. The camera is the white mark,
+    grey lines lead to the ends of the photo's middle row."""
     points, colours = _near_points(point_map, photo)
+    camera, farthest = point_map.camera, float(points[:, 2].max())
+    ends = unproject(camera, np.array([[0, camera.cy_px], [camera.width, camera.cy_px]])) * farthest
+    level = _level(up).T
+    placed, line = points @ level, np.stack([ends[0], np.zeros(3), ends[1]]) @ level
     # Depth goes up the picture, height is seen end on: what is higher covers what is lower.
-    plan = np.stack([points[:, 0], -points[:, 2]], 1)
-    camera = point_map.camera
-    farthest = float(points[:, 2].max())
-    edges = [np.array([(u - camera.cx_px) / camera.fx_px, -1.0]) * farthest
-             for u in (0, camera.width)]  # fmt: skip
-    return _splat(plan, points[:, 1], colours, sight=[np.zeros(2), *edges])
+    plan = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, -1.0]])
+    return _splat(placed @ plan, placed[:, 1], colours, line @ plan)
 
 
 def _near_points(point_map: PointMap, photo: Photo) -> tuple[Float64, Uint8]:
@@ -118,15 +125,13 @@ def _near_points(point_map: PointMap, photo: Photo) -> tuple[Float64, Uint8]:
     return points_of(point_map)[near][::every], photo.rgb[near][::every]
 
 
-def _splat(
-    xy: Float64, depth: Float64, colours: Uint8, sight: list[Float64] | None = None
-) -> Uint8:
+def _splat(xy: Float64, depth: Float64, colours: Uint8, sight: Float64 | None = None) -> Uint8:
     """Draw points (N, 2), the least depth (N,) on top, fitted into the picture.
 
-    sight: the camera's place and the far ends of its view's edges, in the same plane.
+    sight (M, 2): a line in the same plane, in which the camera stands at the origin.
     """
     width, height = (SUPERSAMPLING * side for side in POINT_VIEW_PX)
-    framed = xy if sight is None else np.concatenate([xy, np.stack(sight)])
+    framed = xy if sight is None else np.concatenate([xy, sight])
     low, high = (np.percentile(framed, p, axis=0) for p in ((0.2, 99.8)))
     if sight is not None:
         low, high = np.minimum(low, 0), np.maximum(high, 0)
@@ -134,7 +139,7 @@ def _splat(
     offset = np.array([width, height]) / 2 - scale * (low + high) / 2
     picture = np.full((height, width, 3), BACKGROUND_RGB, np.uint8)
     if sight is not None:
-        _draw_sight(picture, [np.rint(p * scale + offset).astype(int) for p in sight])
+        _draw_sight(picture, np.rint(sight * scale + offset), np.rint(offset))
     order = np.argsort(-depth, kind="stable")  # of writes to one pixel the last, nearest, stays
     at = np.floor(xy[order] * scale + offset).astype(np.int64)
     _write(picture, at, colours[order], _dot_px(len(xy), width * height))
@@ -156,13 +161,25 @@ def _write(picture: Uint8, at: NDArray[np.int64], colours: Uint8, dot_px: int) -
             picture[y[inside], x[inside]] = colours[inside]
 
 
-def _draw_sight(picture: Uint8, points: list[NDArray[np.int64]]) -> None:
+def _draw_sight(picture: Uint8, line: Float64, camera: Float64) -> None:
     import cv2
 
-    camera, *edges = [(int(p[0]), int(p[1])) for p in points]
-    for edge in edges:
-        cv2.line(picture, camera, edge, SIGHT_RGB, SUPERSAMPLING, cv2.LINE_AA)
-    cv2.circle(picture, camera, 5 * SUPERSAMPLING, CAMERA_RGB, -1, cv2.LINE_AA)
+    points = line.astype(np.int32).reshape(-1, 1, 2)
+    cv2.polylines(picture, [points], False, SIGHT_RGB, SUPERSAMPLING, cv2.LINE_AA)
+    centre = (int(camera[0]), int(camera[1]))
+    cv2.circle(picture, centre, 5 * SUPERSAMPLING, CAMERA_RGB, -1, cv2.LINE_AA)
+
+
+def _level(up: Float64 | None) -> Float64:
+    """(3, 3) turn after which up is -y and what was ahead still is, as far as that goes."""
+    if up is None:
+        return np.eye(3)
+    up = up / np.linalg.norm(up)
+    ahead = np.array([0.0, 0.0, 1.0]) - up[2] * up
+    if np.linalg.norm(ahead) < 1e-6:  # seen from straight above: the picture's top is ahead
+        ahead = np.array([0.0, -1.0, 0.0]) + up[1] * up
+    ahead /= np.linalg.norm(ahead)
+    return np.array([np.cross(ahead, up), -up, ahead], np.float64)
 
 
 def _yaw(angle_rad: float) -> Float64:

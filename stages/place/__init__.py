@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+import numpy as np
 
 from alignment.placing import Placement, Unplaced
 from alignment.support import Ground, find_ground, world_from_camera
@@ -35,7 +37,10 @@ def run(placer: Placer, objects: list[Unplaced], point_map: PointMap, masks: lis
     """Place all objects of a photo; what cannot be placed says why and does not stop the others.
 
     masks: (H, W) of every object, of those that cannot be placed too: they are not the background.
+    A depth of zero or less counts as unknown.
     """
+    depth = np.where(point_map.depth > 0, point_map.depth, np.float32(np.nan))  # NaN compares False
+    point_map = replace(point_map, depth=depth)
     ground = find_ground(point_map, masks)
     placements = placer.place(objects, point_map, ground)
     if len(placements) != len(objects):
