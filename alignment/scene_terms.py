@@ -25,7 +25,7 @@ MIN_LOCAL_CELLS = 4
 NEAR = 0.25  # what counts as near a contact, as a share of the object's size in the photo
 FOOT = 0.1  # what counts as the foot of an object, as a share of its height
 LOWER = 0.08  # of its own height by which what carries an object must reach further down
-STANDING = 0.01  # height of the measured foot over the plane, over its depth, that still stands
+STANDING = 0.02  # height of the measured foot over the plane, over its depth, that still stands
 FOOT_TOUCH = 0.25  # up to this share of its height an object rests on what it touches
 LEAST_SIGMA = 0.002  # relative depth: no point map, shape or contact is believed better
 HARD_SIGMA = 0.0005  # of what cannot be: two bodies in one place
@@ -90,6 +90,23 @@ class Rest:
     gap: float
     doubt: float
     standing: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of two things that may touch, all in log relative depth.
+
+    limit: where they touch; gap: between them as the map tells it near that place, and doubt, its
+    standard error; overlap: how far each by itself reaches into the other; sigma, hard: of the
+    terms that hold them together and keep them apart.
+    """
+
+    limit: float
+    gap: float
+    doubt: float
+    overlap: float
+    sigma: float
+    hard: float
 
 
 def votes_of(points: VisiblePoints) -> Votes:
@@ -184,13 +201,13 @@ def scene_terms(
     for k, rest in enumerate(rests):
         if not np.isfinite(rest.limit):
             continue
-        sigma = _norm(PLANE_SIGMA, spread / 8, shape[k] / 2)
+        sigma = _norm(PLANE_SIGMA, spread / 8, 2 * shape[k])
         doubt = _norm(rest.doubt, spread / 2, shape[k])
         # What stands on another object does not stand on the plane, however thin the other is.
         gap = rest.gap if under[k] is None else np.inf
-        made = _met(
-            "plane", k, WORLD, rest.limit, gap, doubt, fitted[k] - rest.limit, sigma, weights
-        )
+        overlap, hard = fitted[k] - rest.limit, _norm(HARD_SIGMA, shape[k])
+        found = Evidence(rest.limit, gap, doubt, overlap, sigma, hard)
+        made = _met("plane", k, WORLD, found, weights)
         terms += made
         if under[k] is None and (rest.standing or any(t.name == "plane" for t in made)):
             under[k] = WORLD
@@ -210,30 +227,25 @@ def _meeting_terms(
         gap, overlap = near_front - near_back - m.limit, fitted[m.front] - fitted[m.back] - m.limit
         shapes = _norm(shape[m.front], shape[m.back])
         doubt, sigma = _norm(error_front, error_back, shapes), _norm(LEAST_SIGMA, shapes)
-        terms += _met("contact", m.front, m.back, m.limit, gap, doubt, overlap, sigma, weights)
+        found = Evidence(m.limit, gap, doubt, overlap, sigma, HARD_SIGMA)
+        terms += _met("contact", m.front, m.back, found, weights)
     if np.isfinite(m.order) and weights.order > 0:
         sigma = LEAST_SIGMA / weights.order
         terms.append(Term("order", m.front, m.back, m.order, sigma, one_sided=True))
     return terms
 
 
-def _met(
-    name: str, front: int, back: int, limit: float, gap: float, doubt: float, overlap: float,
-    sigma: float, weights: Weights,
-) -> list[Term]:  # fmt: skip
+def _met(name: str, front: int, back: int, found: Evidence, weights: Weights) -> list[Term]:
     """The term that holds two things together where they touch, and the one that keeps them apart.
 
-    gap: log relative depth between them as the map tells it near that place, doubt: its standard
-    error; overlap: how far each by itself reaches into the other. Deep overlap tells of a wrong
-    unseen back, which must not push away what is measured.
+    Deep overlap tells of a wrong unseen back, which must not push away what is measured.
     """
-    terms = []
-    weight = getattr(weights, name)
-    if weight > 0 and abs(gap) < min(CONTACT_TOLERANCE + 2 * doubt, MOST_TOLERANCE):
-        terms.append(Term(name, front, back, limit, sigma / weight, robust=True))
-    if weights.penetration > 0 and overlap < MOST_OVERLAP:
-        hard = HARD_SIGMA / weights.penetration
-        terms.append(Term("penetration", front, back, limit, hard, one_sided=True))
+    terms, weight = [], getattr(weights, name)
+    if weight > 0 and abs(found.gap) < min(CONTACT_TOLERANCE + 2 * found.doubt, MOST_TOLERANCE):
+        terms.append(Term(name, front, back, found.limit, found.sigma / weight, robust=True))
+    if weights.penetration > 0 and found.overlap < MOST_OVERLAP:
+        hard = found.hard / weights.penetration
+        terms.append(Term("penetration", front, back, found.limit, hard, one_sided=True))
     return terms
 
 

@@ -1,6 +1,6 @@
 """Sweeps the placement methods over known scenes made worse; writes docs/placement_sweep.md.
 
-    python -m benchmarks.placement [--shared ../shared] [--seeds 20] [--workers 2]
+    python -m benchmarks.placement [--shared ../shared] [--seeds 20] [--workers 2] [--part P]
 
 True meshes in their own crop frames isolate placement: what is measured is how each method copes
 with a bad point map, bad masks, a wrong camera and bad shapes. Every method sees the same data.
@@ -63,18 +63,24 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, default=WORKERS)
+    parser.add_argument("--part", choices=("sweep", "touching", "growth"), help="default: all")
     asked = parser.parse_args()
     if not (asked.shared / "data" / "scenes").exists():
         print(f"no ground-truth scenes below {asked.shared}/data: nothing measured")
         return
-    sweep = run_sweep(asked.shared, ROWS, asked.seeds, asked.workers)
-    summary = write_sweep(sweep, DOCUMENT)
-    touching = touching_table(asked.shared, asked.seeds, asked.workers)
-    replace_section(DOCUMENT, "Things that touch", touching)
-    growth = growth_table()
-    replace_section(DOCUMENT, "How it grows", growth)
-    replace_section(SUMMARY, "Placement sweep", summary)
-    print(f"{summary}\n\n{touching}\n\n{growth}")
+    if asked.part in (None, "sweep"):
+        summary = write_sweep(run_sweep(asked.shared, ROWS, asked.seeds, asked.workers), DOCUMENT)
+        _write("Placement sweep", summary, SUMMARY)
+    if asked.part in (None, "touching"):
+        touching = touching_table(asked.shared, asked.seeds, asked.workers)
+        _write("Things that touch", touching, DOCUMENT)
+    if asked.part in (None, "growth"):
+        _write("How it grows", growth_table(), DOCUMENT)
+
+
+def _write(title: str, text: str, document: Path) -> None:
+    replace_section(document, title, text)
+    print(f"\n{title}\n{text}", flush=True)
 
 
 def run_sweep(shared: Path, rows: Sequence[Row], seeds: int, workers: int) -> Sweep:

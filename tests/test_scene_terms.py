@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -70,14 +69,22 @@ def terms_of(scene: Photographed) -> Callable[[Weights], list[Term]]:
     """The terms that the default would solve, by their weights."""
     point_map, camera = scene.point_map, scene.point_map.camera
     sights = [see(o.mesh, o.crop, camera) for o in scene.objects]
-    votes = [
-        votes_of(visible_points(s, o.mask, o.occluder, point_map.depth))
+    points = [
+        visible_points(s, o.mask, o.occluder, point_map.depth)
         for s, o in zip(sights, scene.objects, strict=True)
     ]
+    votes = [votes_of(p) for p in points]
     fitted = np.array([v.middle for v in votes])
-    rests, spread = find_rests(sights, votes, find_ground(point_map, scene.masks), camera)
+    ground = find_ground(point_map, scene.masks)
+    rests, spread = find_rests(sights, points, votes, ground, camera)
     meetings = find_meetings(sights, scene.masks, np.exp(fitted), camera)
-    return partial(scene_terms, votes, fitted, rests, meetings, spread, camera)
+
+    def terms(weights: Weights) -> list[Term]:
+        return scene_terms(
+            sights, votes, fitted, rests, meetings, spread, ground, camera, weights
+        )[0]
+
+    return terms
 
 
 def test_exact_data_stay_exact_and_supports_are_told() -> None:

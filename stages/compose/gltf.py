@@ -13,7 +13,7 @@ from scene.raycast import render
 from scene.types import Camera, Mask, Photo, Uint8
 from stages.compose import Composition
 
-VERSION = "1"
+VERSION = "2"
 BACKGROUND_SHARE = 0.35  # how much of the photo is left where no object is drawn
 
 
