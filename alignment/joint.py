@@ -18,8 +18,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import spsolve
 
 from alignment.robust import HUBER_DELTA_SIGMAS
 from scene.types import Float64
@@ -51,6 +49,9 @@ def solve_terms(terms: list[Term], start: Float64) -> Float64:
     Each round solves the sparse normal equations with the one-sided terms that are violated and
     with Huber's weights; the problem is convex.
     """
+    from scipy import sparse  # half a second to import, and only placing needs it
+    from scipy.sparse.linalg import spsolve
+
     if not terms:
         return start
     front, back = (np.array([getattr(t, n) for t in terms]) for n in ("front", "back"))

@@ -17,12 +17,13 @@ def solve_scale(x: Float64, y: Float64, truncation: float) -> float:
 
     x, y (N,): depths X_z of the model at lambda = 1, and Q_z as measured. The truncated L1 weighs
     by 1 / Q_z. Huber's refinement weighs by the fitted 1 / (lambda X_z): the noise of Q_z in its
-    own weight would draw lambda low by twice the noise's variance.
+    own weight would draw lambda aside by twice the noise's variance.
     """
     weight = 1 / y
     start = truncated_l1_scale(x, y, weight, truncation)
-    close = np.abs(start * x - y) * weight < truncation
-    return huber_scale(x[close], y[close], 1 / (start * x[close]), start)
+    fitted = 1 / (start * x)
+    close = np.abs(start * x - y) * fitted < truncation
+    return huber_scale(x[close], y[close], fitted[close], start)
 
 
 def truncated_l1_scale(x: Float64, y: Float64, weight: Float64, threshold: float) -> float:

@@ -25,6 +25,7 @@ from benchmarks.known_scenes import KnownScene, load_scene
 from benchmarks.perturb import ROWS, Row
 from benchmarks.piles import piles
 from benchmarks.placement_errors import Errors, errors_of
+from benchmarks.placement_picture import PICTURE, draw_slice
 from benchmarks.placement_tables import Sweep, write_sweep
 from benchmarks.report import replace_section
 from benchmarks.touching import touching_table
@@ -74,6 +75,7 @@ def main() -> None:
     if asked.part in (None, "touching"):
         touching = touching_table(asked.shared, asked.seeds, asked.workers)
         _write("Things that touch", touching, DOCUMENT)
+        draw_slice(known_scenes(asked.shared), DOCUMENT.parent / PICTURE)
     if asked.part in (None, "growth"):
         _write("How it grows", growth_table(), DOCUMENT)
 

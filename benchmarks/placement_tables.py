@@ -53,7 +53,8 @@ class Sweep:
     def means(self, row: str, method: str, figure: Figure) -> Float64:
         """(seeds,) mean error over the objects of every seed."""
         found = [t.errors[method] for t in self.trials if t.row == row]
-        return np.array([np.mean([figure.read(e) for e in errors]) for errors in found])
+        means = [float(np.mean([figure.read(e) for e in errors])) for errors in found]
+        return np.array(means, np.float64)
 
     def all(self, row: str, method: str, figure: Figure) -> Float64:
         """(objects of all seeds,) errors."""

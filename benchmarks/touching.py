@@ -31,6 +31,9 @@ SAMPLES = 2000  # points on every surface, besides its vertices
 CONTACT = 0.01  # gap over the size of the scene up to which things still touch
 
 
+Mesh = tuple[Float64, np.ndarray]  # vertices (N, 3), photo camera's frame, and faces
+
+
 @dataclass(frozen=True)
 class Touch:
     """One placed pile: penetrations (m) of pairs, kept contacts of pairs and with the plane, and
@@ -82,8 +85,26 @@ def _piles(shared: Path) -> list[KnownScene]:
     return [scene for scene in piles(shared / "data/objects/public") if scene.touching]
 
 
+def deepest_pair(case: Case, placements: list[Placement]) -> tuple[float, tuple[int, int]]:
+    """How deep (m) the worst pair of a placed pile reaches into each other, and which one it is."""
+    least = _least_distances(case, _placed_meshes(case, placements))
+    pair = min(least, key=lambda p: least[p])
+    return -least[pair], pair
+
+
 def _touch(case: Case, placements: list[Placement], ground: Ground) -> Touch:
     """Measure one placed pile; what the plane is to it is the plane that was found."""
+    meshes = _placed_meshes(case, placements)
+    size = float(np.linalg.norm(np.ptp(np.concatenate([v for v, _ in meshes]), axis=0)))
+    least = _least_distances(case, meshes)
+    penetration = [max(0.0, -distance) for distance in least.values()]
+    kept = [least[pair] < CONTACT * size for pair in least if pair in case.known.touching]
+    plane = [_gap(meshes[k][0], ground.plane) < CONTACT * size for k in case.known.standing]
+    translation = float(np.mean([e.translation for e in errors_of(case, placements)]))
+    return Touch(penetration, kept, plane, translation)
+
+
+def _placed_meshes(case: Case, placements: list[Placement]) -> list[Mesh]:
     meshes = [
         (p.camera_from_object.apply(o.mesh.vertices), o.mesh.faces)
         for p, o in zip(placements, case.objects, strict=True)
@@ -91,25 +112,24 @@ def _touch(case: Case, placements: list[Placement], ground: Ground) -> Touch:
     ]
     if len(meshes) < len(placements):
         raise RuntimeError(f"{case.known.name}: not every object was placed")
-    size = float(np.linalg.norm(np.ptp(np.concatenate([v for v, _ in meshes]), axis=0)))
+    return meshes
+
+
+def _least_distances(case: Case, meshes: list[Mesh]) -> dict[tuple[int, int], float]:
+    """Least signed distance of every pair whose boxes overlap or that should touch."""
     surfaces = [surface_of(v, f) for v, f in meshes]
     points = [np.concatenate([v, _samples(v, f)]).astype(np.float32) for v, f in meshes]
-    penetration, kept = [], []
+    found = {}
     for k, one in enumerate(meshes):
         for other in range(k):
-            touches = (other, k) in case.known.touching
             apart = np.maximum(one[0].min(0), meshes[other][0].min(0)) > np.minimum(
                 one[0].max(0), meshes[other][0].max(0)
             )
-            if apart.any() and not touches:
-                continue
-            least = min(_least(surfaces[other], points[k]), _least(surfaces[k], points[other]))
-            penetration.append(max(0.0, -least))
-            if touches:
-                kept.append(least < CONTACT * size)
-    plane = [_gap(meshes[k][0], ground.plane) < CONTACT * size for k in case.known.standing]
-    translation = float(np.mean([e.translation for e in errors_of(case, placements)]))
-    return Touch(penetration, kept, plane, translation)
+            if (other, k) in case.known.touching or not apart.any():
+                found[other, k] = min(
+                    _least(surfaces[other], points[k]), _least(surfaces[k], points[other])
+                )
+    return found
 
 
 def _least(surface: Any, points: Float32) -> float:
@@ -133,7 +153,7 @@ def _samples(vertices: Float64, faces: np.ndarray) -> Float64:
     )
     chosen = corners[random.choice(len(faces), SAMPLES, p=area / area.sum())]
     weights = random.dirichlet((1, 1, 1), SAMPLES)
-    return (chosen * weights[..., None]).sum(1).astype(np.float64)
+    return (chosen * weights[..., None]).sum(1)
 
 
 def _penetration(found: Sequence[Touch]) -> float:

@@ -7,7 +7,7 @@ import pytest
 import trimesh
 from shapes import box_mesh
 
-from alignment.contacts import Meeting, find_meetings, spans_of
+from alignment.contacts import FEW, Meeting, find_meetings, spans_of
 from alignment.visible import Sight, see_placed
 from scene.cameras import camera_from_fov, pixel_centres, rotation_to, unproject
 from scene.raycast import Crossings, cast_through
@@ -90,6 +90,21 @@ def test_a_corner_that_no_pixel_hits_still_sets_the_limit(down: bool) -> None:
         expected = (2.0 - reach) / 1.7
     assert (found.front, found.back) == (0, 1)
     assert found.limit == pytest.approx(math.log(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "told"), [(2, False), (8, True)])
+def test_an_order_of_few_pixels_is_that_of_edges(rows: int, told: bool) -> None:
+    """The photo shows the lower box in a few of the rows that both cover."""
+    upper, lower = box((-0.2, -0.2, 1.8), (0.2, 0.2, 2.0)), box((-0.3, -0.3, 2.1), (0.3, 0.3, 2.4))
+    sights = [see_placed(*solid, CAMERA) for solid in (upper, lower)]
+    both = first_hits(sights[0]) & first_hits(sights[1])
+    top = int(np.nonzero(both.any(1))[0][0])
+    swapped = both & (np.arange(CAMERA.height)[:, None] < top + rows)
+    assert (swapped.sum() / both.sum() > FEW) == told
+    found = find_meetings(sights, [both & ~swapped, swapped], np.ones(2), CAMERA)
+    orders = {(m.front, m.back): m.order for m in found}
+    assert np.isfinite(orders[0, 1])
+    assert ((1, 0) in orders and np.isfinite(orders[1, 0])) == told
 
 
 def test_the_order_of_the_list_does_not_matter() -> None:

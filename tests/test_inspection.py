@@ -262,6 +262,11 @@ def test_the_documented_numbers_of_placement_are_those_in_force() -> None:
         f"below {scene_terms.CONTACT_TOLERANCE} + 2 standard errors, and at most "
         f"{scene_terms.MOST_TOLERANCE} of the depth",
         f"the {contacts.ORDER_QUANTILE * 100:g} % quantile",
+        f"at least {contacts.FEW * 100:g} % of the pixels that both cover",
+        f"shape; at least {scene_terms.PLANE_SIGMA} | `place.plane`",
+        f"into each other by more than {scene_terms.MOST_OVERLAP} of the depth",
+        f"lies on the plane within {scene_terms.STANDING} of its depth",
+        f"camera's up axis at least {support.MIN_UP}",
         f"at least {support.MIN_SHARE:.0%} of the cells".replace("%", " %"),
     ):
         assert phrase.replace("5%", "5 %") in text, phrase

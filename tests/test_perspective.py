@@ -82,7 +82,8 @@ def test_a_map_stretched_by_a_wrong_focal_length_is_told() -> None:
     fit = fit_of(placement)
     assert fit.perspective is not None and 0.75 < fit.perspective < 0.9
     assert fit.grade == "check"
-    assert any("--fov" in words for words in fit.warnings)
+    (words,) = fit.warnings
+    assert f"a focal length {fit.perspective:.2f} times as long" in words and "--fov" in words
     assert fit.silhouette_iou > 0.99  # nothing in the outline tells it
 
 

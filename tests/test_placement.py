@@ -112,7 +112,8 @@ def test_the_modal_mask_is_unbiased_where_the_amodal_one_is_not(seed: int) -> No
 
 @pytest.mark.parametrize("seed", range(3))
 def test_erosion_restores_what_bleeding_depth_biases(seed: int) -> None:
-    """C12.6: depth smeared over 3 px to a background 7 % behind, 2 % noise."""
+    """C12.6: depth smeared over 3 px to a background 7 % behind, 2 % noise, of whose own error the
+    same noise without the smear tells."""
     scene = photographed_letter((0.0, 0.0, 2.0))
     depth, o = scene.point_map.depth, scene.objects[0]
     before_wall = np.where(np.isfinite(depth), depth, np.float32(2.15))
@@ -120,17 +121,18 @@ def test_erosion_restores_what_bleeding_depth_biases(seed: int) -> None:
     bled = (cv2.blur(before_wall, (7, 7)) * noise).astype(np.float32)
     true = pose_of(scene.place()[0]).scale
     eroded = pose_of(scene.measured(bled).place(settings=OFF)[0]).scale
+    unsmeared = pose_of(scene.measured(depth * noise).place(settings=OFF)[0]).scale
     sight = see(o.mesh, o.crop, scene.point_map.camera)
     inside = sight.silhouette & o.mask[sight.box]
     measured = bled[sight.box][inside].astype(np.float64)
     whole = solve_scale(sight.depth[inside], measured, 0.1)
     assert whole / true - 1 > 0.005
-    assert abs(eroded / true - 1) < 0.0015
+    assert abs(eroded / unsmeared - 1) < 0.0015 and abs(eroded / true - 1) < 0.002
 
 
-# Open3D's ICP ends at an absolute change of its error, which is another one in another unit.
+# Rounding to float32 at 2.5 gives some of ICP's points another nearest neighbour.
 STRICT = {"pixel_aligned": 1e-7, "scale_depth": 1e-7, "umeyama": 1e-7, "layout_refine": 1e-7}
-SCALES = {**STRICT, "icp": 5e-3}
+SCALES = {**STRICT, "icp": 5e-5}
 
 
 @pytest.mark.parametrize(("backend", "tolerance"), SCALES.items())

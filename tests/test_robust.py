@@ -43,7 +43,30 @@ def test_gross_outliers_do_not_move_the_scale() -> None:
         found = (plain, truncated_l1_scale(x, y, 1 / y, 0.15), solve_scale(x, y, 0.15))
         errors.append([scale / 1.3 - 1 for scale in found])
     plain, start, refined = np.sqrt(np.mean(np.square(errors), axis=0))
-    assert plain > 0.2 and start < 0.005 and refined < 0.004
+    assert plain > 0.2 and start < 0.005 and refined < 0.003
+
+
+@pytest.mark.parametrize(
+    "truncation",
+    [
+        pytest.param(
+            0.1,
+            marks=pytest.mark.xfail(
+                strict=True, reason="what counts as close is told relative to the noisy depth"
+            ),
+        ),
+        0.3,
+    ],
+)
+def test_noise_of_single_pixels_does_not_draw_the_scale(truncation: float) -> None:
+    """5 % of it on 2000 points, mean of 50 draws, whose standard error is 0.016 %; weights of
+    1 / Q_z draw it by -0.3 %."""
+    found = []
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        x = rng.uniform(1, 3, 2000)
+        found.append(solve_scale(x, 1.3 * x * rng.normal(1, 0.05, 2000), truncation) / 1.3)
+    assert abs(np.mean(found) - 1) < 3e-4
 
 
 def test_exact_data_gives_the_exact_scale() -> None:

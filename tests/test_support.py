@@ -104,6 +104,9 @@ def test_a_wall_is_no_support() -> None:
     assert found_in(wall * rng.normal(1, 0.02, wall.shape), SMALL) is None
     sideways = plane_depth(np.array([-0.5, 0, -math.sqrt(0.75)]), SMALL, 2.0)
     assert found_in(sideways, SMALL) is None
+    for down_deg, found in ((72, True), (80, False)):  # the cosine of 75.5 degrees is MIN_UP
+        steep = plane_depth(normal_for(down_deg, 0), SMALL)
+        assert (found_in(steep, SMALL) is not None) == found
     ceiling = plane_depth(normal_for(25, 0) * [1, -1, 1], SMALL)
     assert found_in(ceiling, SMALL) is None
 
