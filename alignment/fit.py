@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from alignment.objects import Unplaced
 from alignment.visible import Sight, VisiblePoints
-from scene.types import Bool, FitReport, Float32, Float64
+from scene.types import Bool, FitReport, Float32, Float64, Similarity
 
 # Thresholds of the grades; docs/placement.md explains them.
 GOOD_OUTLINE, LEAST_OUTLINE = 0.9, 0.5  # silhouette IoU: a pixel-aligned mesh keeps its outline
@@ -42,31 +43,29 @@ def depth_error(sight: Sight, mask: Bool, depth: Float32) -> float | None:
 
 
 def fit_report(
+    o: Unplaced,
+    depth: Float32,
     placed: Sight,
     points: VisiblePoints,
     placed_depth: Float64,
-    mask: Bool,
-    occluder: Bool,
-    depth: Float32,
-    scale: float,
-    distance: float,
+    camera_from_object: Similarity,
     truncation: float,
 ) -> FitReport:
     """The figures of a placement and its grade.
 
-    placed: what the camera sees of the mesh as placed; placed_depth (N,): z of the points as
-    placed; scale, distance: size factor and range of the object's centre, in point-map units.
+    depth (H, W): z of the point map; placed: what the camera sees of the mesh as placed;
+    placed_depth (N,): z of the points as placed.
     """
     residual = np.abs(placed_depth - points.measured) / points.measured
     report = FitReport(
-        scale=scale,
-        distance=distance,
+        scale=camera_from_object.scale,
+        distance=float(np.linalg.norm(camera_from_object.translation)),
         residual_median=float(np.median(residual)),
         residual_p90=float(np.quantile(residual, 0.9)),
         inlier_share=float((residual < truncation).mean()),
         points=len(residual),
-        silhouette_iou=silhouette_iou(placed, mask, occluder),
-        depth_error=depth_error(placed, mask, depth),
+        silhouette_iou=silhouette_iou(placed, o.mask, o.occluder),
+        depth_error=depth_error(placed, o.mask, depth),
     )
     return graded(report, [FEW_PIXELS] if points.reduced else [])
 

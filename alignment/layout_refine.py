@@ -22,7 +22,8 @@ from scipy.optimize import least_squares
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
-from alignment.placing import Placement, Unplaced, place_mesh
+from alignment.objects import Placement, Unplaced
+from alignment.placing import place_mesh
 from alignment.refit import check_matches, zoom
 from alignment.similarity import umeyama
 from scene.cameras import project, unproject

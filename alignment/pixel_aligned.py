@@ -9,22 +9,18 @@ terms (`alignment/scene_terms.py`) then settle what each object alone leaves ope
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from alignment.contacts import find_meetings
 from alignment.fit import FEW_PIXELS, GOOD_SHIFT, fit_report, graded
 from alignment.joint import solve_terms
+from alignment.objects import Placement, Unplaced
 from alignment.perspective import check_perspective
-from alignment.placing import Placement, Unplaced, matches
+from alignment.placing import matches
 from alignment.robust import solve_scale
-from alignment.scene_terms import (
-    Weights,
-    find_rests,
-    scene_terms,
-    votes_of,
-)
+from alignment.scene_terms import Alone, Weights, scene_terms, votes_of
 from alignment.support import Ground
 from alignment.visible import (
     Sight,
@@ -34,16 +30,7 @@ from alignment.visible import (
     see,
     visible_points,
 )
-from scene.types import Bool, FitReport, Float64, PointMap, Similarity
-
-
-@dataclass(frozen=True, eq=False)
-class Alone:
-    """One object fitted by itself: what is seen of it, the points used, and their scale."""
-
-    sight: Sight
-    points: VisiblePoints
-    scale: float
+from scene.types import Bool, Float64, PointMap, Similarity
 
 
 def place_scene(
@@ -65,7 +52,7 @@ def place_scene(
             points = visible_points(sight, o.mask, o.occluder, point_map.depth)
             if len(points.pixels):
                 scale = solve_scale(points.model, points.measured, truncation)
-                alone[index] = Alone(sight, points, scale)
+                alone[index] = Alone(sight, points, votes_of(points), float(np.log(scale)))
             else:
                 placements[index] = place_by_median(o, sight, point_map)
         except ValueError as error:
@@ -76,8 +63,9 @@ def place_scene(
     names = [*(f"object {number}" for number in numbers), "plane"]  # WORLD is the last
     for (index, one), scale, below in zip(alone.items(), scales, under, strict=True):
         support = "" if below is None else names[below]
-        report = _report(objects[index], one, float(scale), support, point_map, truncation)
-        placements[index] = Placement(zoomed(objects[index], float(scale)), report)
+        placements[index] = _place(
+            objects[index], one, float(scale), support, point_map, truncation
+        )
     return [placements[index] for index in range(len(objects))]
 
 
@@ -91,16 +79,10 @@ def scale_together(
     """Every object's scale with the scene's terms, and what it rests on (an index or WORLD)."""
     if not alone:
         return np.zeros(0), []
-    camera = point_map.camera
-    sights, votes = [one.sight for one in alone], [votes_of(one.points) for one in alone]
-    scales = np.array([one.scale for one in alone])
-    points = [one.points for one in alone]
-    rests, spread = find_rests(sights, points, votes, ground, camera)
-    meetings = find_meetings(sights, masks, scales, camera)
-    terms, under = scene_terms(
-        sights, votes, np.log(scales), rests, meetings, spread, ground, camera, weights
-    )
-    return np.exp(solve_terms(terms, np.log(scales))), under
+    camera, fitted = point_map.camera, np.array([one.log_scale for one in alone])
+    meetings = find_meetings([one.sight for one in alone], masks, np.exp(fitted), camera)
+    terms, under = scene_terms(alone, meetings, ground, camera, weights)
+    return np.exp(solve_terms(terms, fitted)), under
 
 
 def zoomed(o: Unplaced, scale: float) -> Similarity:
@@ -119,31 +101,31 @@ def place_by_median(o: Unplaced, sight: Sight, point_map: PointMap) -> Placement
         raise ValueError("the point map knows no depth inside the object's mask")
     distance = generator_distance(o.crop)
     measured = np.array([np.median(known)], np.float64)
-    scale = float(measured[0] / (distance * o.crop.photo_from_crop[2, 2]))
-    points = VisiblePoints(measured / scale, measured, np.zeros((1, 2), int), False)
-    report = fit_report(
-        scaled(sight, scale), points, measured, o.mask, o.occluder, point_map.depth,
-        scale, scale * distance, 1.0,
-    )  # fmt: skip
+    similarity = zoomed(o, float(measured[0] / (distance * o.crop.photo_from_crop[2, 2])))
+    points = VisiblePoints(measured / similarity.scale, measured, np.zeros((1, 2), int), False)
+    placed = scaled(sight, similarity.scale)
+    report = fit_report(o, point_map.depth, placed, points, measured, similarity, 1.0)
     lost = "the mesh covers no measured pixel of the mask: placed at the mask's median depth"
-    return Placement(zoomed(o, scale), graded(replace(report, points=0, inlier_share=0.0), [lost]))
+    return Placement(similarity, graded(replace(report, points=0, inlier_share=0.0), [lost]))
 
 
-def _report(
+def _place(
     o: Unplaced, one: Alone, scale: float, support: str, point_map: PointMap, truncation: float
-) -> FitReport:
-    """The figures of an object as placed, with what makes its field of view or place doubtful."""
+) -> Placement:
+    """An object at its scale; its report tells what makes field of view or place doubtful."""
+    similarity, alone = zoomed(o, scale), float(np.exp(one.log_scale))
     report = fit_report(
-        scaled(one.sight, scale), one.points, scale * one.points.model, o.mask, o.occluder,
-        point_map.depth, scale, scale * generator_distance(o.crop), truncation,
+        o, point_map.depth, scaled(one.sight, scale), one.points, scale * one.points.model,
+        similarity, truncation,
     )  # fmt: skip
     cube, measured = matches(one.points, o.crop, point_map.camera)
     perspective, warnings = check_perspective(
-        cube, measured, generator_distance(o.crop), one.scale, truncation
+        cube, measured, generator_distance(o.crop), alone, truncation
     )
     if one.points.reduced:
         warnings.append(FEW_PIXELS)
-    moved = scale / one.scale - 1
+    moved = scale / alone - 1
     if abs(moved) > GOOD_SHIFT:
         warnings.append(f"the rest of the scene moved it by {moved:+.0%} of its depth")
-    return graded(replace(report, perspective=perspective, support=support), warnings)
+    report = replace(report, perspective=perspective, support=support)
+    return Placement(similarity, graded(report, warnings))

@@ -1,13 +1,13 @@
-"""What is placed and what comes of it; and the one way in which every baseline places a mesh."""
+"""The one way in which every baseline places a mesh."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from alignment.fit import fit_report
+from alignment.objects import Placement, Unplaced
 from alignment.visible import (
     VisiblePoints,
     generator_distance,
@@ -17,42 +17,15 @@ from alignment.visible import (
 )
 from scene.cameras import unproject
 from scene.types import (
-    Bool,
     Camera,
     CropCamera,
-    FitReport,
     Float64,
-    ObjectMesh,
     PointMap,
     Similarity,
 )
 
 # (cube (N, 3), measured (N, 3), generator distance, truncation) -> crop_from_object
 Solve = Callable[[Float64, Float64, float, float], Similarity]
-
-
-@dataclass(frozen=True, eq=False)
-class Unplaced:
-    """A generated object: its mesh and crop camera, its visible mask and its occluders (H, W).
-
-    number: in the whole scene, counted from 1, by which others' reports name it; None: its place
-    in the list.
-    """
-
-    mesh: ObjectMesh
-    crop: CropCamera
-    mask: Bool
-    occluder: Bool
-    number: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """camera_from_object and its fit, or the reason why there is none."""
-
-    camera_from_object: Similarity | None
-    fit: FitReport | None
-    failure: str | None = None
 
 
 def place_mesh(
@@ -74,17 +47,9 @@ def place_mesh(
     cube, measured = matches(points, o.crop, camera)
     crop_from_object = solve(cube, measured, generator_distance(o.crop), truncation)
     similarity = in_photo(crop_from_object, o.crop)
-    report = fit_report(
-        see_placed(similarity.apply(o.mesh.vertices), o.mesh.faces, camera),
-        points,
-        similarity.apply(cube)[:, 2],
-        o.mask,
-        o.occluder,
-        depth,
-        similarity.scale,
-        float(np.linalg.norm(similarity.translation)),
-        truncation,
-    )
+    placed = see_placed(similarity.apply(o.mesh.vertices), o.mesh.faces, camera)
+    placed_depth = similarity.apply(cube)[:, 2]
+    report = fit_report(o, depth, placed, points, placed_depth, similarity, truncation)
     return Placement(similarity, report)
 
 

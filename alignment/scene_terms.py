@@ -80,6 +80,16 @@ class Votes:
         return local, _norm(self.noise, np.sqrt(share) * error)
 
 
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """One object fitted by itself: what is seen of it, its points, their votes, log lambda."""
+
+    sight: Sight
+    points: VisiblePoints
+    votes: Votes
+    log_scale: float
+
+
 @dataclass(frozen=True)
 class Rest:
     """An object over the support plane: limit, the log scale at which its lowest point touches it
@@ -124,13 +134,7 @@ def votes_of(points: VisiblePoints) -> Votes:
     return Votes(log, points.pixels, float(np.median(log)), sigma, spread, size)
 
 
-def find_rests(
-    sights: list[Sight],
-    points: list[VisiblePoints],
-    votes: list[Votes],
-    ground: Ground,
-    camera: Camera,
-) -> tuple[list[Rest], float]:
+def find_rests(objects: list[Alone], ground: Ground, camera: Camera) -> tuple[list[Rest], float]:
     """Every object over the support plane, and the robust relative sigma of the map's
     low-frequency errors, seen where it should be a plane. Nothing and 0 without a plane."""
     background, plane = ground.background, ground.plane
@@ -140,7 +144,8 @@ def find_rests(
     on_plane = np.abs(errors) < 3 * MOST_TOLERANCE
     pixels, errors, near = background.pixels[on_plane], errors[on_plane], background.near[on_plane]
     rests = []
-    for sight, measured, own in zip(sights, points, votes, strict=True):
+    for one in objects:
+        sight, own = one.sight, one.votes
         drop = sight.vertices @ -plane.normal  # how far below the camera, at lambda = 1
         lowest = float(drop.max())
         if lowest <= 0:
@@ -151,20 +156,19 @@ def find_rests(
         close = np.abs(pixels - pixel).max(1) < own.size_px
         warp = float(np.median(errors[close])) if close.sum() >= MIN_LOCAL_CELLS else 0.0
         limit, (local, doubt) = float(np.log(plane.height / lowest)), own.near(pixel)
-        standing = _stands(measured, own, plane, warp, camera)
+        standing = _stands(one, plane, warp, camera)
         rests.append(Rest(limit, local - warp - limit, doubt, standing))
     return rests, _sigma(errors[near])
 
 
-def _stands(
-    points: VisiblePoints, votes: Votes, plane: SupportPlane, warp: float, camera: Camera
-) -> bool:
+def _stands(one: Alone, plane: SupportPlane, warp: float, camera: Camera) -> bool:
     """Whether the measured points at the foot of what is seen lie on the plane.
 
     The mesh tells which points these are and how high each is over the lowest, free of noise.
     """
+    points = one.points
     up = unproject(camera, points.pixels[:, ::-1] + 0.5) @ plane.normal
-    model = np.exp(votes.middle) * points.model * up
+    model = np.exp(one.votes.middle) * points.model * up
     foot = model <= np.quantile(model, FOOT)
     measured = points.measured[foot] * up[foot] * np.exp(-warp) + plane.height
     height = float(np.median(measured) - np.median(model[foot]) + model.min())
@@ -172,32 +176,30 @@ def _stands(
 
 
 def scene_terms(
-    sights: list[Sight],
-    votes: list[Votes],
-    fitted: Float64,
-    rests: list[Rest],
+    objects: list[Alone],
     meetings: list[Meeting],
-    spread: float,
     ground: Ground,
     camera: Camera,
     weights: Weights,
 ) -> tuple[list[Term], list[int | None]]:
     """All terms of a scene, and what each object rests on: an index, WORLD for the plane, or None.
 
-    fitted (K,): the log scales of the objects alone; rests: one per object, or none without a
-    support plane; spread: of the map (both by `find_rests`).
+    meetings: of these objects, by their indices.
     """
-    shape = [np.sqrt(max(v.spread**2 - spread**2, 0)) for v in votes]
+    rests, spread = find_rests(objects, ground, camera)
+    shape = [float(np.sqrt(max(o.votes.spread**2 - spread**2, 0))) for o in objects]
     terms = [
-        Term("points", k, WORLD, fitted[k], _norm(LEAST_SIGMA, v.noise, spread, shape[k] / 2))
-        for k, v in enumerate(votes)
-    ]
+        Term(
+            "points", k, WORLD, o.log_scale,
+            _norm(LEAST_SIGMA, o.votes.noise, spread, shape[k] / 2),
+        )
+        for k, o in enumerate(objects)
+    ]  # fmt: skip
     for m in meetings:
-        terms += _meeting_terms(m, votes, fitted, shape, camera, weights)
+        terms += _meeting_terms(m, objects, shape, camera, weights)
     touching = {(t.front, t.back) for t in terms if t.name == "contact"}
-    under = _carriers(
-        [m for m in meetings if (m.front, m.back) in touching], sights, fitted, ground
-    )
+    held = [m for m in meetings if (m.front, m.back) in touching]
+    under = _carriers(held, objects, ground)
     for k, rest in enumerate(rests):
         if not np.isfinite(rest.limit):
             continue
@@ -205,7 +207,7 @@ def scene_terms(
         doubt = _norm(rest.doubt, spread / 2, shape[k])
         # What stands on another object does not stand on the plane, however thin the other is.
         gap = rest.gap if under[k] is None else np.inf
-        overlap, hard = fitted[k] - rest.limit, _norm(HARD_SIGMA, shape[k])
+        overlap, hard = objects[k].log_scale - rest.limit, _norm(HARD_SIGMA, shape[k])
         found = Evidence(rest.limit, gap, doubt, overlap, sigma, hard)
         made = _met("plane", k, WORLD, found, weights)
         terms += made
@@ -215,16 +217,17 @@ def scene_terms(
 
 
 def _meeting_terms(
-    m: Meeting, votes: list[Votes], fitted: Float64, shape: list[float], camera: Camera,
-    weights: Weights,
-) -> list[Term]:  # fmt: skip
+    m: Meeting, objects: list[Alone], shape: list[float], camera: Camera, weights: Weights
+) -> list[Term]:
     """The terms between two objects whose outlines overlap."""
     terms = []
     if np.isfinite(m.limit):
         pixel = project(camera, m.point)[::-1]
-        near_front, error_front = votes[m.front].near(pixel)
-        near_back, error_back = votes[m.back].near(pixel)
-        gap, overlap = near_front - near_back - m.limit, fitted[m.front] - fitted[m.back] - m.limit
+        front, back = objects[m.front], objects[m.back]
+        near_front, error_front = front.votes.near(pixel)
+        near_back, error_back = back.votes.near(pixel)
+        gap = near_front - near_back - m.limit
+        overlap = front.log_scale - back.log_scale - m.limit
         shapes = _norm(shape[m.front], shape[m.back])
         doubt, sigma = _norm(error_front, error_back, shapes), _norm(LEAST_SIGMA, shapes)
         found = Evidence(m.limit, gap, doubt, overlap, sigma, HARD_SIGMA)
@@ -260,18 +263,16 @@ def _norm(*parts: float) -> float:
     return float(np.linalg.norm(parts))
 
 
-def _carriers(
-    touching: list[Meeting], sights: list[Sight], fitted: Float64, ground: Ground
-) -> list[int | None]:
+def _carriers(touching: list[Meeting], objects: list[Alone], ground: Ground) -> list[int | None]:
     """For each object the other one that it touches with its foot and that stands lower."""
-    under: list[int | None] = [None] * len(sights)
+    under: list[int | None] = [None] * len(objects)
     plane = ground.plane
     if plane is None:
         return under
-    heights = [np.exp(f) * (s.vertices @ plane.normal) for f, s in zip(fitted, sights, strict=True)]
+    heights = [np.exp(o.log_scale) * (o.sight.vertices @ plane.normal) for o in objects]
     low, high = [float(h.min()) for h in heights], [float(h.max()) for h in heights]
     for m in touching:
-        at = float(m.point @ plane.normal) * np.exp(fitted[m.front])
+        at = float(m.point @ plane.normal) * np.exp(objects[m.front].log_scale)
         for upper, lower in ((m.front, m.back), (m.back, m.front)):
             tall = max(high[upper] - low[upper], 1e-12)
             if at - low[upper] < FOOT_TOUCH * tall and low[lower] < low[upper] - LOWER * tall:

@@ -12,7 +12,7 @@ import numpy as np
 
 import alignment.contacts
 import alignment.visible
-from alignment.placing import Placement, Unplaced
+from alignment.objects import Placement, Unplaced
 from alignment.visible import MAX_POINTS, generator_distance
 from scene.cameras import OBJECT_FRAMING, camera_from_fov, look_at_pixels
 from scene.raycast import cast

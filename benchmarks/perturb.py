@@ -11,7 +11,7 @@ from typing import cast
 import cv2
 import numpy as np
 
-from alignment.placing import Unplaced
+from alignment.objects import Unplaced
 from benchmarks.known_scenes import KnownObject, KnownScene, true_cube, turned
 from scene.cameras import pixel_centres, project, unproject
 from scene.types import Camera, Float32, Float64, ObjectMesh, PointMap

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alignment.placing import Placement
+from alignment.objects import Placement
 from benchmarks.perturb import Case
 from scene.types import Float64
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment.placing import Placement
+from alignment.objects import Placement
 from alignment.support import find_ground
 from benchmarks.known_scenes import KnownScene
 from benchmarks.perturb import ROWS, Case

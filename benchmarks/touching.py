@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from alignment.placing import Placement
+from alignment.objects import Placement
 from alignment.support import Ground, SupportPlane, find_ground
 from benchmarks.known_scenes import KnownScene, surface_of
 from benchmarks.perturb import ROWS, Case

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from shapes import box_mesh, letter_f
 
-from alignment.placing import Placement, Unplaced
+from alignment.objects import Placement, Unplaced
 from alignment.visible import generator_distance
 from benchmarks.known_scenes import KnownObject, true_cube
 from scene.cameras import camera_from_fov, look_at_pixels, pixel_centres, unproject

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from photographed import CAMERA, block, fit_of, photographed_letter, photographed_table, pose_of
 
-from alignment.placing import Placement
+from alignment.objects import Placement
 from scene.raycast import render
 from stages.backends import backend_names, find_backend, make_settings
 

@@ -15,7 +15,7 @@ from photographed import (
     pose_of,
 )
 
-from alignment.placing import Placement, Unplaced
+from alignment.objects import Placement, Unplaced
 from benchmarks.known_scenes import KnownObject
 from scene.cameras import camera_from_fov
 from scene.types import Bool, PointMap

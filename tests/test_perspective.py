@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from photographed import Photographed, block, fit_of, photographed_table
 
+from alignment.objects import Unplaced
 from alignment.perspective import check_perspective
-from alignment.placing import Unplaced
 from alignment.refit import zoom
 from benchmarks.known_scenes import KnownObject, true_cube
 from scene.cameras import project, unproject

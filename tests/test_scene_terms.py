@@ -17,15 +17,15 @@ from photographed import (
 
 from alignment.contacts import find_meetings
 from alignment.joint import Term
-from alignment.placing import Placement, Unplaced
+from alignment.objects import Placement, Unplaced
 from alignment.scene_terms import (
     CONTACT_TOLERANCE,
     MOST_OVERLAP,
     MOST_TOLERANCE,
     STANDING,
+    Alone,
     Votes,
     Weights,
-    find_rests,
     scene_terms,
     votes_of,
 )
@@ -76,15 +76,13 @@ def terms_of(scene: Photographed) -> Callable[[Weights], list[Term]]:
         for s, o in zip(sights, scene.objects, strict=True)
     ]
     votes = [votes_of(p) for p in points]
-    fitted = np.array([v.middle for v in votes])
+    alone = [Alone(s, p, v, v.middle) for s, p, v in zip(sights, points, votes, strict=True)]
+    scales = np.exp([v.middle for v in votes])
     ground = find_ground(point_map, scene.masks)
-    rests, spread = find_rests(sights, points, votes, ground, camera)
-    meetings = find_meetings(sights, scene.masks, np.exp(fitted), camera)
+    meetings = find_meetings(sights, scene.masks, scales, camera)
 
     def terms(weights: Weights) -> list[Term]:
-        return scene_terms(sights, votes, fitted, rests, meetings, spread, ground, camera, weights)[
-            0
-        ]
+        return scene_terms(alone, meetings, ground, camera, weights)[0]
 
     return terms
 

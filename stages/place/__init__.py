@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from alignment.placing import Placement, Unplaced
+from alignment.objects import Placement, Unplaced
 from alignment.support import Ground, find_ground, world_from_camera
 from scene.types import Bool, Float64, PointMap
 

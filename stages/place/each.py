@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from alignment.placing import Placement, Unplaced, place_each
+from alignment.objects import Placement, Unplaced
+from alignment.placing import place_each
 from alignment.support import Ground
 from scene.types import PointMap
 

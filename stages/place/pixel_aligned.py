@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+from alignment.objects import Placement, Unplaced
 from alignment.pixel_aligned import place_scene
-from alignment.placing import Placement, Unplaced
 from alignment.scene_terms import Weights
 from alignment.support import Ground
 from scene.types import PointMap
