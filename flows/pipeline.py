@@ -121,11 +121,7 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
 
     made = {i: (generated[i]["mesh"], framed[i]["camera"]) for i in generated}
     placed = progress.one(steps.place_call(request, point_map, crops, made, objects))
-    placements = store.load(placed["placements"], dict)
-    numbers = {o.id: f"{o.index:03d}" for o in objects}
-    scene = _with_objects(scene, lambda o: _placed(o, placements.get(numbers[o.id])))
-    world = store.load(placed["world"], dict)["world_from_camera"]
-    scene = replace(scene, world_from_camera=None if world is None else np.array(world))
+    scene = _with_places(scene, store, placed, objects)
     if request.until == "place":
         return scene
 
@@ -199,6 +195,17 @@ def _with_objects(scene: Scene, change: Callable[[SceneObject], SceneObject]) ->
 def _made(outputs: Mapping[str, Outputs], object_id: str, name: str) -> Artifact | None:
     """One output of an object's step, None when the step failed or was not reached."""
     return outputs[object_id][name] if object_id in outputs else None
+
+
+def _with_places(
+    scene: Scene, store: Store, placed: Outputs, objects: list[ObjectInputs]
+) -> Scene:
+    """The scene with every object's place, and its upright frame where one was found."""
+    placements = store.load(placed["placements"], dict)
+    numbers = {o.id: f"{o.index:03d}" for o in objects}
+    scene = _with_objects(scene, lambda o: _placed(o, placements.get(numbers[o.id])))
+    world = store.load(placed["world"], dict)["world_from_camera"]
+    return replace(scene, world_from_camera=None if world is None else np.array(world))
 
 
 def _placed(o: SceneObject, placement: Mapping | None) -> SceneObject:
