@@ -203,11 +203,11 @@ def scene_terms(
     for k, rest in enumerate(rests):
         if not np.isfinite(rest.limit):
             continue
-        sigma = _norm(PLANE_SIGMA, spread / 8, 2 * shape[k])
+        sigma = _norm(PLANE_SIGMA, spread / 8, shape[k])
         doubt = _norm(rest.doubt, spread / 2, shape[k])
         # What stands on another object does not stand on the plane, however thin the other is.
         gap = rest.gap if under[k] is None else np.inf
-        overlap, hard = objects[k].log_scale - rest.limit, _norm(HARD_SIGMA, shape[k])
+        overlap, hard = objects[k].log_scale - rest.limit, _norm(HARD_SIGMA, shape[k] / 2)
         found = Evidence(rest.limit, gap, doubt, overlap, sigma, hard)
         made = _met("plane", k, WORLD, found, weights)
         terms += made

@@ -194,9 +194,10 @@ def _best_of_three(rays: Float64, depth: Float64, seed: int) -> Float64 | None:
 def _refit(slope: Float64, points: Float64) -> Float64:
     """Huber's estimate of m from the points (N, 3) within the tolerance."""
     for _ in range(REFIT_ROUNDS):
-        weight = huber_weights(np.abs(points @ slope - 1), TOLERANCE)
-        weighted = points * weight[:, None]
-        updated = np.linalg.solve(weighted.T @ points, weighted.sum(0))
+        residual = np.abs(points @ slope - 1)
+        close = residual < TOLERANCE
+        weighted = points[close] * huber_weights(residual[close], TOLERANCE)[:, None]
+        updated = np.linalg.solve(weighted.T @ points[close], weighted.sum(0))
         if np.abs(updated - slope).max() < 1e-12 * np.abs(slope).max():
             break
         slope = updated

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from alignment.objects import Unplaced
+from alignment.reproject import reproject
 from benchmarks.known_scenes import KnownObject, KnownScene, true_cube, turned
 from scene.cameras import pixel_centres, project, unproject
 from scene.types import Camera, Float32, Float64, ObjectMesh, PointMap
@@ -20,6 +21,7 @@ BASE_NOISE = 0.03  # of every row that does not name its own
 BLEED_PX = 3
 OUTLIER_FACTORS = (0.3, 2.0)
 WAVES, MOST_WAVES = 6, 1.5  # of a low-frequency field: how many, and periods across the picture
+WIDEST_HALF_RAD = math.radians(40)  # a generator's own widest view
 OCCLUDER_DEPTH = 0.8  # over the nearest depth of the object that it hides
 
 Random = np.random.Generator
@@ -142,6 +144,22 @@ def wrong_field_of_view(known: KnownScene, factor: float, random: Random) -> Cas
     return replace(case, known=known)
 
 
+def wrong_generator(case: Case, factor: float) -> Case:
+    """Meshes of a generator that ran at another field of view, re-projected as generate does.
+
+    What it makes is pixel-aligned in its own camera and as deep as the truth (facts C4).
+    """
+    objects = []
+    for o in case.objects:
+        half = math.atan(o.crop.camera.width / (2 * o.crop.camera.fx_px))
+        focal_px = o.crop.camera.width / (2 * math.tan(min(factor * half, WIDEST_HALF_RAD)))
+        believed = replace(o.crop.camera, fx_px=focal_px, fy_px=focal_px)
+        generator = replace(o.crop, camera=believed)
+        made = reproject(o.mesh.vertices, o.crop, generator).astype(np.float32)
+        objects.append(replace(o, mesh=_with_vertices(o.mesh, reproject(made, generator, o.crop))))
+    return replace(case, objects=tuple(objects))
+
+
 def smooth_field(at: Float64, random: Random) -> Float64:
     """(...) low-frequency random values, +-1 at the extremes, at positions (..., D) in [0, 1]."""
     waves = random.standard_normal((WAVES, at.shape[-1]))
@@ -192,6 +210,14 @@ def _wrong_fov(error: float) -> Callable[[KnownScene, Random], Case]:
     return make
 
 
+def _wrong_generator(error: float) -> Callable[[KnownScene, Random], Case]:
+    def make(known: KnownScene, random: Random) -> Case:
+        case = wrong_generator(exact(known, random), 1 + error * random.choice((-1.0, 1.0)))
+        return noise(case, BASE_NOISE, random)
+
+    return make
+
+
 def _same(case: Case, random: Random) -> Case:
     return case
 
@@ -204,6 +230,7 @@ ROWS: tuple[Row, ...] = (
     Row("bleeding 3 px", _noisy(bleeding)),
     Row("occluded 40 %", _noisy(partial(occluded, share=0.4))),
     *(Row(f"field of view off by {100 * f:g} %", _wrong_fov(f)) for f in (0.1, 0.2, 0.3)),
+    *(Row(f"generator's off by {100 * f:g} %", _wrong_generator(f)) for f in (0.1, 0.2, 0.3)),
     *(Row(f"{d} degrees off axis", _off_axis(d)) for d in (10, 20, 30)),
     *(Row(f"{kind} objects", _noisy(_same), kind=kind) for kind in ("flat", "thin", "symmetric")),
     *(Row(f"warp {100 * a:g} %", _noisy(partial(warped, amplitude=a))) for a in (0.02, 0.05, 0.1)),

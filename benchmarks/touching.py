@@ -27,7 +27,7 @@ from stages.place import pixel_aligned
 TOUCHING_ROWS = ("noise 3 %", "warp 5 %", "shape off by 10 %")
 WITHOUT = pixel_aligned.Settings(plane=0, contact=0, penetration=0, order=0)
 WITH = pixel_aligned.Settings()
-SAMPLES = 2000  # points on every surface, besides its vertices
+SAMPLES = 4000  # points on every surface, besides its vertices
 CONTACT = 0.01  # gap over the size of the scene up to which things still touch
 
 
@@ -134,7 +134,7 @@ def _least_distances(case: Case, meshes: list[Mesh]) -> dict[tuple[int, int], fl
 
 def _least(surface: Any, points: Float32) -> float:
     """The least signed distance of points (N, 3) to a closed surface, negative inside."""
-    return float(surface.compute_signed_distance(points, nthreads=1, nsamples=1).numpy().min())
+    return float(surface.compute_signed_distance(points, nthreads=1, nsamples=3).numpy().min())
 
 
 def _gap(vertices: Float64, plane: SupportPlane | None) -> float:
