@@ -197,9 +197,7 @@ def _made(outputs: Mapping[str, Outputs], object_id: str, name: str) -> Artifact
     return outputs[object_id][name] if object_id in outputs else None
 
 
-def _with_places(
-    scene: Scene, store: Store, placed: Outputs, objects: list[ObjectInputs]
-) -> Scene:
+def _with_places(scene: Scene, store: Store, placed: Outputs, objects: list[ObjectInputs]) -> Scene:
     """The scene with every object's place, and its upright frame where one was found."""
     placements = store.load(placed["placements"], dict)
     numbers = {o.id: f"{o.index:03d}" for o in objects}
