@@ -278,7 +278,7 @@ def _edge_gap(a: Float64, b: Float64) -> float:
 
 def surface_of(vertices: Float64, faces: NDArray[np.int32]) -> Any:
     """Open3D's scene of one mesh, for distances and parallel rays, both in float32."""
-    import open3d
+    import open3d  # pyright: ignore[reportMissingImports]
 
     tensor: Any = open3d.core.Tensor
     surface = open3d.t.geometry.RaycastingScene(nthreads=1)  # other benchmarks may be running

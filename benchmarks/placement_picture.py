@@ -27,10 +27,10 @@ def draw_slice(scenes: Sequence[KnownScene], path: Path) -> None:
 
     Three panels of one vertical slice through the camera: the truth, each object alone, together.
     """
-    import matplotlib
+    import matplotlib  # pyright: ignore[reportMissingImports]
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
 
     depth, case, pair = max(
         (_deepest(scene) for scene in scenes if scene.touching), key=lambda found: found[0]

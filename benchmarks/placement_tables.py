@@ -123,10 +123,10 @@ def verdict(sweep: Sweep) -> str:
 
 def plot(sweep: Sweep, path: Path) -> None:
     """Translation and size errors of all rows and methods, as horizontal dots."""
-    import matplotlib
+    import matplotlib  # pyright: ignore[reportMissingImports]
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
 
     rows = [row.name for row in sweep.rows if row.noisy]
     height = 0.27 * len(rows) + 1.6
