@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from scene.types import (
     Photo,
     Point,
     PointMap,
+    PosedView,
 )
 from stages import complete, compose, crops, generate, map_points, place, segment
 from stages.devices import ModelPool
@@ -67,6 +69,11 @@ def produce(call: StageCall, store: Store, pool: ModelPool, refresh: bool = Fals
 Outputs = dict[str, Artifact]
 
 
+def _borrowed(call: StageCall, pool: ModelPool) -> AbstractContextManager[Any]:
+    """The call's backend, as its settings of both kinds say."""
+    return pool.borrow(call.stage, call.backend, {**call.settings, **call.local})
+
+
 def _photo(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     try:
         photo, details = decode_photo(store.read(call.inputs["file"]), call.settings["max_side_px"])
@@ -83,7 +90,7 @@ def _segment(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
         for index, label in enumerate(asked["labels"])
     ]
     prompts = tuple(_scaled_prompt(p, photo.width / size["width"]) for p in asked["prompts"])
-    with pool.borrow("segment", call.backend, call.settings) as segmenter:
+    with _borrowed(call, pool) as segmenter:
         masks = segment.run(segmenter, photo, prompts, tuple(files))
     outputs = {f"{i:03d}.mask": store.save(mask) for i, mask in enumerate(masks)}
     listed = [{"label": mask.label, "score": round(mask.score, 6)} for mask in masks]
@@ -120,7 +127,7 @@ def _map_points(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     )
     file = call.inputs.get("file")
     depth_file = file and DepthFile(store.read(file), file.suffix, "the depth file")
-    with pool.borrow("map_points", call.backend, call.settings) as mapper:
+    with _borrowed(call, pool) as mapper:
         point_map = map_points.run(mapper, photo, camera, masks, depth_file)
     if note:
         point_map = dataclasses.replace(point_map, notes=(note, *point_map.notes))
@@ -171,7 +178,7 @@ def _complete(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
         store.load(call.inputs["camera"], CropCamera),
     )
     label = store.load(call.inputs["label"], dict)["label"]
-    with pool.borrow("complete", call.backend, call.settings) as completer:
+    with _borrowed(call, pool) as completer:
         completion = complete.run(completer, crop, label, call.seed)
     details = store.save({"notes": list(completion.notes)})
     return {"image": store.save(Cutout(completion.rgba)), "details": details}
@@ -192,13 +199,30 @@ def _frame(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
 
 
 def _generate(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
+    if "views" in call.inputs:
+        return _generate_from_views(call, store, pool)
     crop = ObjectCrop(
         store.load(call.inputs["image"], Cutout).rgba,
         store.load(call.inputs["depth"], PointMap).depth,
         store.load(call.inputs["camera"], CropCamera),
     )
-    with pool.borrow("generate", call.backend, call.settings) as generator:
+    with _borrowed(call, pool) as generator:
         mesh = generate.run(generator, crop, call.seed)
+    return {"mesh": store.save(mesh)}
+
+
+def _generate_from_views(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
+    rig = store.load(call.inputs["views"], dict)
+    views = [
+        PosedView(
+            store.load(call.inputs[f"{i:03d}.image"], Cutout).rgba,
+            camera["fov_x_rad"],
+            np.array(camera["world_from_camera"]),
+        )
+        for i, camera in enumerate(rig["cameras"])
+    ]
+    with _borrowed(call, pool) as generator:
+        mesh = generate.run_views(generator, views, rig["mesh_scale"], call.seed)
     return {"mesh": store.save(mesh)}
 
 
@@ -216,7 +240,7 @@ def _place(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     ]
     point_map = store.load(call.inputs["point_map"], PointMap)
     masks = [store.load(call.inputs[f"{n}.mask"], Mask).pixels for n in _numbers(call, ".mask")]
-    with pool.borrow("place", call.backend, call.settings) as placer:
+    with _borrowed(call, pool) as placer:
         placed = place.run(placer, unplaced, point_map, masks)
     listed = {
         number: {
@@ -255,7 +279,7 @@ def _compose(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     masks = [store.load(call.inputs[f"{n}.mask"], Mask) for n in _numbers(call, ".mask")]
     extras = {"role": "scene", "frame": "photo camera, glTF axes (x right, y up, z backward)",
               "unit": "metre" if point_map.metric else "point-map unit"}  # fmt: skip
-    with pool.borrow("compose", call.backend, call.settings) as composer:
+    with _borrowed(call, pool) as composer:
         made = compose.run(composer, objects, point_map.camera, photo, masks, extras)
     return {
         "glb": store.save_bytes(made.glb, "scene_glb", ".glb"),

@@ -41,10 +41,14 @@ Outputs = Mapping[str, Artifact]
 
 @dataclass
 class Progress:
-    """Starts calls and keeps what came of every one of them, in order."""
+    """Starts calls and keeps what came of every one of them, in order.
+
+    lowered: calls that worked where the profile's own ran out of memory.
+    """
 
     start: Start
     outcomes: list[Outcome] = field(default_factory=list)
+    lowered: list[StageCall] = field(default_factory=list)
 
     def one(self, call: StageCall) -> Outputs:
         """The outputs of a call of the whole scene; StageFailed when it failed."""
@@ -58,19 +62,38 @@ class Progress:
             raise StageFailed(f"{outcome.call.stage}: {outcome.failure}")
         return outcome.manifest.outputs
 
-    def each(self, calls: Mapping[str, StageCall]) -> tuple[dict[str, Outputs], dict[str, str]]:
-        """Run one call per object id side by side: outputs of some, failures of the others."""
-        started = {name: self.start(call) for name, call in calls.items()}
+    def each(
+        self,
+        calls: Mapping[str, StageCall],
+        lowered: Callable[[StageCall], StageCall | None] = lambda call: None,
+    ) -> tuple[dict[str, Outputs], dict[str, str]]:
+        """Run one call per object id side by side: outputs of some, failures of the others.
+
+        lowered: the call to make instead of one that ran out of memory, if any.
+        """
+        outcomes = self._all(calls)
+        instead = {
+            name: call
+            for name, outcome in outcomes.items()
+            if outcome.out_of_memory and (call := lowered(outcome.call)) is not None
+        }
+        outcomes |= self._all(instead)
         outputs: dict[str, Outputs] = {}
         failures: dict[str, str] = {}
-        for name, pending in started.items():
-            outcome = pending.outcome()
-            self.outcomes.append(outcome)
+        for name, outcome in outcomes.items():
             if outcome.manifest is None:
                 failures[name] = f"{outcome.call.stage}: {outcome.failure}"
             else:
                 outputs[name] = outcome.manifest.outputs
+                if name in instead:
+                    self.lowered.append(outcome.call)
         return outputs, failures
+
+    def _all(self, calls: Mapping[str, StageCall]) -> dict[str, Outcome]:
+        started = {name: self.start(call) for name, call in calls.items()}
+        outcomes = {name: pending.outcome() for name, pending in started.items()}
+        self.outcomes += outcomes.values()
+        return outcomes
 
 
 def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Scene:
@@ -93,7 +116,8 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
 
     crops = progress.one(steps.crop_call(photo, point_map, objects))
     completed, failures = progress.each(
-        {o.id: steps.complete_call(request, store, o, crops) for o in objects}
+        {o.id: steps.complete_call(request, store, o, crops) for o in objects},
+        lambda call: steps.lowered_call(request, call),
     )
     scene = _with_objects(
         scene,
@@ -101,6 +125,7 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
             o, completion=_made(completed, o.id, "image"), failure=failures.get(o.id)
         ),
     )
+    scene = _with_lowered(scene, request, progress.lowered)
     if request.until == "complete":
         return scene
 
@@ -109,13 +134,15 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
          for o in objects if o.id in completed}
     )  # fmt: skip
     generated, failed = progress.each(
-        {o.id: steps.generate_call(request, o, framed[o.id]) for o in objects if o.id in framed}
+        {o.id: steps.generate_call(request, o, framed[o.id]) for o in objects if o.id in framed},
+        lambda call: steps.lowered_call(request, call),
     )
     failures |= lost | failed
     scene = _with_objects(
         scene,
         lambda o: replace(o, mesh=_made(generated, o.id, "mesh"), failure=failures.get(o.id)),
     )
+    scene = _with_lowered(scene, request, progress.lowered)
     if request.until == "generate" or not generated:
         return scene
 
@@ -130,6 +157,17 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
         steps.compose_call(request, store, photo, point_map, placed["placements"], meshes, objects)
     )
     return replace(scene, glb=composed["glb"], overlay=composed["overlay"])
+
+
+def _with_lowered(scene: Scene, request: Request, lowered: Sequence[StageCall]) -> Scene:
+    """The scene with a note, once, for every step that was done with settings of less memory."""
+    names = {o.id: o.name for o in scene.objects}
+    notes = list(scene.notes)
+    for call in lowered:
+        values = sorted(request.profile.stages[call.stage].on_out_of_memory.items())
+        settings = ", ".join(f"{setting} {value}" for setting, value in values)
+        notes.append(f"{names[call.subject]}: {call.stage} ran out of memory, made with {settings}")
+    return replace(scene, notes=tuple(dict.fromkeys(notes)))
 
 
 def _segment_and_map(

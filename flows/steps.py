@@ -12,9 +12,10 @@ from typing import Any
 
 from flows.request import Request
 from scene.keys import object_seed, stage_key
+from scene.profile import StageChoice
 from scene.store import Manifest, Store
 from scene.types import Artifact
-from stages.backends import find_backend, make_settings, settings_to_json
+from stages.backends import find_backend, local_settings, make_settings, settings_to_json
 
 BUILT_IN = "built-in"
 WHOLE_SCENE = "scene"
@@ -29,7 +30,10 @@ MAX_PHOTO_SIDE_PX = 2048  # larger photos are worked on at this size
 
 @dataclass(frozen=True)
 class StageCall:
-    """One step to do: for the whole scene, or for the object whose id is the subject."""
+    """One step to do: for the whole scene, or for the object whose id is the subject.
+
+    local: settings that say where and how to work on this machine; no part of the key.
+    """
 
     stage: str
     subject: str
@@ -39,6 +43,7 @@ class StageCall:
     settings: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
     seed: int = 0
+    local: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -62,6 +67,7 @@ class Outcome:
     manifest: Manifest | None
     computed: bool = False
     failure: str | None = None
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,24 @@ def generate_call(request: Request, o: ObjectInputs, framed: Mapping[str, Artifa
     return _backend_call(request, "generate", o.id, inputs)
 
 
+def object_call(
+    choice: StageChoice, inputs: Mapping[str, Artifact], subject: str, seed: int
+) -> StageCall:
+    """Generate an object that belongs to no scene; inputs as `generate_call`, or posed views."""
+    return _chosen_call("generate", choice.backend, choice.settings, subject, inputs, seed)
+
+
+def lowered_call(request: Request, call: StageCall) -> StageCall | None:
+    """The same step with the settings that the profile has for one that ran out of memory.
+
+    A call of its own, with its own key; None where the profile has no such settings.
+    """
+    lower = request.profile.stages[call.stage].on_out_of_memory
+    values = {**call.settings, **call.local, **lower}
+    other = _chosen_call(call.stage, call.backend, values, call.subject, call.inputs, call.seed)
+    return None if not lower or other.key == call.key else other
+
+
 def place_call(
     request: Request,
     point_map: Artifact,
@@ -196,12 +220,38 @@ def _backend_call(
     """A call of the profile's backend, with this object's own settings and seed if it has any."""
     choice = request.profile.stages[stage]
     override = request.overrides.get(subject, {})
-    module = find_backend(stage, choice.backend)
     values = {**choice.settings, **override.get("settings", {}).get(stage, {})}
-    settings = settings_to_json(make_settings(stage, choice.backend, values))
     per_object = stage in ("complete", "generate")
     seed = object_seed(override.get("seed", request.seed), subject) if per_object else 0
-    weights = getattr(module, "WEIGHTS_SHA256", "")
+    return _chosen_call(stage, choice.backend, values, subject, inputs, seed)
+
+
+def _chosen_call(
+    stage: str,
+    backend: str,
+    values: Mapping[str, Any],
+    subject: str,
+    inputs: Mapping[str, Artifact],
+    seed: int,
+) -> StageCall:
+    """A call of a backend by name, with the settings that differ from its defaults."""
+    module = find_backend(stage, backend)
+    settings = make_settings(stage, backend, values)
     return StageCall(
-        stage, subject, inputs, choice.backend, module.VERSION, settings, weights, seed
+        stage,
+        subject,
+        inputs,
+        backend,
+        module.VERSION,
+        settings_to_json(settings),
+        _weights(module, settings),
+        seed,
+        local_settings(settings),
     )
+
+
+def _weights(module: Any, settings: Any) -> str:
+    """The digest of a backend's weights: bundled with it, or where its settings say."""
+    if hasattr(module, "weights_sha256"):
+        return module.weights_sha256(settings)
+    return getattr(module, "WEIGHTS_SHA256", "")

@@ -15,7 +15,7 @@ from prefect.futures import PrefectFuture
 from flows.compute import produce
 from flows.steps import WHOLE_SCENE, Outcome, StageCall
 from scene.store import Store
-from stages.devices import ModelPool
+from stages.devices import ModelPool, OutOfDeviceMemory
 
 RETRIES = 2
 RETRY_DELAYS_S = [2.0, 10.0]
@@ -33,6 +33,8 @@ def model_pool(device: str) -> ModelPool:
 def can_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Whether a failure may be gone at the next try: memory, device, connection; not bad input."""
     error = state.result(raise_on_failure=False)
+    if isinstance(error, OutOfDeviceMemory):
+        return False  # it was tried again already, with all memory freed
     if isinstance(error, PASSING_ERRORS) or type(error).__name__ in PASSING_ERROR_NAMES:
         return True
     return isinstance(error, RuntimeError) and "CUDA" in str(error)
@@ -70,13 +72,14 @@ class Submitted:
             raise result
         if isinstance(result, MemoryError) and self.call.subject == WHOLE_SCENE:
             raise MemoryError(f"{self.call.stage}: close other programs, or give a smaller photo")
-        return Outcome(self.call, None, failure=reason(result))
+        out_of_memory = isinstance(result, (MemoryError, OutOfDeviceMemory))
+        return Outcome(self.call, None, failure=reason(result), out_of_memory=out_of_memory)
 
 
 def reason(error: Any) -> str:
     """One line for an exception: its message, led by its type where that says more."""
     text = " ".join(str(error).split())
-    if isinstance(error, ValueError) and text:
+    if isinstance(error, (ValueError, OutOfDeviceMemory)) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

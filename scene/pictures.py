@@ -17,7 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from scene.heif import BRANDS, decode_heif, is_heif
-from scene.types import Bool, Photo, Uint8
+from scene.types import Bool, Cutout, Photo, Uint8
 
 FOCAL_35MM_RANGE = (5.0, 2000.0)  # outside, the tag is a placeholder
 MIN_SIDE_PX = 16
@@ -76,6 +76,28 @@ def decode_photo(data: bytes, max_side_px: int) -> tuple[Photo, dict[str, Any]]:
         notes.append(f"photo of {width} x {height} is worked on at {size[0]} x {size[1]}")
     details = {"width": width, "height": height, "focal_35mm": focal_35mm, "notes": notes}
     return Photo(np.asarray(image)), details
+
+
+def decode_cutout(data: bytes) -> Cutout:
+    """An object by itself on transparency, upright, at its own size.
+
+    Raises ValueError when the bytes are no readable picture, or one without anything cut out.
+    """
+    image = _open(data)
+    if image.width < 2 or image.height < 2:
+        raise ValueError(f"has {image.width} x {image.height} pixels: give a larger picture")
+    with _damage_reported():
+        _load(image)
+        image = _upright(image)
+        if not image.has_transparency_data:
+            raise ValueError("has no transparency: cut the object out of its background first")
+        rgba = image.convert("RGBA")
+    low, high = rgba.getchannel("A").getextrema()
+    if high == 0:
+        raise ValueError("is fully transparent: there is no object in it")
+    if low == 255:
+        raise ValueError("has no transparent pixel: cut the object out of its background first")
+    return Cutout(np.asarray(rgba))
 
 
 def decode_mask(data: bytes, width: int, height: int, sizes: list[tuple[int, int]]) -> Bool:

@@ -12,15 +12,21 @@ from typing import Any
 import yaml
 
 STAGES = ("segment", "map_points", "complete", "generate", "place", "compose")
+PER_OBJECT_STAGES = ("complete", "generate")
+LOWERED = "on_out_of_memory"
 MAX_PROFILE_BYTES, MAX_PROFILE_DEPTH = 1_000_000, 8
 
 
 @dataclass(frozen=True)
 class StageChoice:
-    """A stage's backend by name, and the settings that differ from the backend's defaults."""
+    """A stage's backend by name, and the settings that differ from the backend's defaults.
+
+    on_out_of_memory: settings to try instead, for an object's step that ran out of memory.
+    """
 
     backend: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    on_out_of_memory: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,9 @@ def with_setting(profile: Profile, assignment: str) -> Profile:
         raise ValueError(f"--set {assignment!r}: {error}") from None
     if name == "backend":
         return with_backend(profile, stage, str(value))
+    if name == LOWERED:
+        lowered = _lowered(stage, value)
+        return _with_choice(profile, stage, replace(choice, on_out_of_memory=lowered))
     return _with_choice(profile, stage, replace(choice, settings={**choice.settings, name: value}))
 
 
@@ -131,6 +140,15 @@ def _check_integers(value: Any) -> None:
             _check_integers(part)
 
 
+def _lowered(stage: str, value: Any) -> dict[str, Any]:
+    """Settings for another try after running out of memory; steps of one object have that."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{stage}.{LOWERED}: expected settings, as in {{resolution: 1024}}")
+    if value and stage not in PER_OBJECT_STAGES:
+        raise ValueError(f"{stage}.{LOWERED}: only {' and '.join(PER_OBJECT_STAGES)} have it")
+    return {str(k): v for k, v in value.items()}
+
+
 def _parse(name: str, value: Any) -> Profile:
     if not isinstance(value, dict):
         raise ValueError("expected a mapping of stages")
@@ -139,8 +157,9 @@ def _parse(name: str, value: Any) -> Profile:
         known_stage(str(stage))
         if not isinstance(entry, dict) or not isinstance(entry.get("backend"), str):
             raise ValueError(f"{stage}: expected a mapping with a backend")
-        settings = {str(k): v for k, v in entry.items() if k != "backend"}
-        stages[stage] = StageChoice(entry["backend"], settings)
+        settings = {str(k): v for k, v in entry.items() if k not in ("backend", LOWERED)}
+        lowered = _lowered(stage, entry.get(LOWERED, {}))
+        stages[stage] = StageChoice(entry["backend"], settings, lowered)
     missing = [stage for stage in STAGES if stage not in stages]
     if missing:
         raise ValueError(f"no entry for {', '.join(missing)}")

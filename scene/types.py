@@ -166,6 +166,20 @@ class ObjectCrop:
 
 
 @dataclass(frozen=True, eq=False)
+class PosedView:
+    """One picture of an object by itself, and the camera that took it.
+
+    rgba (H, W, 4) uint8, straight alpha; world_from_camera (4, 4), a rigid transform of a camera
+    that looks along its -z with y up (NeRF's convention) in a world with z up, the object about its
+    origin.
+    """
+
+    rgba: Uint8
+    fov_x_rad: float
+    world_from_camera: Float64
+
+
+@dataclass(frozen=True, eq=False)
 class ObjectMesh:
     """A textured mesh in the object frame: a cube of side 1, axes of the object's crop camera.
 

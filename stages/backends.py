@@ -58,9 +58,24 @@ def make_settings(stage: str, name: str, values: Mapping[str, Any]) -> Any:
         raise ValueError(f"{stage}.{error}") from None
 
 
+def local(default: Any) -> Any:
+    """A setting's default that says where or how to work and never what comes out.
+
+    Such settings (a folder of weights, how memory is used) stay out of keys and manifests.
+    """
+    return dataclasses.field(default=default, metadata={"local": True})
+
+
 def settings_to_json(settings: Any) -> dict[str, Any]:
-    """All settings of a backend, defaults included: what goes into the key."""
-    return dataclasses.asdict(settings)
+    """All settings of a backend that decide its output, defaults included: they go into the key."""
+    values = dataclasses.asdict(settings)
+    return {n: v for n, v in values.items() if n not in local_settings(settings)}
+
+
+def local_settings(settings: Any) -> dict[str, Any]:
+    """The settings that are `local` to a machine."""
+    named = [f.name for f in dataclasses.fields(settings) if f.metadata.get("local")]
+    return {name: getattr(settings, name) for name in named}
 
 
 def _fits(value: Any, hint: Any) -> bool:

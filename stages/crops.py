@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from alignment.occlusion import occluder_masks
 from scene.cameras import (
     CONTEXT_FRAMING,
+    MAX_CROP_SIDE_PX,
     OBJECT_FRAMING,
+    camera_from_fov,
     crop_from_crop,
     crop_from_photo,
     look_at_pixels,
@@ -22,6 +25,7 @@ from scene.types import (
     Completion,
     Crop,
     CropCamera,
+    Cutout,
     Float32,
     Mask,
     ObjectCrop,
@@ -29,6 +33,7 @@ from scene.types import (
     PointMap,
 )
 
+SOLID_ALPHA = 0.8 * 255  # a cut-out's pixels above it decide where the object is
 MIN_DEPTH_WEIGHT = 0.25  # share of a crop pixel that must be covered by measured pixels
 
 
@@ -64,6 +69,29 @@ def object_crop(
     side = crop_camera.camera.width
     rgba = warp_rgba(completion.rgba, crop_from_crop(crop_camera, context), side)
     return ObjectCrop(rgba, depth_in_crop(point_map, mask.pixels, crop_camera), crop_camera)
+
+
+def cutout_crop(cutout: Cutout, fov_x_rad: float) -> ObjectCrop:
+    """An object's own picture, framed 1.1 times, as seen by a camera of a field of view.
+
+    Raises ValueError when no pixel is solid. The framing is the one of Pixal3D's preprocessing
+    (facts as in `pixal3d/preprocess.py`), so that a cut-out means the same in every backend.
+    """
+    picture = Image.fromarray(cutout.rgba, "RGBA")
+    shrink = MAX_CROP_SIDE_PX / max(picture.size)
+    if shrink < 1:
+        size = (max(1, int(picture.width * shrink)), max(1, int(picture.height * shrink)))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    rows, columns = np.nonzero(np.asarray(picture)[..., 3] > SOLID_ALPHA)
+    if len(rows) < 2:
+        raise ValueError("has no solid pixels: its opacity is nowhere above 80 percent")
+    left, right, top, bottom = columns.min(), columns.max(), rows.min(), rows.max()
+    half = max(1, int(max(right - left, bottom - top) * OBJECT_FRAMING) // 2)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    rgba = np.asarray(picture.crop((x - half, y - half, x + half, y + half)))
+    camera = camera_from_fov(rgba.shape[1], rgba.shape[0], fov_x_rad)
+    unknown = np.full(rgba.shape[:2], np.nan, np.float32)
+    return ObjectCrop(rgba, unknown, CropCamera(camera, np.eye(3)))
 
 
 def depth_in_crop(point_map: PointMap, mask: Bool, crop: CropCamera) -> Float32:

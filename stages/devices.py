@@ -1,14 +1,24 @@
-"""ModelPool: loads each backend once, keeps it, and lends it for the time of one call."""
+"""ModelPool and NetworkPool: the only file that decides where weights are and moves them."""
 
 from __future__ import annotations
 
+import gc
+import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from scene.keys import canonical_json
 from stages.backends import find_backend, make_settings
+
+logger = logging.getLogger(__name__)
+
+Keeping = Literal["keep", "one_at_a_time"]
+
+
+class OutOfDeviceMemory(RuntimeError):
+    """There was not enough memory even after everything that can be freed was freed."""
 
 
 class ModelPool:
@@ -37,3 +47,83 @@ class ModelPool:
                 typed = make_settings(stage, backend, settings)
                 self._loaded[name] = find_backend(stage, backend).load(typed, self.device)
             return self._loaded[name]
+
+
+class NetworkPool:
+    """The networks of one backend, lent by name; each is read from its file when first wanted.
+
+    load: name and device -> network (a `torch.nn.Module`). "keep" leaves every network on the
+    device. "one_at_a_time" has one there at most: the others wait in main memory, and on a "cpu",
+    where that would save nothing, they are dropped and read again.
+    """
+
+    def __init__(self, load: Callable[[str, str], Any], device: str, keeping: Keeping) -> None:
+        self.device = device
+        self._load, self._keeping = load, keeping
+        self._networks: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def borrow(self, name: str) -> Iterator[Any]:
+        """Lend a network on the device."""
+        if self._keeping == "keep":
+            with self._lock:
+                if name not in self._networks:
+                    self._networks[name] = self._load(name, self.device)
+            yield self._networks[name]
+            return
+        with self._lock:
+            if self.device == "cpu":
+                yield self._load(name, "cpu")
+                gc.collect()
+            else:
+                yield from self._visiting(name)
+
+    def _visiting(self, name: str) -> Iterator[Any]:
+        """On the device for the time of the loan; its tensors in main memory stay as they were."""
+        if name not in self._networks:
+            self._networks[name] = self._load(name, "cpu")
+        network = self._networks[name]
+        resting = network.state_dict()
+        try:
+            yield network.to(self.device)
+        finally:
+            network.load_state_dict(resting, strict=True, assign=True)
+            free_device_memory(self.device)
+
+    def release(self) -> None:
+        """Let go of every network."""
+        with self._lock:
+            self._networks.clear()
+        free_device_memory(self.device)
+
+
+def free_device_memory(device: str) -> None:
+    """Collect what is no longer used and hand the allocator's cache back to the device."""
+    gc.collect()
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.empty_cache()
+
+
+def retrying_after_freeing(work: Callable[[], Any], release: Callable[[], None], what: str) -> Any:
+    """Do work; when memory runs out, release what is held and try once more.
+
+    Raises OutOfDeviceMemory naming `what` when that was not enough.
+    """
+    import torch
+
+    try:
+        return work()
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        logger.warning("out of memory at %s: freeing and trying again (%s)", what, error)
+    # Outside the handler: the exception's traceback would keep the failed call's tensors alive.
+    release()
+    try:
+        return work()
+    except (torch.OutOfMemoryError, MemoryError):
+        raise OutOfDeviceMemory(
+            f"out of memory at {what}, also after freeing what could be: lower generate.resolution,"
+            " or set generate.memory=one_at_a_time"
+        ) from None

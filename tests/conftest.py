@@ -121,3 +121,8 @@ def small_depth(masks: Mapping[str, Bool]) -> Float32:
 def _ellipse(centre: tuple[int, int], axes: tuple[int, int]) -> Bool:
     canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
     return cv2.ellipse(canvas, centre, axes, 0, 0, 360, 1, -1) > 0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    beside = Path(__file__).parents[2] / "shared" / "parity"
+    parser.addoption("--parity", default=str(beside), help="folder of golden fixtures")

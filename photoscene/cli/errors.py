@@ -93,7 +93,8 @@ def reported(debug: bool) -> Iterator[None]:
         text = f"{error.strerror or error}{where}"
         _stop(f"{text}: {remedy}" if remedy else text, ENVIRONMENT, debug)
     except (ImportError, MemoryError, RuntimeError) as error:
-        known = type(error).__module__.startswith("flows")  # our own words need no type's name
+        # Our own words need no type's name before them.
+        known = type(error).__module__.startswith(("flows", "stages"))
         _stop(str(error) if known else f"{type(error).__name__}: {error}", ENVIRONMENT, debug)
 
 

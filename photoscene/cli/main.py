@@ -51,6 +51,9 @@ Browser = Annotated[
     bool, typer.Option("--browser", help="Choose the objects in a page on this machine.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the choice in the run folder.")]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda", help="Where the networks run; auto: cuda if there.")
+]
 ProfileName = Annotated[str, typer.Option("--profile", help="A shipped profile or a YAML file.")]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="The run folder.  [default: runs/PHOTO]")
@@ -111,6 +114,58 @@ def run(
         folder = output or default_folder(photo)
         choosing = Choosing(interactive, browser, resume)
         raise typer.Exit(run_photo(arguments, folder, store, refresh or (), choosing, json))
+
+
+@app.command("object")
+def one_object(
+    cutout: Annotated[
+        Path | None, typer.Argument(help="A picture of one object on transparency: PNG, WebP ...")
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The GLB.")] = Path("object.glb"),
+    view: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="transforms.json of posed views, instead of CUTOUT."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of Pixal3D's weights.")
+    ] = None,
+    resolution: Annotated[int | None, typer.Option(help="1024 or 1536.  [default: 1024]")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 42,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.  [default: 12]")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Strength of guidance.  [default: 7.5]")
+    ] = None,
+    fov: Annotated[
+        float, typer.Option(metavar="DEG", help="Field of view of the framed cut-out.")
+    ] = 49.13,
+    low_vram: Annotated[
+        bool, typer.Option("--low-vram", help="One network at a time on the device.")
+    ] = False,
+    device: Device = "auto",
+    backend: Annotated[str, typer.Option(help="The generate backend.")] = "pixal3d",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="generate.NAME=VALUE", help="Change one setting."),
+    ] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Generate again.")] = False,
+    store: StorePath = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Generate one object from its cut-out, or from several posed views, as a GLB."""
+    from photoscene.cli.errors import reported
+    from photoscene.cli.make_object import ObjectOptions, generate_object
+
+    given = {
+        "resolution": resolution,
+        "steps": steps,
+        "guidance": guidance,
+        "weights": None if weights is None else str(weights),
+        "memory": "one_at_a_time" if low_vram else None,
+    }
+    options = ObjectOptions(cutout, view, output, backend, given, settings or (), fov, seed, device)
+    with reported(debug):
+        raise typer.Exit(generate_object(options, store, refresh, json))
 
 
 @app.command()

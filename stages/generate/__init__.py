@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +11,7 @@ import numpy as np
 from alignment.reproject import reproject
 from scene.cameras import camera_from_fov
 from scene.refocus import refocus
-from scene.types import CropCamera, ObjectCrop, ObjectMesh, PointMap
+from scene.types import CropCamera, ObjectCrop, ObjectMesh, PointMap, PosedView
 
 MAX_OUTSIDE_CUBE = 1.0  # long objects that point at the camera may leave the cube in depth
 
@@ -33,6 +34,18 @@ class TrainedForFov(Protocol):
         ...
 
 
+@runtime_checkable
+class SeesSeveralViews(Protocol):
+    """What a generate backend does besides when several posed views may show one object."""
+
+    def generate_from_views(
+        self, views: Sequence[PosedView], mesh_scale: float, seed: int
+    ) -> ObjectMesh:
+        """A mesh in the object cube, axes of the first view's camera; the cube's side is
+        1 / mesh_scale of the views' world."""
+        ...
+
+
 def run(generator: Generator, crop: ObjectCrop, seed: int) -> ObjectMesh:
     """Generate one object and check that the mesh is one that can be placed.
 
@@ -43,19 +56,39 @@ def run(generator: Generator, crop: ObjectCrop, seed: int) -> ObjectMesh:
         raise ValueError("the object's crop is empty")
     seen = at_trained_fov(generator, crop)
     mesh = generator.generate(seen, seed)
+    _check(mesh)
+    if seen is not crop:
+        vertices = reproject(mesh.vertices, seen.camera, crop.camera)
+        mesh = replace(mesh, vertices=vertices.astype(np.float32))
+    _check_reach(mesh)
+    return mesh
+
+
+def run_views(
+    generator: Generator, views: Sequence[PosedView], mesh_scale: float, seed: int
+) -> ObjectMesh:
+    """Generate one object from several posed views, and check the mesh."""
+    if not isinstance(generator, SeesSeveralViews):
+        raise ValueError("this generate backend takes one picture only: use pixal3d")
+    mesh = generator.generate_from_views(views, mesh_scale, seed)
+    _check(mesh)
+    _check_reach(mesh)
+    return mesh
+
+
+def _check(mesh: ObjectMesh) -> None:
     if len(mesh.faces) == 0:
         raise ValueError("the generator made no surface")
     if not np.isfinite(mesh.vertices).all() or not np.isfinite(mesh.uv).all():
         raise ValueError("the generator made vertices that are not finite")
-    if seen is not crop:
-        vertices = reproject(mesh.vertices, seen.camera, crop.camera)
-        mesh = replace(mesh, vertices=vertices.astype(np.float32))
+
+
+def _check_reach(mesh: ObjectMesh) -> None:
     reach = float(np.abs(mesh.vertices).max())
     if reach > 0.5 + MAX_OUTSIDE_CUBE:
         raise ValueError(
             f"the mesh reaches {reach:.2f} from its centre; the object cube ends at 0.5"
         )
-    return mesh
 
 
 def at_trained_fov(generator: Generator, crop: ObjectCrop) -> ObjectCrop:

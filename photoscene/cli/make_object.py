@@ -1,0 +1,100 @@
+"""`photoscene object`: what its options mean, and how the result is told."""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from photoscene.cli.errors import store_root
+from photoscene.cli.progress import show_progress
+from photoscene.single_object import ObjectArguments, make_object, mesh_of
+from scene.profile import Profile, StageChoice, with_setting
+from scene.store import Store
+from scene.text import printable
+
+DONE = 0
+STAGE = "generate"
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class ObjectOptions:
+    """The command's options as typed; given: settings with an option of their own, or None."""
+
+    cutout: Path | None
+    views: Path | None
+    output: Path
+    backend: str
+    given: Mapping[str, Any]
+    assignments: Sequence[str]
+    fov_x_deg: float
+    seed: int
+    device: str
+
+
+def generate_object(
+    options: ObjectOptions, store_path: str | None, refresh: bool, as_json: bool
+) -> int:
+    """Returns the exit status."""
+    started = time.monotonic()
+    arguments = ObjectArguments(
+        options.cutout, options.views, options.output, _choice(options), options.fov_x_deg,
+        options.seed, chosen_device(options.device),
+    )  # fmt: skip
+    store = Store(Path(store_root(store_path)))
+    with show_progress():
+        outcome = make_object(arguments, store, refresh)
+    mesh, seconds = mesh_of(outcome, store), time.monotonic() - started
+    summary = {
+        "status": DONE,
+        "object": str(options.output),
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+        "texture_px": mesh.texture.shape[0],
+        "computed": outcome.computed,
+        "key": outcome.call.key,
+        "seconds": round(seconds, 3),
+    }
+    made = "generated" if outcome.computed else "from the store"
+    text = (
+        f"{options.output}: {len(mesh.faces)} faces, texture {mesh.texture.shape[0]} px, "
+        f"{made} in {seconds:.1f} s"
+    )
+    print(json.dumps(summary, indent=1) if as_json else printable(text))
+    return DONE
+
+
+def _choice(options: ObjectOptions) -> StageChoice:
+    """The generate backend with the settings of the options and of --set."""
+    given = {name: value for name, value in options.given.items() if value is not None}
+    profile = Profile("object", {STAGE: StageChoice(options.backend, given)})
+    for assignment in options.assignments:
+        if not assignment.startswith(f"{STAGE}."):
+            raise ValueError(f"--set {assignment}: one object has settings of {STAGE} only")
+        profile = with_setting(profile, assignment)
+    return profile.stages[STAGE]
+
+
+def chosen_device(name: str) -> str:
+    """The device asked for; ValueError for an unknown one, OSError where it is not there."""
+    if name not in DEVICES and not name.startswith("cuda:"):
+        raise ValueError(f"--device {name}: expected {', '.join(DEVICES)}")
+    if name == "cpu":
+        return name
+    try:
+        import torch
+    except ImportError:
+        if name == "auto":
+            return "cpu"
+        raise
+    if torch.cuda.is_available():
+        return "cuda" if name == "auto" else name
+    if name == "auto":
+        return "cpu"
+    missing = f"--device {name}: torch finds no such device: use --device cpu"
+    raise OSError(errno.ENODEV, missing)

@@ -1,0 +1,97 @@
+"""One object from its cut-out, or from posed views: the generate stage by itself, cached."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.compute import produce
+from flows.steps import Outcome, object_call
+from photoscene.inputs import check_seed
+from scene.pictures import decode_cutout
+from scene.profile import StageChoice
+from scene.store import Store, copy_artifact
+from scene.types import Artifact, Cutout, ObjectMesh, PointMap
+from stages.crops import cutout_crop
+from stages.devices import ModelPool
+
+SUBJECT = "object"
+MAX_FOV_DEG = 170.0
+
+
+@dataclass(frozen=True)
+class ObjectArguments:
+    """What `photoscene object` is told: a cut-out, or a file of posed views instead of it.
+
+    choice: the generate backend and its settings; fov_x_deg: of the framed cut-out; device: where
+    the networks run ("cpu", "cuda").
+    """
+
+    cutout: Path | None
+    views: Path | None
+    output: Path
+    choice: StageChoice
+    fov_x_deg: float
+    seed: int
+    device: str
+
+
+def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Outcome:
+    """Generate the object and write its GLB; the result is in the store too.
+
+    Raises ValueError for input that cannot be used, before anything heavy is loaded.
+    """
+    if (arguments.cutout is None) == (arguments.views is None):
+        raise ValueError("give one CUTOUT, or --view FILE with several posed views")
+    if arguments.output.suffix.lower() != ".glb":
+        raise ValueError(f"-o {arguments.output}: expected a name that ends in .glb")
+    if not 1 <= arguments.fov_x_deg <= MAX_FOV_DEG:
+        raise ValueError(f"--fov {arguments.fov_x_deg:g}: expected 1 to {MAX_FOV_DEG:g} degrees")
+    check_seed(arguments.seed)
+    if arguments.cutout is not None:
+        inputs = _cutout_inputs(store, arguments.cutout, math.radians(arguments.fov_x_deg))
+    else:
+        assert arguments.views is not None
+        inputs = _view_inputs(store, arguments.views)
+    call = object_call(arguments.choice, inputs, SUBJECT, arguments.seed)
+    outcome = produce(call, store, ModelPool(arguments.device), refresh)
+    assert outcome.manifest is not None  # a failure raises
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    copy_artifact(store, outcome.manifest.outputs["mesh"], arguments.output)
+    return outcome
+
+
+def mesh_of(outcome: Outcome, store: Store) -> ObjectMesh:
+    """The generated mesh."""
+    assert outcome.manifest is not None
+    return store.load(outcome.manifest.outputs["mesh"], ObjectMesh)
+
+
+def _cutout_inputs(store: Store, file: Path, fov_x_rad: float) -> dict[str, Artifact]:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cut-out {file}: {error.strerror}") from None
+    try:
+        crop = cutout_crop(decode_cutout(data), fov_x_rad)
+    except ValueError as error:
+        raise ValueError(f"cut-out {file} {error}") from None
+    return {
+        "image": store.save(Cutout(crop.rgba)),
+        "depth": store.save(PointMap(crop.depth, crop.camera.camera)),
+        "camera": store.save(crop.camera),
+    }
+
+
+def _view_inputs(store: Store, file: Path) -> dict[str, Artifact]:
+    from pixal3d import read_views
+
+    pictures, mesh_scale = read_views(file)
+    cameras = [
+        {"fov_x_rad": p.fov_x_rad, "world_from_camera": p.world_from_camera.tolist()}
+        for p in pictures
+    ]
+    rig = {"mesh_scale": mesh_scale, "cameras": cameras}
+    images = {f"{i:03d}.image": store.save(Cutout(p.rgba)) for i, p in enumerate(pictures)}
+    return {"views": store.save(rig), **images}

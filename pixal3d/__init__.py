@@ -1,0 +1,45 @@
+"""Pixal3D: one picture of an object, or several posed ones, to a textured mesh.
+
+Usable alone; needs torch, safetensors, NumPy and Pillow (meshes also trimesh, fast-simplification
+and xatlas):
+
+    checkpoint = pixal3d.open_checkpoint(Path("Pixal3D"))
+    pictures = pixal3d.from_cutout(rgba, fov_x_rad=0.6)
+    made = pixal3d.generate(pictures, checkpoint, device="cuda")
+    mesh = pixal3d.bake(made.vertices, made.faces, made.attributes)
+"""
+
+from pixal3d.cascade import Borrow, Generated, Progress, Request
+from pixal3d.checkpoints import Checkpoint, open_checkpoint
+from pixal3d.generation import generate, keep_loaded, load_named
+from pixal3d.pictures import (
+    PosedImages,
+    PosedPicture,
+    from_crop,
+    from_cutout,
+    from_views,
+    read_views,
+)
+from pixal3d.surface import TexturedMesh, bake
+from pixal3d.weights import WeightsError
+
+__all__ = [
+    "Borrow",
+    "Checkpoint",
+    "Generated",
+    "PosedImages",
+    "PosedPicture",
+    "Progress",
+    "Request",
+    "TexturedMesh",
+    "WeightsError",
+    "bake",
+    "from_crop",
+    "from_cutout",
+    "from_views",
+    "generate",
+    "keep_loaded",
+    "load_named",
+    "open_checkpoint",
+    "read_views",
+]

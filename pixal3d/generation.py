@@ -1,0 +1,82 @@
+"""From posed pictures to a decoded object, with all networks kept on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from pixal3d.cascade import Borrow, Generated, Progress, Request, run_cascade
+from pixal3d.checkpoints import Checkpoint
+from pixal3d.flow import Flow
+from pixal3d.pictures import PosedImages
+from pixal3d.weights import load_network, weights_error
+
+CASCADE_NETWORKS = (
+    "image_encoder", "upsampler", "structure_flow", "structure_decoder", "shape_flow_512",
+    "shape_flow_1024", "shape_decoder", "texture_flow_1024", "texture_decoder",
+)  # fmt: skip
+
+
+def generate(
+    pictures: PosedImages,
+    checkpoint: Checkpoint,
+    request: Request | None = None,
+    device: str = "cpu",
+    borrow: Borrow | None = None,
+    progress: Progress | None = None,
+) -> Generated:
+    """Generate one object from its pictures.
+
+    borrow lends the checkpoint's networks on the device; without it each is read when first wanted
+    and kept. Same pictures, request and device give the same object. Raises WeightsError for a
+    checkpoint that lacks a network, ValueError when no structure is predicted.
+    """
+    check_complete(checkpoint)
+    lend = borrow or keep_loaded(checkpoint, device)
+    return run_cascade(pictures, checkpoint, lend, request or Request(), device, progress)
+
+
+def check_complete(checkpoint: Checkpoint) -> None:
+    """WeightsError unless every network of the cascade is there."""
+    missing = [name for name in CASCADE_NETWORKS if name not in checkpoint.networks]
+    if missing:
+        raise weights_error(f"the weights in {checkpoint.folder} lack {', '.join(missing)}")
+
+
+def keep_loaded(
+    checkpoint: Checkpoint, device: str = "cpu", body_dtype: torch.dtype | None = None
+) -> Borrow:
+    """Lend a checkpoint's networks, each read when first wanted and kept on the device."""
+    loaded: dict[str, Any] = {}
+
+    @contextmanager
+    def borrow(name: str) -> Iterator[Any]:
+        if name not in loaded:
+            loaded[name] = load_named(checkpoint, name, device, body_dtype)
+        yield loaded[name]
+
+    return borrow
+
+
+def load_named(
+    checkpoint: Checkpoint, name: str, device: str, body_dtype: torch.dtype | None = None
+) -> Any:
+    """One network of a checkpoint on a device.
+
+    body_dtype overrides the types of the networks' bodies. On a CPU, float16 bodies run in float32
+    without it: half precision is slower there. Raises WeightsError, also for flows without a
+    projection (TRELLIS.2), which cannot follow a picture's pixels.
+    """
+    source = checkpoint.networks[name]
+    if body_dtype is None and device == "cpu" and source.spec.arguments.get("use_fp16"):
+        body_dtype = torch.float32
+    network = load_network(source, device, body_dtype)
+    if isinstance(network, Flow) and network.config.projected_channels is None:
+        raise weights_error(
+            f"{source.file} has no projection (TRELLIS.2): "
+            "generation needs the weights of TencentARC/Pixal3D"
+        )
+    return network

@@ -1,0 +1,133 @@
+"""Are the weights in a file exactly what a network needs? Strict loading from safetensors.
+
+Every difference between a file and its network that is allowed is listed here.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from pixal3d.networks import NetworkSpec, build_network
+
+# Stored names that no network has, and why they may be left out.
+ALLOWED_EXTRA = {"rope_phases": "rotary phases, computed from the voxels' coordinates"}
+# Stored names under which other versions keep a tensor: (found, ours), tried at the start only.
+RENAMED_PREFIXES = (
+    ("model.layer.", "layer."),
+    ("model.norm.", "norm."),
+    ("model.embeddings.", "embeddings."),
+)
+CROSS, PROJECTED_CROSS = ".cross_attn.", ".cross_attn.cross_attn_block."
+SHOWN_NAMES = 3
+
+
+class WeightsError(OSError):
+    """Weights that are missing, damaged, or not of the network they are for: one line."""
+
+
+def weights_error(message: str) -> WeightsError:
+    """The error with its message where the command line looks for it."""
+    return WeightsError(errno.ENODATA, message)
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """One network's class and sizes, the file that holds its weights, and their prefix there."""
+
+    spec: NetworkSpec
+    file: Path
+    prefix: str = ""
+    skipped_prefixes: tuple[str, ...] = ()
+
+
+def load_network(
+    source: NetworkSource, device: str = "cpu", body_dtype: torch.dtype | None = None
+) -> nn.Module:
+    """Build a network without memory and give it its weights, each in the type it runs in.
+
+    Raises WeightsError for a damaged file, a name too many or too few, another shape, quantised
+    weights, and values that are not finite.
+    """
+    try:
+        with torch.device("meta"):
+            network = build_network(source.spec.kind, source.spec.arguments, body_dtype)
+    except ValueError as error:
+        raise weights_error(f"{source.file}: {error}") from None
+    try:
+        with safe_open(source.file, framework="pt", device=device) as file:
+            names = _stored_names(source, file.keys(), network.state_dict().keys())
+            tensors = {
+                name: _tensor(source, name, file.get_tensor(stored), like)
+                for name, like in network.state_dict().items()
+                for stored in [names[name]]
+            }
+    except FileNotFoundError:
+        raise weights_error(f"the weight file {source.file} is missing") from None
+    except SafetensorError as error:
+        raise weights_error(
+            f"{source.file} is damaged or no safetensors file ({error}): download it again"
+        ) from None
+    network.load_state_dict(tensors, strict=True, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def _stored_names(
+    source: NetworkSource, stored: Iterable[str], wanted: Iterable[str]
+) -> dict[str, str]:
+    """Where each wanted tensor is in the file; WeightsError unless they match one to one."""
+    mine = [n for n in stored if n.startswith(source.prefix)]
+    mine = [n for n in mine if not n.startswith(source.skipped_prefixes or "\0")]
+    wanted = set(wanted)
+    moved = any(PROJECTED_CROSS in n for n in wanted) and not any(
+        PROJECTED_CROSS in n for n in mine
+    )
+    found = {_our_name(n.removeprefix(source.prefix), moved): n for n in mine}
+    extra = sorted(found.keys() - wanted - ALLOWED_EXTRA.keys())
+    missing = sorted(wanted - found.keys())
+    if extra or missing:
+        if any(n.endswith((".weight_scale", ".comfy_quant")) for n in extra):
+            raise weights_error(f"{source.file} holds quantised weights: use the bf16 or fp32 file")
+        raise weights_error(
+            f"{source.file} does not fit {source.spec.kind}: "
+            + "; ".join(filter(None, [_listed("missing", missing), _listed("unknown", extra)]))
+        )
+    return found
+
+
+def _our_name(name: str, moved: bool) -> str:
+    """A stored name as ours: newer DINOv3 files nest layers, TRELLIS.2 has no projection branch."""
+    for start, ours in RENAMED_PREFIXES:
+        if name.startswith(start):
+            return ours + name.removeprefix(start)
+    return name.replace(CROSS, PROJECTED_CROSS) if moved else name
+
+
+def _listed(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return f"{what} {', '.join(names[:SHOWN_NAMES])}{more}"
+
+
+def _tensor(source: NetworkSource, name: str, stored: Tensor, like: Tensor) -> Tensor:
+    """A stored tensor in the type it runs in; WeightsError for another shape or bad values."""
+    if stored.shape != like.shape:
+        raise weights_error(
+            f"{source.file} does not fit {source.spec.kind}: {name} is {tuple(stored.shape)}, "
+            f"expected {tuple(like.shape)}"
+        )
+    if not stored.dtype.is_floating_point:
+        raise weights_error(
+            f"{source.file}: {name} holds {stored.dtype}: use the bf16 or fp32 file"
+        )
+    tensor = stored.to(like.dtype)
+    if not torch.isfinite(tensor).all():
+        raise weights_error(f"{source.file}: {name} has values that are not finite")
+    return tensor

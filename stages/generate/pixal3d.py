@@ -1,0 +1,176 @@
+"""Generate backend `pixal3d`: the released image-to-3D networks, from a folder of their weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from scene.frames import gltf_from_opencv
+from scene.types import ObjectCrop, ObjectMesh, PosedView
+from stages.backends import local
+from stages.devices import Keeping, NetworkPool, retrying_after_freeing
+from stages.weights import weights_digest
+
+if TYPE_CHECKING:
+    from pixal3d import Checkpoint, PosedImages, Request
+
+VERSION = "1"
+# What lies in a folder of weights, in the layouts that `pixal3d.checkpoints` knows.
+WEIGHT_FILES = (
+    "pipeline*.json", "ckpts/*.json", "ckpts/*.safetensors", "dinov3*/*.json",
+    "dinov3*/*.safetensors", "naf.*", "dino_v3_L_naf_fp32.safetensors",
+    "diffusion_models/pixal3d*.safetensors", "clip_vision/dino_v3*.safetensors",
+    "vae/trellis_2*.safetensors",
+)  # fmt: skip
+logger = logging.getLogger(__name__)
+PRECISIONS = {"official": None, "bfloat16": "bfloat16", "float32": "float32"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """resolution: 1024 or 1536 voxels along the cube's side; steps, guidance: null as released;
+    max_tokens: voxels above which the resolution is lowered; precision: of the networks' bodies;
+    faces, texture_px: of the mesh that is kept. weights: the folder; memory: whether networks stay
+    on the device."""
+
+    resolution: Literal[1024, 1536] = 1024
+    steps: int | None = None
+    guidance: float | None = None
+    max_tokens: int = 49152
+    precision: Literal["official", "bfloat16", "float32"] = "official"
+    faces: int = 20000
+    texture_px: int = 1024
+    weights: str = local("")
+    memory: Keeping = local("keep")
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and not 1 <= self.steps <= 1000:
+            raise ValueError(f"steps: expected 1 to 1000, got {self.steps}")
+        if self.guidance is not None and not 0 <= self.guidance <= 100:
+            raise ValueError(f"guidance: expected 0 to 100, got {self.guidance:g}")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens: expected at least 1, got {self.max_tokens}")
+        if not 100 <= self.faces <= 1_000_000:
+            raise ValueError(f"faces: expected 100 to 1000000, got {self.faces}")
+        if not 64 <= self.texture_px <= 8192:
+            raise ValueError(f"texture_px: expected 64 to 8192, got {self.texture_px}")
+
+
+def weights_sha256(settings: Settings) -> str:
+    """The digest of the weights that the settings point to."""
+    return weights_digest(_folder(settings), WEIGHT_FILES)
+
+
+@dataclass(frozen=True, eq=False)
+class Kit:
+    """A checkpoint and its networks, lent one by one."""
+
+    checkpoint: Checkpoint
+    networks: NetworkPool
+
+
+class Pixal3D:
+    """The released cascade over a folder of weights."""
+
+    fov_range_deg = (10.0, 70.0)  # of the pictures that it was trained on
+
+    def __init__(self, settings: Settings, device: str) -> None:
+        self.settings, self.device = settings, device
+        self._kits: dict[bool, Kit] = {}
+
+    def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
+        """The mesh of one crop, aligned with its pixels: the crop is not framed again."""
+        from pixal3d import from_crop
+
+        return self._make(from_crop(crop.rgba, crop.camera.camera.fov_x_rad), seed)
+
+    def generate_from_views(
+        self, views: Sequence[PosedView], mesh_scale: float, seed: int
+    ) -> ObjectMesh:
+        """The mesh of posed views, by the networks that were trained on several."""
+        from pixal3d import PosedPicture, from_views
+
+        posed = [PosedPicture(v.rgba, v.fov_x_rad, v.world_from_camera) for v in views]
+        return self._make(from_views(posed, mesh_scale), seed)
+
+    def _make(self, pictures: PosedImages, seed: int) -> ObjectMesh:
+        from pixal3d import bake, generate
+
+        kit = self._kit(len(pictures.views) > 1)
+        request = _request(self.settings, seed, kit.checkpoint)
+
+        def work() -> ObjectMesh:
+            made = generate(
+                pictures, kit.checkpoint, request, self.device, kit.networks.borrow, _log_steps
+            )
+            logger.info("decoded %d faces at resolution %d", len(made.faces), made.resolution)
+            mesh = bake(
+                made.vertices, made.faces, made.attributes,
+                self.settings.texture_px, self.settings.faces,
+            )  # fmt: skip
+            # Pixal3D's grid has glTF's axes: y up, z toward the viewer.
+            vertices = gltf_from_opencv(mesh.vertices)
+            return ObjectMesh(vertices.astype(np.float32), mesh.faces, mesh.uv, mesh.base_colour)
+
+        what = f"resolution {request.resolution}"
+        return retrying_after_freeing(work, kit.networks.release, what)
+
+    def _kit(self, several_views: bool) -> Kit:
+        """Networks for one view or for several; opened when first wanted."""
+        if several_views not in self._kits:
+            import torch
+
+            from pixal3d import load_named, open_checkpoint
+
+            checkpoint = open_checkpoint(_folder(self.settings), several_views)
+            named = PRECISIONS[self.settings.precision]
+            body_dtype = None if named is None else getattr(torch, named)
+
+            def load(name: str, device: str) -> Any:
+                return load_named(checkpoint, name, device, body_dtype)
+
+            networks = NetworkPool(load, self.device, self.settings.memory)
+            self._kits[several_views] = Kit(checkpoint, networks)
+        return self._kits[several_views]
+
+
+def load(settings: Settings, device: str) -> Pixal3D:
+    """Weights are read when they are first wanted, so that a wrong folder fails the first call."""
+    _folder(settings)
+    import torch  # noqa: F401  (a missing library fails here, with its remedy)
+
+    return Pixal3D(settings, device)
+
+
+def _folder(settings: Settings) -> Path:
+    if not settings.weights:
+        raise ValueError(
+            "generate.weights: give the folder of Pixal3D's weights "
+            "(--set generate.weights=DIR, or `photoscene object --weights DIR`)"
+        )
+    return Path(settings.weights).expanduser()
+
+
+def _request(settings: Settings, seed: int, checkpoint: Checkpoint) -> Request:
+    """Steps replace those of every stage; guidance only that of stages that are guided at all."""
+    from pixal3d import Request
+
+    samplers = {}
+    for name, sampler in checkpoint.samplers.items():
+        if settings.steps is not None:
+            sampler = replace(sampler, steps=settings.steps)
+        if settings.guidance is not None and sampler.guidance != 1:
+            sampler = replace(sampler, guidance=settings.guidance)
+        samplers[name] = sampler
+    return Request(settings.resolution, seed, settings.max_tokens, samplers)
+
+
+def _log_steps(name: str, done: int, steps: int) -> None:
+    """One line when a stage is through; a person waits for minutes here."""
+    if done == steps:
+        logger.info("%s: %d steps", name.replace("_", " "), steps)
