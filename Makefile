@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo install test test-slow benchmark benchmark-placement pictures clean
+.PHONY: demo install test test-slow benchmark benchmark-placement benchmark-generator pictures clean
 
 demo: install  ## reconstruct the bundled example photo
 	$(BIN)/photoscene run examples/breakfast.jpg --prompts examples/breakfast.prompts.json -o runs/breakfast
@@ -32,6 +32,10 @@ benchmark: install  ## measure on the ground-truth scenes and write docs/benchma
 benchmark-placement: install  ## sweep the placement methods and write docs/placement_sweep.md (half an hour)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,benchmark]'
 	$(BIN)/python -m benchmarks.placement
+
+benchmark-generator: install  ## measure the generator's networks and shortcuts on random weights (ten minutes)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pixal3d]'
+	$(BIN)/python -m benchmarks.generator
 
 pictures: install  ## draw docs/gallery and docs/screenshots anew
 	$(BIN)/python -m benchmarks.gallery

@@ -20,7 +20,9 @@ LIBRARIES = {
     "trimesh": "trimesh", "embreex": "embreex", "onnxruntime": "onnxruntime", "OpenEXR": "OpenEXR",
     "prefect": "prefect",
 }  # fmt: skip
-EXTRAS = {"torch": ("torch", "full"), "transformers": ("transformers", "full"),
+EXTRAS = {"torch": ("torch", "pixal3d"), "safetensors": ("safetensors", "pixal3d"),
+          "fast-simplification": ("fast_simplification", "pixal3d"),
+          "xatlas": ("xatlas", "pixal3d"), "transformers": ("transformers", "full"),
           "diffusers": ("diffusers", "full"), "spconv": ("spconv", "spconv"),
           "prefect-dask": ("prefect_dask", "cluster"),
           "prefect-ray": ("prefect_ray", "cluster")}  # fmt: skip

@@ -8,7 +8,9 @@ models/{sparse_structure_flow,structured_latent_flow}.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -95,7 +97,8 @@ class Flow(nn.Module):
         self.t_embedder = TimeEmbedding(width)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         self.input_layer = nn.Linear(config.in_channels, width)
-        self.blocks = nn.ModuleList(Block(config, body_dtype) for _ in range(config.num_blocks))
+        blocks = [Block(config, body_dtype) for _ in range(config.num_blocks)]
+        self.blocks = nn.ModuleList(blocks)
         self.out_layer = nn.Linear(width, config.out_channels)
 
     def layout(self, voxels: Voxels) -> TokenLayout:
@@ -116,12 +119,12 @@ class Flow(nn.Module):
             raise ValueError("features projected onto the voxels: given or expected, not both")
         if projected is not None:
             projected = projected.to(self.body_dtype)
-        for block in self.blocks:
+        for block in cast("Iterable[Block]", self.blocks):
             keys, values = block.cross_attn.cross_attn_block.context(
                 condition.context.to(self.body_dtype)
             )
             term, features = None, projected
-            if projected is not None:
+            if projected is not None and block.cross_attn.proj_linear is not None:
                 size = len(projected) * self.config.model_channels * projected.element_size()
                 if size <= left:
                     term, features = block.cross_attn.proj_linear(projected), None
@@ -248,7 +251,9 @@ class CrossBranch(nn.Module):
         seen = self.cross_attn_block(x, condition.keys, condition.values, lengths)
         if condition.term is not None:
             return seen + condition.term
-        return seen if condition.features is None else seen + self.proj_linear(condition.features)
+        if self.proj_linear is None or condition.features is None:
+            return seen
+        return seen + self.proj_linear(condition.features)
 
     def unconditional(self) -> Tensor:
         """(1, C): the branch under zero context and zero projected features."""

@@ -21,7 +21,7 @@ from pixal3d.voxels import Voxels, coarsen, subdivide
 
 # A dual vertex may leave its voxel by half a voxel on either side (`voxel_margin`).
 VOXEL_MARGIN = 0.5
-SHAPE_CHANNELS, TEXTURE_CHANNELS, SHAPE_INPUT_CHANNELS = 7, 6, 6
+SHAPE_CHANNELS, SHAPE_INPUT_CHANNELS = 7, 6
 
 
 @dataclass(frozen=True)

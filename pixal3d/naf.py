@@ -25,8 +25,6 @@ IMAGE_PER_TARGET = 4
 NORM_GROUPS = 8
 # Pixels of TILE x TILE coarse cells share one gathered block of keys and values.
 TILE = 2
-# Scores, their softmax and the bias of one pixel and one key: heads x 2 + 1 numbers, 4 heads.
-SCORE_BYTES = 9 * 4
 # Rows of the guide that are rotated at once: what fits into a processor's cache.
 ROTATED_ROWS = 8
 DEFAULT_CHUNK_BYTES = 64 << 20
@@ -130,7 +128,7 @@ def attend_at_pixels(
     mixed = values.new_zeros(len(rows), len(features))
     tiles = _Tiles.of(vertical.tile[rows] * len(horizontal.cells) + horizontal.tile[columns])
     block = vertical.cells.shape[1] * horizontal.cells.shape[1]
-    for group in tiles.chunks(chunk_bytes, _row_bytes(guide, features), block):
+    for group in tiles.chunks(chunk_bytes, block, *_memory_costs(guide, features)):
         y, x = rows[group.member], columns[group.member]
         cell_y = vertical.cells[group.tile // len(horizontal.cells)]
         cell_x = horizontal.cells[group.tile % len(horizontal.cells)]
@@ -191,9 +189,10 @@ def _check_features(guide: Guide, features: Tensor) -> None:
         )
 
 
-def _row_bytes(guide: Guide, features: Tensor) -> int:
-    """Bytes of one gathered row of keys and values; queries and results take the same."""
-    return (guide.keys.shape[-1] + len(features)) * features.element_size()
+def _memory_costs(guide: Guide, features: Tensor) -> tuple[int, int]:
+    """Bytes of a row of keys and values; of the scores and bias between one pixel and one row."""
+    number = features.element_size()
+    return (guide.keys.shape[-1] + len(features)) * number, (2 * guide.heads + 1) * number
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,16 +250,19 @@ class _Tiles:
         by_count = count.argsort(descending=True, stable=True)
         return _Tiles(order, number[by_count], first[by_count], count[by_count])
 
-    def chunks(self, chunk_bytes: int, row_bytes: int, block: int) -> Iterator[_Chunk]:
+    def chunks(
+        self, chunk_bytes: int, block: int, row_bytes: int, score_bytes: int
+    ) -> Iterator[_Chunk]:
         """Runs of tiles of similar count whose intermediates fit into chunk_bytes (one at least).
 
-        row_bytes: of one gathered row; block: gathered rows per tile.
+        block: gathered rows per tile; row_bytes: of one such row, and half of a pixel's;
+        score_bytes: of all scores of a pixel and a row.
         """
         counts = self.count.tolist()
         begin = 0
         while begin < len(counts):
             widest = counts[begin]
-            tile_bytes = row_bytes * (block + 2 * widest) + SCORE_BYTES * block * widest
+            tile_bytes = row_bytes * (block + 2 * widest) + score_bytes * block * widest
             end = min(begin + max(1, chunk_bytes // tile_bytes), len(counts))
             end = bisect_right(counts, -widest / 2, begin, end, key=neg)
             place = torch.arange(widest, device=self.order.device)
@@ -307,8 +309,8 @@ class _Rope(nn.Module):
 
     def __init__(self, head_channels: int, base: float) -> None:
         super().__init__()
-        exponents = torch.arange(head_channels // 4) * 4 / head_channels
-        self.register_buffer("periods", base**exponents)
+        periods = [base ** (4 * i / head_channels) for i in range(head_channels // 4)]
+        self.register_buffer("periods", torch.tensor(periods))
 
 
 class _Block(nn.Module):
@@ -322,8 +324,8 @@ class _Block(nn.Module):
         self.conv2 = _convolution(channels, channels, kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(F.silu(self.norm1(x)))
-        return self.conv2(F.silu(self.norm2(x)))
+        x = self.conv1(F.silu(self.norm1(x), inplace=True))
+        return self.conv2(F.silu(self.norm2(x), inplace=True))
 
 
 def _pool(maps: Tensor, size: tuple[int, int]) -> Tensor:

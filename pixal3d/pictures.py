@@ -120,8 +120,8 @@ def _read_view(file: Path, number: int, frame: Any, shared_fov: Any) -> PosedPic
     if not 0 < fov_x_rad < math.pi:
         raise ValueError(f"{where}: camera_angle_x is {fov_x_rad:g}, expected radians in (0, pi)")
     rows = frame.get("transform_matrix")
-    sizes = [len(r) if isinstance(r, list) else 0 for r in rows] if isinstance(rows, list) else []
-    if sizes != [4] * 4:
+    rows = rows if isinstance(rows, list) else []
+    if [len(r) if isinstance(r, list) else 0 for r in rows] != [4] * 4:
         raise ValueError(f"{where}: transform_matrix is not 4 rows of 4 numbers")
     matrix = np.array([[_number(v, f"{where}: transform_matrix") for v in row] for row in rows])
     return PosedPicture(_read_rgba(file.parent / frame["file_path"], where), fov_x_rad, matrix)

@@ -38,7 +38,7 @@ def crop_to_object(rgba: Uint8, background: tuple[int, int, int] = (0, 0, 0)) ->
     if half == 0:
         raise ValueError("the object in the cut-out is one pixel wide: give a larger picture")
     x, y = (left + right) / 2, (top + bottom) / 2
-    framed = picture.crop((x - half, y - half, x + half, y + half))  # ty: Pillow rounds the box
+    framed = picture.crop((x - half, y - half, x + half, y + half))  # Pillow rounds the box
     return over(np.asarray(framed), background)
 
 
@@ -46,7 +46,7 @@ def over(rgba: Uint8, background: tuple[int, int, int] = (0, 0, 0)) -> Uint8:
     """A picture (H, W, 4) on a plain background: (H, W, 3) uint8, fractions cut off."""
     colours = rgba.astype(np.float32) / 255
     alpha = colours[..., 3:]
-    blended = colours[..., :3] * alpha + np.float32(background) / 255 * (1 - alpha)
+    blended = colours[..., :3] * alpha + np.array(background, np.float32) / 255 * (1 - alpha)
     return (np.clip(blended, 0, 1) * 255).astype(np.uint8)
 
 

@@ -19,18 +19,8 @@ from torch.nn import functional as F
 
 from pixal3d.camera import View, grid_coords, project_voxels
 from pixal3d.dinov3 import ImageFeatures
+from pixal3d.flow import Condition
 from pixal3d.naf import DEFAULT_CHUNK_BYTES, Guide, Naf, attend_at_pixels
-
-
-@dataclass(frozen=True, eq=False)
-class Condition:
-    """What the flow networks are given of the photos.
-
-    global_tokens: (T, C); voxel_features: (N, P), one row per voxel, P = C or 2 C with NAF.
-    """
-
-    global_tokens: Tensor
-    voxel_features: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +59,7 @@ def condition(
     )
     voxel_sum = reduce(torch.Tensor.add_, rows)
     global_sum = reduce(torch.add, (features.global_tokens for _, features in views))
-    return Condition(global_sum / len(views), voxel_sum / len(views))
+    return Condition((global_sum / len(views))[None], voxel_sum / len(views))
 
 
 def guide_of(naf: Naf, features: ImageFeatures, naf_size: int) -> Guide:
@@ -90,8 +80,8 @@ def project_features(
     """One view's features (N, C) of voxels (N, 3) int; with a guide (N, 2 C), [patches, NAF].
 
     NAF runs only at the pixels under the voxels. Equals `project_dense` at these voxels to 5e-5.
-    Raises ValueError for coords outside the grid, images that are not square, a guide of another
-    image size.
+    Raises ValueError for coords outside the grid, an image that is not square, and a guide made
+    for a patch map of another size.
     """
     image_size = _image_size(features)
     positions = project_voxels(coords, grid_size, view, mesh_scale, image_size)

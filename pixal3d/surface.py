@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pixal3d.mesh_repair import check_mesh, simplify
+from pixal3d.mesh_repair import clean_mesh, simplify
 
 # Channels of the attributes: base colour 0:3, metallic 3, roughness 4, alpha 5.
 ATTRIBUTES = 6
@@ -68,16 +68,16 @@ def bake(
     texture_size: int = 1024,
     target_faces: int = 20_000,
 ) -> TexturedMesh:
-    """The mesh, simplified to target_faces, with its attributes in square textures.
+    """The mesh, cleaned and simplified to target_faces, with its attributes in square textures.
 
-    vertices (V, 3) float32 in [-0.5, 0.5]; faces (F, 3) int64, cleaned; texture_size in pixels.
+    vertices (V, 3) float32, object frame; faces (F, 3) int64, as decoded; texture_size in pixels.
     Values are clipped to [0, 1] and cut off to whole numbers of 0 to 255, as in the reference.
     Needs xatlas and fast-simplification. Raises ValueError for an empty mesh, a texture below 16
     pixels or wrong attributes.
     """
-    check_mesh(vertices, faces)
+    vertices, faces = clean_mesh(vertices, faces)
     if not len(faces):
-        raise ValueError("faces: at least one, got none")
+        raise ValueError("faces: at least one with three different corners, got none")
     if texture_size < 16:
         raise ValueError(f"texture_size: at least 16, got {texture_size}")
     charts = unwrap(*simplify(vertices, faces, target_faces), texture_size)

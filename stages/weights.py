@@ -25,7 +25,8 @@ def weights_digest(folder: Path, patterns: Sequence[str]) -> str:
     Contents are hashed once: what is remembered beside them holds while size and time stay.
     Raises ValueError when the folder has none of them.
     """
-    files = sorted({f for p in patterns for f in folder.glob(p) if f.is_file()})
+    found = {f for p in patterns for f in folder.glob(p) if f.is_file()}
+    files = sorted(found - {folder / MEMO_NAME})
     if not files:
         raise ValueError(f"no weights in {folder}: expected {', '.join(patterns)}")
     memo = _read_memo(folder)

@@ -12,8 +12,8 @@ MAY_IMPORT = {
     "alignment": {"scene"},
     "stages": {"scene", "alignment", "pixal3d"},
     "flows": {"scene", "stages"},
-    "photoscene": {"scene", "alignment", "stages", "flows"},
-    "benchmarks": {"scene", "alignment", "stages", "flows", "photoscene"},
+    "photoscene": {"scene", "alignment", "pixal3d", "stages", "flows"},
+    "benchmarks": {"scene", "alignment", "pixal3d", "stages", "flows", "photoscene"},
 }
 LATE = ("torch", "prefect", "trimesh", "scipy", "onnxruntime", "open3d", "rich")
 

@@ -50,12 +50,14 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 DINO = {
-    "hidden_size": IMAGE_CHANNELS, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "hidden_size": IMAGE_CHANNELS, "num_hidden_layers": 1, "num_attention_heads": 2,
     "intermediate_size": 64, "patch_size": 16, "num_register_tokens": 4,
 }  # fmt: skip
-NAF = {"dim": 32, "heads_attn": 4, "heads_rope": 4, "kernel_size": 9}
-# Few voxels, so that a test takes seconds: how rarely a random decoder sees something.
-STRUCTURE_BIAS, SUBDIVISION_BIAS = -2.2, -0.7
+NAF = {"dim": 16, "heads_attn": 4, "heads_rope": 4, "kernel_size": 9}
+# Few voxels, so that a test takes seconds; their lower four children, so that they make a sheet;
+# and many crossed edges, so that the sheet is a surface.
+STRUCTURE_BIAS, CROSSING_BIAS = -1.6, 1.0
+SUBDIVISION_BIAS = (3.0, 3.0, 3.0, 3.0, -3.0, -3.0, -3.0, -3.0)
 
 
 def write_tiny_checkpoint(folder: Path, several_views: bool = False, seed: int = 0) -> Path:
@@ -107,4 +109,6 @@ def _thin_out(network: nn.Module) -> None:
         if name == "out_layer.2.bias" and parameter.shape == (1,):
             parameter.fill_(STRUCTURE_BIAS)
         if name.endswith("to_subdiv.bias"):
-            parameter.fill_(SUBDIVISION_BIAS)
+            parameter.copy_(torch.tensor(SUBDIVISION_BIAS))
+        if name == "output_layer.bias" and parameter.shape == (7,):
+            parameter[3:6] = CROSSING_BIAS

@@ -31,8 +31,8 @@ def check_tokens(fixture: Fixture) -> None:
         if naf is not None and naf_size is not None:
             upsampled = naf(item[None], features.patch_map[None], (naf_size, naf_size))[0]
         dense.append(project_dense(view, features, grid_size, scale, upsampled))
-    fixture.compare("global", torch.stack([one.global_tokens for one in conditions]))
-    fixture.compare("proj", torch.stack([one.voxel_features for one in conditions]))
+    fixture.compare("global", torch.stack([one.context[0] for one in conditions]))
+    fixture.compare("proj", torch.stack([one.projected for one in conditions]))
     fixture.compare("proj", torch.stack(dense))
 
 
