@@ -15,13 +15,17 @@ install: .venv/installed  ## create .venv with everything pinned
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-test: install  ## lint, types and the default suite
+.venv/generator: .venv/installed  ## the image-to-3D networks need torch, which is large
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pixal3d]'
+	touch $@
+
+test: .venv/generator  ## lint, types and the default suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/pytest -n 2 --dist loadfile
 
-test-slow: install  ## the tests that kill runs and wait
+test-slow: .venv/generator  ## the tests that kill runs and wait
 	$(BIN)/pytest -m slow
 
 benchmark: install  ## measure on the ground-truth scenes and write docs/benchmarks.md

@@ -182,7 +182,8 @@ def rolled(piece: KnownObject, axis: str, angle_deg: float) -> KnownObject:
     import trimesh
 
     unit = np.eye(3)["xyz".index(axis)]
-    return piece.moved(trimesh.transformations.rotation_matrix(math.radians(angle_deg), unit))
+    turn = trimesh.transformations.rotation_matrix(math.radians(angle_deg), unit)
+    return piece.moved(np.asarray(turn, np.float64))
 
 
 def at(piece: KnownObject, xy_m: tuple[float, float], turn_deg: float = 0) -> KnownObject:

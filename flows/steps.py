@@ -15,7 +15,13 @@ from scene.keys import object_seed, stage_key
 from scene.profile import StageChoice
 from scene.store import Manifest, Store
 from scene.types import Artifact
-from stages.backends import find_backend, local_settings, make_settings, settings_to_json
+from stages.backends import (
+    find_backend,
+    local_settings,
+    make_settings,
+    settings_to_json,
+    weights_of,
+)
 
 BUILT_IN = "built-in"
 WHOLE_SCENE = "scene"
@@ -244,14 +250,7 @@ def _chosen_call(
         backend,
         module.VERSION,
         settings_to_json(settings),
-        _weights(module, settings),
+        weights_of(stage, backend, settings),
         seed,
         local_settings(settings),
     )
-
-
-def _weights(module: Any, settings: Any) -> str:
-    """The digest of a backend's weights: bundled with it, or where its settings say."""
-    if hasattr(module, "weights_sha256"):
-        return module.weights_sha256(settings)
-    return getattr(module, "WEIGHTS_SHA256", "")

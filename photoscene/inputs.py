@@ -72,11 +72,11 @@ def build_request(arguments: Arguments, store: Store) -> Request:
 
 
 def check_backends(profile: Profile) -> None:
-    """Every backend exists and knows its settings; ValueError otherwise."""
-    from stages.backends import make_settings
+    """Every backend exists, knows its settings and finds its weights; ValueError otherwise."""
+    from stages.backends import make_settings, weights_of
 
     for stage, choice in profile.stages.items():
-        make_settings(stage, choice.backend, choice.settings)
+        weights_of(stage, choice.backend, make_settings(stage, choice.backend, choice.settings))
 
 
 def check_words(profile: Profile, prompts: tuple[ObjectPrompt, ...]) -> None:

@@ -66,12 +66,12 @@ def load_named(
 ) -> Any:
     """One network of a checkpoint on a device.
 
-    body_dtype overrides the types of the networks' bodies. On a CPU, float16 bodies run in float32
-    without it: half precision is slower there. Raises WeightsError, also for flows without a
-    projection (TRELLIS.2), which cannot follow a picture's pixels.
+    body_dtype overrides the types of the networks' bodies. Without it they run as released, on a
+    CPU in float32: half precision is many times slower on most. Raises WeightsError, also for flows
+    without a projection (TRELLIS.2), which cannot follow a picture's pixels.
     """
     source = checkpoint.networks[name]
-    if body_dtype is None and device == "cpu" and source.spec.arguments.get("use_fp16"):
+    if body_dtype is None and device == "cpu":
         body_dtype = torch.float32
     network = load_network(source, device, body_dtype)
     if isinstance(network, Flow) and network.config.projected_channels is None:

@@ -324,8 +324,25 @@ class _Block(nn.Module):
         self.conv2 = _convolution(channels, channels, kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(F.silu(self.norm1(x), inplace=True))
-        return self.conv2(F.silu(self.norm2(x), inplace=True))
+        x = self.conv1(F.silu(_group_norm(x, self.norm1), inplace=True))
+        return self.conv2(F.silu(_group_norm(x, self.norm2), inplace=True))
+
+
+def _group_norm(x: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """The norm of (B, C, H, W) maps, in any memory order.
+
+    On a CPU, PyTorch's own loses two digits with the channels last (measured against float64:
+    2e-5 instead of 2e-6 of unit maps), which the attention then amplifies.
+    """
+    moments = [m.mean((2, 3)).double() for m in (x, x.square())]
+    first, second = (m.unflatten(1, (norm.num_groups, -1)).mean(2) for m in moments)
+    gain = (second - first.square() + norm.eps).rsqrt()
+    per_channel = x.shape[1] // norm.num_groups
+    gain, mean = (v.repeat_interleave(per_channel, 1) for v in (gain, first))
+    gain = gain * norm.weight
+    shift = norm.bias - mean * gain
+    gain, shift = (t.to(x.dtype)[..., None, None] for t in (gain, shift))
+    return torch.addcmul(shift, x, gain)
 
 
 def _pool(maps: Tensor, size: tuple[int, int]) -> Tensor:

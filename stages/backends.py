@@ -78,6 +78,17 @@ def local_settings(settings: Any) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in named}
 
 
+def weights_of(stage: str, name: str, settings: Any) -> str:
+    """The digest of a backend's weights, bundled with it or where its settings say; "" without.
+
+    Raises ValueError where they are not.
+    """
+    module = find_backend(stage, name)
+    if hasattr(module, "weights_sha256"):
+        return module.weights_sha256(settings)
+    return getattr(module, "WEIGHTS_SHA256", "")
+
+
 def _fits(value: Any, hint: Any) -> bool:
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return any(_fits(value, h) for h in typing.get_args(hint))

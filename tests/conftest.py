@@ -17,6 +17,9 @@ from photoscene.cli import app
 from photoscene.inputs import Arguments
 from scene.types import Bool, Float32, Uint8
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores already
+
 # Prefect reads these when it is imported; nothing in a test may leave the machine or be chatty.
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"

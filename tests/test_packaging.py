@@ -36,7 +36,16 @@ def test_the_wheel_carries_profiles_and_weights(tmp_path: Path) -> None:
     }
     assert {f"photoscene/{page}" for page in pages} <= set(names)
     tops = {n.split("/")[0] for n in names if not n.startswith("photoscene-")}
-    assert tops == {"scene", "alignment", "stages", "flows", "photoscene", "configs", "weights"}
+    assert tops == {
+        "scene",
+        "alignment",
+        "pixal3d",
+        "stages",
+        "flows",
+        "photoscene",
+        "configs",
+        "weights",
+    }
     done = subprocess.run(
         [sys.executable, "-c", LOOK, str(tmp_path / "site")],
         cwd=tmp_path, capture_output=True, text=True,

@@ -273,6 +273,4 @@ def test_conditioning_leaves_its_inputs_alone() -> None:
     first = condition([(view, features)] * 2, coords, 8)
     assert torch.equal(features.patch_map, before[0])
     assert torch.equal(features.global_tokens, before[1])
-    assert torch.equal(
-        condition([(view, features)] * 2, coords, 8).projected, first.projected
-    )
+    assert torch.equal(condition([(view, features)] * 2, coords, 8).projected, first.projected)

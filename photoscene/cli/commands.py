@@ -43,10 +43,18 @@ class Inspecting:
     diff: Path | None = None
 
 
+@dataclass(frozen=True)
+class Where:
+    """The store as given (None: the default one), and the device that networks run on."""
+
+    store: str | None
+    device: str = "cpu"
+
+
 def run_photo(
     arguments: Arguments,
     folder: Path,
-    store_path: str | None,
+    where: Where,
     refresh: Sequence[str],
     choosing: Choosing,
     as_json: bool,
@@ -56,7 +64,7 @@ def run_photo(
     known_stage(arguments.until)
     for stage in refresh:
         known_stage(stage)
-    store = Store(Path(store_root(store_path)))
+    store = Store(Path(store_root(where.store)))
     request = build_request(arguments, store)
     names = InputNames(f"photo {arguments.photo}", f"--pointmap {arguments.point_map}")
     check_folder(folder)
@@ -67,9 +75,8 @@ def run_photo(
             return INCOMPLETE
         request = chosen
     started = time.monotonic()
-    return _reconstruct(
-        request, store, folder, arguments.photo.name, names, refresh, as_json, started
-    )
+    run = Reconstruction(folder, arguments.photo.name, names, where.device, started)
+    return _reconstruct(request, store, run, refresh, as_json)
 
 
 def rerun_object(
@@ -78,7 +85,7 @@ def rerun_object(
     first: str,
     settings: Sequence[str],
     seed: int | None,
-    store_path: str | None,
+    where: Where,
     as_json: bool,
 ) -> int:
     """`photoscene rerun`: returns the exit status."""
@@ -89,7 +96,7 @@ def rerun_object(
 
     run = read_run(folder)
     check_folder(folder)
-    store = Store(Path(store_root(store_path or run.record["store"])))
+    store = Store(Path(store_root(where.store or run.record["store"])))
     object_id = find_object(run, wanted)
     request = _with_override(run.request, object_id, settings, seed)
     if run.request.until in ("segment", "map_points"):
@@ -99,8 +106,8 @@ def rerun_object(
     stages = PER_OBJECT if first == "complete" else ("generate",)
     refresh = [f"{stage}:{object_id}" for stage in stages]
     name = run.record["photo_name"]
-    names = InputNames(f"photo {name}")
-    return _reconstruct(request, store, folder, name, names, refresh, as_json, started)
+    again = Reconstruction(folder, name, InputNames(f"photo {name}"), where.device, started)
+    return _reconstruct(request, store, again, refresh, as_json)
 
 
 def inspect_run(folder: Path, asked: Inspecting, store_path: str | None, as_json: bool) -> int:
@@ -171,20 +178,27 @@ def _with_override(
     return replace(request, overrides={**request.overrides, object_id: override})
 
 
+@dataclass(frozen=True)
+class Reconstruction:
+    """One run: its folder, what its inputs are called, the device, and when it was started."""
+
+    folder: Path
+    photo_name: str
+    names: InputNames
+    device: str
+    started: float
+
+
 def _reconstruct(
-    request: Request,
-    store: Store,
-    folder: Path,
-    photo_name: str,
-    names: InputNames,
-    refresh: Sequence[str],
-    as_json: bool,
-    started: float,
+    request: Request, store: Store, run: Reconstruction, refresh: Sequence[str], as_json: bool
 ) -> int:
+    folder = run.folder
     with show_progress():
-        scene, outcomes = reconstruct_photo(request, store, refresh=refresh, names=names)
-        seconds = time.monotonic() - started
-        record = write_run(folder, request, store, scene, outcomes, photo_name, seconds)
+        scene, outcomes = reconstruct_photo(
+            request, store, refresh=refresh, device=run.device, names=run.names
+        )
+        seconds = time.monotonic() - run.started
+        record = write_run(folder, request, store, scene, outcomes, run.photo_name, seconds)
         write_report(folder, store)
     computed = sum(step["computed"] for step in record["steps"])
     failed = [o for o in scene.objects if has_failed(o)]

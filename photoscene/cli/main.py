@@ -81,6 +81,7 @@ def run(
         Path | None, typer.Option(help="Depth or points: PNG16, NPY, NPZ, EXR.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Device = "cpu",
     until: Annotated[str, typer.Option(metavar="STAGE", help="Stop after a stage.")] = "compose",
     refresh: Refresh = None,
     output: Output = None,
@@ -90,7 +91,8 @@ def run(
 ) -> None:
     """Reconstruct one photo; objects are found by themselves unless prompts or masks are given."""
     from photoscene.cli.choose import Choosing
-    from photoscene.cli.commands import run_photo
+    from photoscene.cli.commands import Where, run_photo
+    from photoscene.cli.device import chosen_device
     from photoscene.cli.errors import reported
     from photoscene.inputs import Arguments
     from photoscene.run_folder import default_folder
@@ -113,7 +115,8 @@ def run(
     with reported(debug):
         folder = output or default_folder(photo)
         choosing = Choosing(interactive, browser, resume)
-        raise typer.Exit(run_photo(arguments, folder, store, refresh or (), choosing, json))
+        where = Where(store, chosen_device(device))
+        raise typer.Exit(run_photo(arguments, folder, where, refresh or (), choosing, json))
 
 
 @app.command("object")
@@ -188,7 +191,7 @@ def segment(
 ) -> None:
     """Find or choose the objects' masks only; `run --prompts` goes on from the prompt file."""
     from photoscene.cli.choose import Choosing
-    from photoscene.cli.commands import run_photo
+    from photoscene.cli.commands import Where, run_photo
     from photoscene.cli.errors import reported
     from photoscene.inputs import Arguments
     from photoscene.run_folder import default_folder
@@ -207,7 +210,7 @@ def segment(
     with reported(debug):
         folder = output or default_folder(photo)
         choosing = Choosing(interactive, browser, resume)
-        raise typer.Exit(run_photo(arguments, folder, store, (), choosing, json))
+        raise typer.Exit(run_photo(arguments, folder, Where(store), (), choosing, json))
 
 
 @app.command()
@@ -221,16 +224,19 @@ def rerun(
     ] = "complete",
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Another seed for this object.")] = None,
+    device: Device = "cpu",
     store: StorePath = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Compute one object's chain again, then place and compose; the other objects stay cached."""
-    from photoscene.cli.commands import rerun_object
+    from photoscene.cli.commands import Where, rerun_object
+    from photoscene.cli.device import chosen_device
     from photoscene.cli.errors import reported
 
     with reported(debug):
-        raise typer.Exit(rerun_object(folder, object_, from_, settings or (), seed, store, json))
+        where = Where(store, chosen_device(device))
+        raise typer.Exit(rerun_object(folder, object_, from_, settings or (), seed, where, json))
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from photoscene.cli.device import chosen_device
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.single_object import ObjectArguments, make_object, mesh_of
@@ -19,7 +19,6 @@ from scene.text import printable
 
 DONE = 0
 STAGE = "generate"
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -78,23 +77,3 @@ def _choice(options: ObjectOptions) -> StageChoice:
             raise ValueError(f"--set {assignment}: one object has settings of {STAGE} only")
         profile = with_setting(profile, assignment)
     return profile.stages[STAGE]
-
-
-def chosen_device(name: str) -> str:
-    """The device asked for; ValueError for an unknown one, OSError where it is not there."""
-    if name not in DEVICES and not name.startswith("cuda:"):
-        raise ValueError(f"--device {name}: expected {', '.join(DEVICES)}")
-    if name == "cpu":
-        return name
-    try:
-        import torch
-    except ImportError:
-        if name == "auto":
-            return "cpu"
-        raise
-    if torch.cuda.is_available():
-        return "cuda" if name == "auto" else name
-    if name == "auto":
-        return "cpu"
-    missing = f"--device {name}: torch finds no such device: use --device cpu"
-    raise OSError(errno.ENODEV, missing)

@@ -34,9 +34,9 @@ PRECISIONS = {"official": None, "bfloat16": "bfloat16", "float32": "float32"}
 @dataclass(frozen=True)
 class Settings:
     """resolution: 1024 or 1536 voxels along the cube's side; steps, guidance: null as released;
-    max_tokens: voxels above which the resolution is lowered; precision: of the networks' bodies;
-    faces, texture_px: of the mesh that is kept. weights: the folder; memory: whether networks stay
-    on the device."""
+    max_tokens: voxels above which the resolution is lowered; precision: of the networks' bodies
+    (official on a CPU: float32); faces, texture_px: of the mesh that is kept. weights: the folder;
+    memory: whether networks stay on the device."""
 
     resolution: Literal[1024, 1536] = 1024
     steps: int | None = None

@@ -44,10 +44,9 @@ def samplers(fixture: Fixture) -> None:
             steps = _run(fixture, sampler, layout)
             for name, states in (("x_t", [s.x for s in steps]), ("x_0", [s.x0 for s in steps])):
                 fixture.compare(f"case{number}_{layout}_{name}", torch.stack(states))
-    plain = Sampler(steps=6, rescale_time=3)
-    fixture.compare("plain_samples", _run(fixture, plain, "dense")[-1].x)
-    guided = Sampler(steps=6, rescale_time=3, guidance=4, guidance_rescale=0.4)
-    fixture.compare("cfg_samples", _run(fixture, guided, "dense")[-1].x)
+    for name in ("plain", "cfg"):
+        steps = _run(fixture, _described(fixture.sidecar[name]), "dense")
+        fixture.compare(f"{name}_samples", steps[-1].x)
 
 
 def _sampler(case: dict[str, Any]) -> Sampler:
@@ -57,6 +56,17 @@ def _sampler(case: dict[str, Any]) -> Sampler:
         case["guidance_strength"],
         case["guidance_rescale"],
         tuple(case["guidance_interval"]),
+    )
+
+
+def _described(words: str) -> Sampler:
+    """A sampler in words: "steps 6, rescale_t 3, guidance 4, guidance_rescale 0.4"."""
+    said = dict(part.split() for part in words.split(","))
+    return Sampler(
+        int(said["steps"]),
+        float(said["rescale_t"]),
+        float(said.get("guidance", 1)),
+        float(said.get("guidance_rescale", 0)),
     )
 
 
