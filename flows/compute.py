@@ -207,8 +207,7 @@ def _generate(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
         store.load(call.inputs["camera"], CropCamera),
     )
     with _borrowed(call, pool) as generator:
-        mesh = generate.run(generator, crop, call.seed)
-    return {"mesh": store.save(mesh)}
+        return _made(store, generate.run(generator, crop, call.seed))
 
 
 def _generate_from_views(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
@@ -223,7 +222,13 @@ def _generate_from_views(call: StageCall, store: Store, pool: ModelPool) -> Outp
     ]
     with _borrowed(call, pool) as generator:
         mesh = generate.run_views(generator, views, rig["mesh_scale"], call.seed)
-    return {"mesh": store.save(mesh)}
+    return _made(store, mesh)
+
+
+def _made(store: Store, mesh: ObjectMesh) -> Outputs:
+    """The mesh, and what its maker has to say, if anything."""
+    details = {"details": store.save({"notes": list(mesh.notes)})} if mesh.notes else {}
+    return {"mesh": store.save(mesh), **details}
 
 
 def _place(call: StageCall, store: Store, pool: ModelPool) -> Outputs:

@@ -143,6 +143,7 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
         lambda o: replace(o, mesh=_made(generated, o.id, "mesh"), failure=failures.get(o.id)),
     )
     scene = _with_lowered(scene, request, progress.lowered)
+    scene = _with_notes(scene, store, generated)
     if request.until == "generate" or not generated:
         return scene
 
@@ -168,6 +169,16 @@ def _with_lowered(scene: Scene, request: Request, lowered: Sequence[StageCall]) 
         settings = ", ".join(f"{setting} {value}" for setting, value in values)
         notes.append(f"{names[call.subject]}: {call.stage} ran out of memory, made with {settings}")
     return replace(scene, notes=tuple(dict.fromkeys(notes)))
+
+
+def _with_notes(scene: Scene, store: Store, generated: Mapping[str, Outputs]) -> Scene:
+    """The scene with what the generator said of its objects."""
+    notes = list(scene.notes)
+    for o in scene.objects:
+        if "details" in generated.get(o.id, {}):
+            said = _details(store, generated[o.id])["notes"]
+            notes += [f"{o.name}: {note}" for note in said]
+    return replace(scene, notes=tuple(notes))
 
 
 def _segment_and_map(

@@ -68,6 +68,12 @@ def mesh_of(outcome: Outcome, store: Store) -> ObjectMesh:
     return store.load(outcome.manifest.outputs["mesh"], ObjectMesh)
 
 
+def notes_of(outcome: Outcome, store: Store) -> list[str]:
+    """What the generator said of the object."""
+    details = outcome.manifest and outcome.manifest.outputs.get("details")
+    return store.load(details, dict)["notes"] if details else []
+
+
 def _cutout_inputs(store: Store, file: Path, fov_x_rad: float) -> dict[str, Artifact]:
     try:
         data = file.read_bytes()

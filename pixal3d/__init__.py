@@ -11,7 +11,7 @@ and xatlas):
 
 from pixal3d.cascade import Borrow, Generated, Progress, Request
 from pixal3d.checkpoints import Checkpoint, open_checkpoint
-from pixal3d.generation import generate, keep_loaded, load_named
+from pixal3d.generation import Running, generate, keep_loaded, load_named
 from pixal3d.pictures import (
     PosedImages,
     PosedPicture,
@@ -31,6 +31,7 @@ __all__ = [
     "PosedPicture",
     "Progress",
     "Request",
+    "Running",
     "TexturedMesh",
     "WeightsError",
     "bake",

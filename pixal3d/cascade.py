@@ -203,9 +203,7 @@ def generate_texture(job: Job, voxels: Voxels, shape: Tensor, grid_size: int) ->
     return job.checkpoint.texture_latents.restored(latent)
 
 
-def decode(
-    job: Job, voxels: Voxels, shape: Tensor, texture: Tensor, resolution: int
-) -> Generated:
+def decode(job: Job, voxels: Voxels, shape: Tensor, texture: Tensor, resolution: int) -> Generated:
     """The surface and the voxels' attributes; colours follow the shape's subdivisions."""
     with job.borrow("shape_decoder") as decoder:
         decoded = decoder(shape, voxels)

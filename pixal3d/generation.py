@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,12 +13,23 @@ from pixal3d.cascade import Borrow, Generated, Progress, Request, run_cascade
 from pixal3d.checkpoints import Checkpoint
 from pixal3d.flow import Flow
 from pixal3d.pictures import PosedImages
+from pixal3d.sparse_conv import Backend, set_convolution
 from pixal3d.weights import load_network, weights_error
 
 CASCADE_NETWORKS = (
     "image_encoder", "upsampler", "structure_flow", "structure_decoder", "shape_flow_512",
     "shape_flow_1024", "shape_decoder", "texture_flow_1024", "texture_decoder",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Running:
+    """How networks run: body_dtype (None: as released), the library of sparse convolutions, and
+    whether flows are compiled by `torch.compile`, which takes minutes once."""
+
+    body_dtype: torch.dtype | None = None
+    convolution: Backend = "torch"
+    compiled: bool = False
 
 
 def generate(
@@ -47,7 +59,7 @@ def check_complete(checkpoint: Checkpoint) -> None:
 
 
 def keep_loaded(
-    checkpoint: Checkpoint, device: str = "cpu", body_dtype: torch.dtype | None = None
+    checkpoint: Checkpoint, device: str = "cpu", running: Running | None = None
 ) -> Borrow:
     """Lend a checkpoint's networks, each read when first wanted and kept on the device."""
     loaded: dict[str, Any] = {}
@@ -55,28 +67,33 @@ def keep_loaded(
     @contextmanager
     def borrow(name: str) -> Iterator[Any]:
         if name not in loaded:
-            loaded[name] = load_named(checkpoint, name, device, body_dtype)
+            loaded[name] = load_named(checkpoint, name, device, running)
         yield loaded[name]
 
     return borrow
 
 
 def load_named(
-    checkpoint: Checkpoint, name: str, device: str, body_dtype: torch.dtype | None = None
+    checkpoint: Checkpoint, name: str, device: str = "cpu", running: Running | None = None
 ) -> Any:
     """One network of a checkpoint on a device.
 
-    body_dtype overrides the types of the networks' bodies. Without it they run as released, on a
-    CPU in float32: half precision is many times slower on most. Raises WeightsError, also for flows
-    without a projection (TRELLIS.2), which cannot follow a picture's pixels.
+    Without a body_dtype the bodies run as released, on a CPU in float32: half precision is many
+    times slower on most. Raises WeightsError, also for flows without a projection (TRELLIS.2),
+    which cannot follow a picture's pixels; ImportError for a convolution library that is missing.
     """
-    source = checkpoint.networks[name]
+    running = running or Running()
+    source, body_dtype = checkpoint.networks[name], running.body_dtype
     if body_dtype is None and device == "cpu":
         body_dtype = torch.float32
     network = load_network(source, device, body_dtype)
-    if isinstance(network, Flow) and network.config.projected_channels is None:
-        raise weights_error(
-            f"{source.file} has no projection (TRELLIS.2): "
-            "generation needs the weights of TencentARC/Pixal3D"
-        )
+    if isinstance(network, Flow):
+        if network.config.projected_channels is None:
+            raise weights_error(
+                f"{source.file} has no projection (TRELLIS.2): "
+                "generation needs the weights of TencentARC/Pixal3D"
+            )
+        if running.compiled:
+            network.compile()
+    set_convolution(network, running.convolution)
     return network

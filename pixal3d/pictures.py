@@ -50,9 +50,7 @@ class PosedPicture:
     world_from_camera: NDArray[np.floating]
 
 
-def from_cutout(
-    rgba: Uint8, fov_x_rad: float, sizes: Iterable[int] = IMAGE_SIZES
-) -> PosedImages:
+def from_cutout(rgba: Uint8, fov_x_rad: float, sizes: Iterable[int] = IMAGE_SIZES) -> PosedImages:
     """One cut-out (H, W, 4) uint8, framed as the reference frames it."""
     return _from_rgb(crop_to_object(rgba), fov_x_rad, sizes)
 

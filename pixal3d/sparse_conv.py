@@ -7,6 +7,7 @@ FlexGEMM 6dd94a8 and of the official checkpoints; spconv 2.x has the same).
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -192,3 +193,12 @@ class SparseConv(nn.Module):
         if self.dilation == 1:
             return voxels.neighbours
         return sorted_neighbours(voxels.coords, self.dilation)
+
+
+def set_convolution(network: nn.Module, backend: Backend) -> None:
+    """Let every sparse convolution of a network run by a library; ImportError if it is missing."""
+    if backend == "spconv" and importlib.util.find_spec("spconv") is None:
+        raise ImportError("spconv is not installed: pip install 'photoscene[spconv]'")
+    for module in network.modules():
+        if isinstance(module, SparseConv):
+            module.backend = backend

@@ -185,12 +185,14 @@ class ObjectMesh:
 
     vertices (N, 3) float32; faces (M, 3) int32, counter-clockwise seen from outside;
     uv (N, 2) float32, origin at the texture's top-left corner; texture (H, W, 3) uint8 sRGB.
+    notes: what its maker has to say of it; they are kept beside the file, not in it.
     """
 
     vertices: Float32
     faces: NDArray[np.int32]
     uv: Float32
     texture: Uint8
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

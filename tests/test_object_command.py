@@ -85,6 +85,30 @@ def test_posed_views_become_a_glb(weights: Path, tmp_path: Path) -> None:
     assert len(object_from_glb((tmp_path / "thing.glb").read_bytes()).faces) > 0
 
 
+def test_too_many_voxels_lower_the_resolution_and_are_named(
+    weights: Path, picture: Path, tmp_path: Path
+) -> None:
+    limit = ("--resolution", 1536, "--set", "generate.max_tokens=1", "--json")
+    told = json.loads(make(weights, tmp_path / "s", tmp_path / "x.glb", picture, *limit).stdout)
+    (note,) = told["notes"]
+    assert note.startswith("more than 1 voxels at resolution 1536: made at 1024")
+    again = make(weights, tmp_path / "s", tmp_path / "x.glb", picture, *limit[:-1])
+    assert f"note: {note}" in again.stdout and "from the store" in again.stdout
+
+
+def test_spconv_where_it_is_not_installed(
+    weights: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    hidden = lambda name, *more: None if name == "spconv" else find(name, *more)  # noqa: E731
+    monkeypatch.setattr("importlib.util.find_spec", hidden)
+    library = ("--set", "generate.convolution=spconv")
+    result = make(weights, tmp_path / "s", tmp_path / "x.glb", picture, *library)
+    assert result.exit_code == 3 and "spconv is not installed: pip install" in result.stderr
+
+
 def _alpha(value: int) -> Image.Image:
     return Image.fromarray(np.full((40, 40, 4), value, np.uint8))
 

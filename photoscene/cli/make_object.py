@@ -12,7 +12,7 @@ from typing import Any
 from photoscene.cli.device import chosen_device
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
-from photoscene.single_object import ObjectArguments, make_object, mesh_of
+from photoscene.single_object import ObjectArguments, make_object, mesh_of, notes_of
 from scene.profile import Profile, StageChoice, with_setting
 from scene.store import Store
 from scene.text import printable
@@ -57,14 +57,17 @@ def generate_object(
         "texture_px": mesh.texture.shape[0],
         "computed": outcome.computed,
         "key": outcome.call.key,
+        "notes": notes_of(outcome, store),
         "seconds": round(seconds, 3),
     }
     made = "generated" if outcome.computed else "from the store"
+    notes = "".join(f"note: {note}\n" for note in summary["notes"])
     text = (
-        f"{options.output}: {len(mesh.faces)} faces, texture {mesh.texture.shape[0]} px, "
+        f"{notes}{options.output}: {len(mesh.faces)} faces, texture {mesh.texture.shape[0]} px, "
         f"{made} in {seconds:.1f} s"
     )
-    print(json.dumps(summary, indent=1) if as_json else printable(text))
+    lines = "\n".join(printable(line) for line in text.splitlines())
+    print(json.dumps(summary, indent=1) if as_json else lines)
     return DONE
 
 

@@ -17,7 +17,7 @@ from stages.devices import Keeping, NetworkPool, retrying_after_freeing
 from stages.weights import weights_digest
 
 if TYPE_CHECKING:
-    from pixal3d import Checkpoint, PosedImages, Request
+    from pixal3d import Checkpoint, PosedImages, Request, Running
 
 VERSION = "1"
 # What lies in a folder of weights, in the layouts that `pixal3d.checkpoints` knows.
@@ -28,21 +28,23 @@ WEIGHT_FILES = (
     "vae/trellis_2*.safetensors",
 )  # fmt: skip
 logger = logging.getLogger(__name__)
-PRECISIONS = {"official": None, "bfloat16": "bfloat16", "float32": "float32"}
 
 
 @dataclass(frozen=True)
 class Settings:
     """resolution: 1024 or 1536 voxels along the cube's side; steps, guidance: null as released;
     max_tokens: voxels above which the resolution is lowered; precision: of the networks' bodies
-    (official on a CPU: float32); faces, texture_px: of the mesh that is kept. weights: the folder;
-    memory: whether networks stay on the device."""
+    (official on a CPU: float32); convolution: by torch or spconv; compiled: flows by torch.compile;
+    faces, texture_px: of the mesh that is kept. weights: the folder; memory: whether networks stay
+    on the device."""
 
     resolution: Literal[1024, 1536] = 1024
     steps: int | None = None
     guidance: float | None = None
     max_tokens: int = 49152
     precision: Literal["official", "bfloat16", "float32"] = "official"
+    convolution: Literal["torch", "spconv"] = "torch"
+    compiled: bool = False
     faces: int = 20000
     texture_px: int = 1024
     weights: str = local("")
@@ -114,8 +116,9 @@ class Pixal3D:
                 self.settings.texture_px, self.settings.faces,
             )  # fmt: skip
             # Pixal3D's grid has glTF's axes: y up, z toward the viewer.
-            vertices = gltf_from_opencv(mesh.vertices)
-            return ObjectMesh(vertices.astype(np.float32), mesh.faces, mesh.uv, mesh.base_colour)
+            vertices = gltf_from_opencv(mesh.vertices).astype(np.float32)
+            notes = _notes(request, made.resolution)
+            return ObjectMesh(vertices, mesh.faces, mesh.uv, mesh.base_colour, notes)
 
         what = f"resolution {request.resolution}"
         return retrying_after_freeing(work, kit.networks.release, what)
@@ -123,16 +126,13 @@ class Pixal3D:
     def _kit(self, several_views: bool) -> Kit:
         """Networks for one view or for several; opened when first wanted."""
         if several_views not in self._kits:
-            import torch
-
             from pixal3d import load_named, open_checkpoint
 
             checkpoint = open_checkpoint(_folder(self.settings), several_views)
-            named = PRECISIONS[self.settings.precision]
-            body_dtype = None if named is None else getattr(torch, named)
+            running = _running(self.settings)
 
             def load(name: str, device: str) -> Any:
-                return load_named(checkpoint, name, device, body_dtype)
+                return load_named(checkpoint, name, device, running)
 
             networks = NetworkPool(load, self.device, self.settings.memory)
             self._kits[several_views] = Kit(checkpoint, networks)
@@ -156,6 +156,16 @@ def _folder(settings: Settings) -> Path:
     return Path(settings.weights).expanduser()
 
 
+def _running(settings: Settings) -> Running:
+    import torch
+
+    from pixal3d import Running
+
+    official = settings.precision == "official"
+    body_dtype = None if official else getattr(torch, settings.precision)
+    return Running(body_dtype, settings.convolution, settings.compiled)
+
+
 def _request(settings: Settings, seed: int, checkpoint: Checkpoint) -> Request:
     """Steps replace those of every stage; guidance only that of stages that are guided at all."""
     from pixal3d import Request
@@ -168,6 +178,13 @@ def _request(settings: Settings, seed: int, checkpoint: Checkpoint) -> Request:
             sampler = replace(sampler, guidance=settings.guidance)
         samplers[name] = sampler
     return Request(settings.resolution, seed, settings.max_tokens, samplers)
+
+
+def _notes(request: Request, resolution: int) -> tuple[str, ...]:
+    if resolution == request.resolution:
+        return ()
+    limit = f"more than {request.max_tokens} voxels at resolution {request.resolution}"
+    return (f"{limit}: made at {resolution} (generate.max_tokens)",)
 
 
 def _log_steps(name: str, done: int, steps: int) -> None:
