@@ -20,7 +20,7 @@ from pixal3d.pictures import (
     from_views,
     read_views,
 )
-from pixal3d.surface import TexturedMesh, bake
+from pixal3d.surface import TexturedMesh, VoxelAttributes, bake
 from pixal3d.weights import WeightsError
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Request",
     "Running",
     "TexturedMesh",
+    "VoxelAttributes",
     "WeightsError",
     "bake",
     "from_crop",

@@ -17,7 +17,7 @@ from stages.devices import Keeping, NetworkPool, retrying_after_freeing
 from stages.weights import weights_digest
 
 if TYPE_CHECKING:
-    from pixal3d import Checkpoint, PosedImages, Request, Running
+    from pixal3d import Checkpoint, PosedImages, Request, Running, TexturedMesh
 
 VERSION = "1"
 # What lies in a folder of weights, in the layouts that `pixal3d.checkpoints` knows.
@@ -115,10 +115,7 @@ class Pixal3D:
                 made.vertices, made.faces, made.attributes,
                 self.settings.texture_px, self.settings.faces,
             )  # fmt: skip
-            # Pixal3D's grid has glTF's axes: y up, z toward the viewer.
-            vertices = gltf_from_opencv(mesh.vertices).astype(np.float32)
-            notes = _notes(request, made.resolution)
-            return ObjectMesh(vertices, mesh.faces, mesh.uv, mesh.base_colour, notes)
+            return object_mesh(mesh, _notes(request, made.resolution))
 
         what = f"resolution {request.resolution}"
         return retrying_after_freeing(work, kit.networks.release, what)
@@ -137,6 +134,15 @@ class Pixal3D:
             networks = NetworkPool(load, self.device, self.settings.memory)
             self._kits[several_views] = Kit(checkpoint, networks)
         return self._kits[several_views]
+
+
+def object_mesh(mesh: TexturedMesh, notes: tuple[str, ...] = ()) -> ObjectMesh:
+    """A mesh of Pixal3D's grid frame in the object frame.
+
+    The grid has glTF's axes: x right, y up, z toward the viewer.
+    """
+    vertices = gltf_from_opencv(mesh.vertices).astype(np.float32)
+    return ObjectMesh(vertices, mesh.faces, mesh.uv, mesh.base_colour, notes)
 
 
 def load(settings: Settings, device: str) -> Pixal3D:
