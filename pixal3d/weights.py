@@ -47,6 +47,8 @@ class NetworkSource:
     skipped_prefixes: tuple[str, ...] = ()
 
 
+# Weights read in the middle of a generation are ordinary tensors, which may be moved and trained.
+@torch.inference_mode(False)
 def load_network(
     source: NetworkSource, device: str = "cpu", body_dtype: torch.dtype | None = None
 ) -> nn.Module:

@@ -214,8 +214,10 @@ def test_networks_are_lent_and_kept_or_dropped() -> None:
 
 def test_a_visiting_network_comes_back_to_main_memory() -> None:
     """On another device for the time of the loan; its resting tensors are the same as before."""
-    pool = NetworkPool(lambda name, device: torch.nn.Linear(3, 2), "meta", "one_at_a_time")
-    with pool.borrow("a") as network:
+    pool = NetworkPool(
+        lambda name, device: torch.nn.Linear(3, 2).requires_grad_(False), "meta", "one_at_a_time"
+    )
+    with torch.inference_mode(), pool.borrow("a") as network:
         assert network.weight.is_meta
     resting = pool._networks["a"].weight
     assert not resting.is_meta and resting.abs().sum() > 0
