@@ -37,8 +37,7 @@ benchmark-placement: install  ## sweep the placement methods and write docs/plac
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,benchmark]'
 	$(BIN)/python -m benchmarks.placement
 
-benchmark-generator: install  ## measure the generator's networks and shortcuts on random weights (ten minutes)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pixal3d]'
+benchmark-generator: .venv/generator  ## measure the generator's networks and shortcuts on random weights (ten minutes)
 	$(BIN)/python -m benchmarks.generator
 
 pictures: install  ## draw docs/gallery and docs/screenshots anew

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.generator_cascade import measure_cascade
-from benchmarks.generator_cases import CASES, CONTEXT_TOKENS, shell, shortened
-from benchmarks.generator_compare import compare, comparison_table
-from benchmarks.generator_flops import count, count_pass, formula
-from benchmarks.generator_image import counted_passes
-from benchmarks.generator_machine import table
+from benchmarks.generator.cascade import measure_cascade
+from benchmarks.generator.cases import CASES, CONTEXT_TOKENS, shell, shortened
+from benchmarks.generator.compare import compare, comparison_table
+from benchmarks.generator.flops import count, count_pass, formula
+from benchmarks.generator.image import counted_passes
+from benchmarks.generator.machine import table
 from pixal3d.cascade import ImageUse, Request
 from pixal3d.checkpoints import OFFICIAL_SAMPLERS
 from pixal3d.networks import OFFICIAL, NetworkSpec

@@ -52,29 +52,42 @@ def make(weights: Path, store: Path, output: Path, *options: object) -> Result:
     return call("object", *options, *QUICK, *where)
 
 
-def test_a_cutout_becomes_a_glb(weights: Path, picture: Path, tmp_path: Path) -> None:
-    """Generated once, then taken from the store; the same bytes wherever the weights lie."""
-    store, first = tmp_path / "store", tmp_path / "made" / "thing.glb"
-    result = make(weights, store, first, picture, "--json")
+@pytest.fixture(scope="module")
+def made(weights: Path, picture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store, the first object that was made with it, and what was told of it."""
+    folder = tmp_path_factory.mktemp("made")
+    result = make(weights, folder / "store", folder / "new" / "thing.glb", picture, "--json")
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    mesh = object_from_glb(first.read_bytes())
-    assert told["computed"] and told["faces"] == len(mesh.faces) > 0
+    (folder / "told.json").write_text(result.stdout)
+    return folder
+
+
+def test_a_cutout_becomes_a_glb(made: Path) -> None:
+    told = json.loads((made / "told.json").read_text())
+    mesh = object_from_glb((made / "new" / "thing.glb").read_bytes())
+    assert told["computed"] and told["faces"] == len(mesh.faces) > 0 and told["notes"] == []
     assert mesh.texture.shape == (128, 128, 3) and np.abs(mesh.vertices).max() <= 0.51
+
+
+def test_asked_again_it_comes_from_the_store(
+    made: Path, weights: Path, picture: Path, tmp_path: Path
+) -> None:
+    """Wherever the weights lie and however memory is used."""
     moved = tmp_path / "elsewhere"
     moved.symlink_to(weights)
-    again = make(moved, store, tmp_path / "again.glb", picture, "--json", "--low-vram")
+    again = make(moved, made / "store", tmp_path / "again.glb", picture, "--json", "--low-vram")
     assert json.loads(again.stdout)["computed"] is False
-    assert (tmp_path / "again.glb").read_bytes() == first.read_bytes()
-    text = make(weights, store, tmp_path / "again.glb", picture).stdout
+    assert (tmp_path / "again.glb").read_bytes() == (made / "new" / "thing.glb").read_bytes()
+    text = make(weights, made / "store", tmp_path / "again.glb", picture).stdout
     assert "from the store" in text and str(tmp_path / "again.glb") in text
 
 
-def test_one_network_at_a_time_makes_the_same(weights: Path, picture: Path, tmp_path: Path) -> None:
-    make(weights, tmp_path / "a", tmp_path / "a.glb", picture)
-    result = make(weights, tmp_path / "b", tmp_path / "b.glb", picture, "--low-vram")
-    assert result.exit_code == 0, result.output
-    assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
+def test_one_network_at_a_time_makes_the_same(
+    made: Path, weights: Path, picture: Path, tmp_path: Path
+) -> None:
+    result = make(weights, tmp_path / "store", tmp_path / "b.glb", picture, "--low-vram", "--json")
+    assert json.loads(result.stdout)["computed"] is True
+    assert (tmp_path / "b.glb").read_bytes() == (made / "new" / "thing.glb").read_bytes()
 
 
 def test_posed_views_become_a_glb(weights: Path, tmp_path: Path) -> None:
@@ -282,7 +295,7 @@ def test_a_scene_falls_back_where_its_profile_allows(
         assert "out of memory at resolution 1536" in failure and asked == [1536, 1536]
         asked.clear()
         lower = "generate.on_out_of_memory={resolution: 1024}"
-        result = call(*base, "--set", lower, "-o", tmp_path / "lower")
+        result = call(*base, "--set", lower, "-o", tmp_path / "lower", "--until", "generate")
         assert asked == [1536, 1536, 1024]
         told = json.loads(result.stdout)
         assert told["objects"][0]["failure"] is None

@@ -51,7 +51,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 DINO = {
     "hidden_size": IMAGE_CHANNELS, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "intermediate_size": 64, "patch_size": 16, "num_register_tokens": 4,
+    "intermediate_size": 64, "patch_size": 32, "num_register_tokens": 4,
 }  # fmt: skip
 NAF = {"dim": 16, "heads_attn": 4, "heads_rope": 4, "kernel_size": 9}
 # Few voxels, so that a test takes seconds; their lower four children, so that they make a sheet;

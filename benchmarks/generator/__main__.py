@@ -16,19 +16,24 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.generator_cascade import cascade_table
-from benchmarks.generator_compare import Comparison, NotMeasured, comparison_table
-from benchmarks.generator_flops import flops_table
-from benchmarks.generator_image import compare_naf, compare_projection, image_passes
-from benchmarks.generator_machine import Budget, Machine, measure_machine, peak_table
-from benchmarks.generator_shortcuts import (
+from benchmarks.generator.cascade import cascade_table
+from benchmarks.generator.compare import Comparison, NotMeasured, comparison_table
+from benchmarks.generator.flops import flops_table
+from benchmarks.generator.image import (
+    compare_naf,
+    compare_naf_forms,
+    compare_projection,
+    image_passes,
+)
+from benchmarks.generator.machine import Budget, Machine, OtherWork, measure_machine, peak_table
+from benchmarks.generator.shortcuts import (
     compare_batched,
     compare_compiled,
     compare_terms,
     compare_unconditional,
 )
-from benchmarks.generator_steps import steps_table
-from benchmarks.generator_voxels import (
+from benchmarks.generator.steps import steps_table
+from benchmarks.generator.voxels import (
     LEVELS,
     compare_chunks,
     compare_convolution,
@@ -42,9 +47,6 @@ BUDGET_S = 600.0
 # Steps come last and take what is left; comparisons stop here, so that something is.
 STEPS_S = 200.0
 COMPARISONS: dict[str, Callable[[torch.device], Comparison | NotMeasured]] = {
-    "projection, 64^3": lambda device: compare_projection(64, 12288, device),
-    "projection, 96^3": lambda device: compare_projection(96, 49152, device),
-    "NAF": compare_naf,
     "unconditional pass": compare_unconditional,
     "projection terms": compare_terms,
     "batched guidance": compare_batched,
@@ -53,6 +55,10 @@ COMPARISONS: dict[str, Callable[[torch.device], Comparison | NotMeasured]] = {
     "sparse convolution, level 1": lambda device: compare_convolution(*LEVELS[0], device),
     "sparse convolution, level 3": lambda device: compare_convolution(*LEVELS[1], device),
     "slices of rows": compare_chunks,
+    "NAF": compare_naf,
+    "NAF in tiles": compare_naf_forms,
+    "projection, 64^3": lambda device: compare_projection(64, 12288, device),
+    "projection, 96^3": lambda device: compare_projection(96, 49152, device),
 }
 FLOPS_NOTE = (
     "Matrix products and attention, two FLOP per multiply-add, counted by torch without computing. "
@@ -94,7 +100,7 @@ def main() -> int:
 
 def measure(device: torch.device, budget: Budget) -> tuple[str, bool]:
     """All tables as Markdown, printed as they come; and whether every shortcut agrees."""
-    machine = measure_machine(device)
+    others, machine = OtherWork(), measure_machine(device)
     parts = [f"Measured on: {machine.name}.", peak_table(machine)]
     print("\n\n".join(parts), flush=True)
 
@@ -107,6 +113,7 @@ def measure(device: torch.device, budget: Budget) -> tuple[str, bool]:
     add("Before and after", COMPARISONS_NOTE, f"{comparison_table(rows)}\n\n{image_passes()}")
     add("Sampling steps", STEPS_NOTE, steps_table(machine, budget))
     add("The cascade's networks", CASCADE_NOTE, cascade_table(device))
+    parts[0] += f" {others.describe()}"
     return "\n\n".join(parts), all(row.agrees for row in rows)
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.generator_machine import UNKNOWN, Cost, gigabytes, measured, table
+from benchmarks.generator.machine import UNKNOWN, Cost, gigabytes, measured, table
 
 ROUNDS = {"cpu": 2, "cuda": 5}
+# Short comparisons go on for a while: the least of several is steadier.
+SHORT_S, MOST_ROUNDS = 8.0, 8
 COLUMNS = (
     "what", "measured with", "before", "after", "times faster", "memory before", "memory after",
     "times lighter", "largest difference (allowed)",
@@ -55,8 +57,8 @@ def compare(
 ) -> Comparison:
     """Run before and after in turn, several times: the least time and the most memory of each."""
     costs: tuple[list[Cost], list[Cost]] = ([], [])
-    results = []
-    for _ in range(rounds or ROUNDS[device.type]):
+    results: list[Tensor] = []
+    while _wants_more(costs, rounds or ROUNDS[device.type]):
         results = []
         for way, spent in zip(ways, costs, strict=True):
             result, cost = measured(way, device)
@@ -64,6 +66,11 @@ def compare(
             spent.append(cost)
     before, after = (_summary(spent) for spent in costs)
     return Comparison(what, setting, before, after, difference(*results), tolerance)
+
+
+def _wants_more(costs: tuple[list[Cost], list[Cost]], rounds: int) -> bool:
+    done, passed_s = len(costs[0]), sum(cost.seconds for way in costs for cost in way)
+    return done < rounds or (done < MOST_ROUNDS and passed_s < SHORT_S)
 
 
 def difference(expected: Tensor, found: Tensor) -> float:

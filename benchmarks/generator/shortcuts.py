@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from benchmarks.generator_cases import (
+from benchmarks.generator.cases import (
     CASES,
     GUIDED,
     Case,
@@ -17,9 +17,9 @@ from benchmarks.generator_cases import (
     shortened,
     without_image,
 )
-from benchmarks.generator_compare import Comparison, NotMeasured, compare
-from benchmarks.generator_flops import ALL_TERMS
-from benchmarks.generator_machine import random_tensor
+from benchmarks.generator.compare import Comparison, NotMeasured, compare
+from benchmarks.generator.flops import ALL_TERMS
+from benchmarks.generator.machine import random_tensor
 from pixal3d.flow import Flow
 from pixal3d.sampling import guided
 from pixal3d.velocity import ConditionedFlow, conditioned

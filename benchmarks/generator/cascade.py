@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.generator_cases import META, filled, shell
-from benchmarks.generator_image import front_view
-from benchmarks.generator_machine import (
+from benchmarks.generator.cases import META, filled, shell
+from benchmarks.generator.image import front_view
+from benchmarks.generator.machine import (
     UNKNOWN,
     gigabytes,
     peak_bytes,

@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import cache
 
 import torch
+from torch import Tensor
 
-from benchmarks.generator_cases import META, shell
-from benchmarks.generator_compare import Comparison, compare
-from benchmarks.generator_flops import count
-from benchmarks.generator_machine import available_bytes, random_tensor
+from benchmarks.generator.cases import META, shell
+from benchmarks.generator.compare import Comparison, compare
+from benchmarks.generator.flops import count
+from benchmarks.generator.machine import available_bytes, random_tensor
 from pixal3d.camera import View, distance_from_fov, front_camera, project_voxels
 from pixal3d.cascade import IMAGE_USES, Request, encode_pictures
 from pixal3d.dinov3 import DinoV3, DinoV3Config, ImageFeatures
@@ -22,6 +23,7 @@ from pixal3d.projection import project_dense, project_features, taps_of
 
 CHANNELS = 1024  # of DINOv3, and so of NAF's map
 IMAGE_SIZE, PATCHES, NAF_SIZE = 1024, 64, 512  # of the fine shape stage
+SMALL_NAF_SIZE = 128  # the readable form takes minutes at the full size
 FOV_RAD = 0.6
 # Others use this machine too: what is left untouched beside the largest measurement.
 SPARE_BYTES = 2 << 30
@@ -58,7 +60,7 @@ def compare_projection(grid: int, active: int, device: torch.device) -> Comparis
         ),
         device,
         PROJECTION_TOLERANCE,
-        rounds=2 if grid <= 64 else 1,
+        rounds=1,
     )
 
 
@@ -81,30 +83,52 @@ def _features(channels: int, device: torch.device) -> ImageFeatures:
 
 
 def compare_naf(device: torch.device) -> Comparison:
-    """NAF at the pixels under 16384 voxels, and of the whole map."""
-    config = NafConfig()
-    guide = Guide(
-        random_tensor(5, (NAF_SIZE, NAF_SIZE, config.channels), device),
-        random_tensor(6, (PATCHES, PATCHES, config.channels), device),
-        config.attention_heads,
-        config.kernel_size,
-    )
-    features = _features(CHANNELS, device).patch_map
+    """NAF at the pixels under 16384 voxels, and at every pixel of the map, in the same form."""
+    guide, features = _guide(NAF_SIZE, device), _features(CHANNELS, device).patch_map
     coords = shell(64, 16384, device).coords[:, 1:].long()
     positions = project_voxels(coords, 64, front_view(), image_size=IMAGE_SIZE)
     pixels = taps_of(positions, (NAF_SIZE, NAF_SIZE)).index.unique()
-    rows, columns = pixels // NAF_SIZE, pixels % NAF_SIZE
+    everywhere = torch.arange(NAF_SIZE**2, device=device)
+
+    def at(wanted: Tensor) -> Tensor:
+        return attend_at_pixels(guide, features, wanted // NAF_SIZE, wanted % NAF_SIZE)
+
     share = f"{len(pixels)} of {NAF_SIZE**2} pixels"
     return compare(
         "NAF at the pixels under the voxels, not everywhere",
         f"{PATCHES}^2 to {NAF_SIZE}^2, {CHANNELS} channels, {share}",
+        (lambda: at(everywhere)[pixels], lambda: at(pixels)),
+        device,
+        NAF_TOLERANCE,
+    )
+
+
+def compare_naf_forms(device: torch.device) -> Comparison:
+    """NAF over a whole small map: tiles that share their windows, and the readable form."""
+    guide, features = _guide(SMALL_NAF_SIZE, device), _features(CHANNELS, device).patch_map
+    pixels = torch.arange(SMALL_NAF_SIZE**2, device=device)
+    rows, columns = pixels // SMALL_NAF_SIZE, pixels % SMALL_NAF_SIZE
+    return compare(
+        "NAF in tiles, not pixel by pixel",
+        f"{PATCHES}^2 to {SMALL_NAF_SIZE}^2, {CHANNELS} channels, all pixels",
         (
-            lambda: attend_everywhere(guide, features)[:, rows, columns].T,
+            lambda: attend_everywhere(guide, features).flatten(1).T,
             lambda: attend_at_pixels(guide, features, rows, columns),
         ),
         device,
         NAF_TOLERANCE,
         rounds=1,
+    )
+
+
+def _guide(size: int, device: torch.device) -> Guide:
+    """What NAF's released sizes say of an image, at random."""
+    config = NafConfig()
+    return Guide(
+        random_tensor(5, (size, size, config.channels), device),
+        random_tensor(6, (PATCHES, PATCHES, config.channels), device),
+        config.attention_heads,
+        config.kernel_size,
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.generator_cases import shell
-from benchmarks.generator_compare import Comparison, compare
-from benchmarks.generator_machine import random_tensor
+from benchmarks.generator.cases import shell
+from benchmarks.generator.compare import Comparison, compare
+from benchmarks.generator.machine import random_tensor
 from pixal3d.sparse_conv import convolve, convolve_by_offset
 from pixal3d.voxels import TAPS, derived_neighbours, sorted_neighbours, subdivide
 

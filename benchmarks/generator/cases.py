@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from benchmarks.generator_machine import random_tensor
+from benchmarks.generator.machine import random_tensor
 from pixal3d.flow import Condition, Flow, FlowConfig
 from pixal3d.networks import OFFICIAL, flow_config
 from pixal3d.sampling import Sampler

@@ -1,0 +1,1 @@
+"""The generator's benchmark: FLOP counts, steps, shortcuts and memory."""
