@@ -42,6 +42,7 @@ LATENT_STRIDE = 16  # decoded voxels along the side of a latent voxel
 REFINED_LEVELS = 4  # of the shape decoder: all of its subdivisions
 LEAST_RESOLUTION, RESOLUTION_STEP = 1024, 128
 RESOLUTIONS = (1024, 1536)
+NO_SURFACE = "the structure predicted for this picture has no surface: try another seed"
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,8 @@ def refine_voxels(job: Job, voxels: Voxels, latent: Tensor) -> tuple[Voxels, int
     """The coarse shape's voxels of 512^3 on the finer latent grid, and its resolution."""
     with job.borrow("shape_decoder") as decoder:
         fine = decoder.upsample(latent, voxels, REFINED_LEVELS)
+    if len(fine) == 0:
+        raise ValueError(NO_SURFACE)
     coords, resolution = choose_grid(fine.coords, job.request.resolution, job.request.max_tokens)
     logger.info("shape: %d voxels, resolution %d", len(coords), resolution)
     return Voxels(coords), resolution
@@ -214,7 +217,7 @@ def decode(job: Job, voxels: Voxels, shape: Tensor, texture: Tensor, resolution:
         coords, head.dual_vertices, head.intersected, head.split_weight, resolution
     )
     if len(faces) == 0:
-        raise ValueError("the predicted structure has no surface: try another seed")
+        raise ValueError(NO_SURFACE)
     attributes = VoxelAttributes(coords, colours * 0.5 + 0.5, resolution)
     return Generated(vertices, faces, attributes, resolution)
 

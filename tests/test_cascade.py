@@ -108,19 +108,23 @@ def test_the_same_request_gives_the_same_object(weights: Path, made: tuple) -> N
     assert torch.equal(again.attributes.values, made[0].attributes.values)
 
 
-def test_a_picture_of_nothing_is_one_clear_error(weights: Path, tmp_path: Path) -> None:
+EMPTY = {
+    "structure_decoder": ("out_layer.2.bias", "no structure was predicted for this picture"),
+    "shape_decoder": ("blocks.2.1.to_subdiv.bias", "has no surface: try another seed"),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_a_picture_of_nothing_is_one_clear_error(name: str, weights: Path, tmp_path: Path) -> None:
     """A decoder that sees nothing anywhere: the error says what to try."""
     checkpoint = pixal3d.open_checkpoint(weights)
-    source = checkpoint.networks["structure_decoder"]
+    source, (bias, message) = checkpoint.networks[name], EMPTY[name]
     stored = load_file(source.file)
-    stored["out_layer.2.bias"] = torch.tensor([-100.0])
+    stored[bias] = torch.full_like(stored[bias], -100.0)
     save_file(stored, tmp_path / "empty.safetensors")
-    networks = {
-        **checkpoint.networks,
-        "structure_decoder": replace(source, file=tmp_path / "empty.safetensors"),
-    }
-    empty = replace(checkpoint, networks=networks)
-    with pytest.raises(ValueError, match="no structure was predicted"):
+    changed = {name: replace(source, file=tmp_path / "empty.safetensors")}
+    empty = replace(checkpoint, networks={**checkpoint.networks, **changed})
+    with pytest.raises(ValueError, match=message):
         pixal3d.generate(pixal3d.from_cutout(cutout(), FOV_RAD), empty, quick(checkpoint))
 
 

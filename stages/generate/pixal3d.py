@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,6 +86,7 @@ class Pixal3D:
     def __init__(self, settings: Settings, device: str) -> None:
         self.settings, self.device = settings, device
         self._kits: dict[bool, Kit] = {}
+        self._busy = threading.Lock()  # one object fills the machine, on a CPU too
 
     def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
         """The mesh of one crop, aligned with its pixels: the crop is not framed again."""
@@ -101,24 +104,23 @@ class Pixal3D:
         return self._make(from_views(posed, mesh_scale), seed)
 
     def _make(self, pictures: PosedImages, seed: int) -> ObjectMesh:
+        with self._busy:
+            kit = self._kit(len(pictures.views) > 1)
+            request = _request(self.settings, seed, kit.checkpoint)
+            what = f"resolution {request.resolution}"
+            work = partial(self._work, kit, pictures, request)
+            return retrying_after_freeing(work, kit.networks.release, what)
+
+    def _work(self, kit: Kit, pictures: PosedImages, request: Request) -> ObjectMesh:
         from pixal3d import bake, generate
 
-        kit = self._kit(len(pictures.views) > 1)
-        request = _request(self.settings, seed, kit.checkpoint)
-
-        def work() -> ObjectMesh:
-            made = generate(
-                pictures, kit.checkpoint, request, self.device, kit.networks.borrow, _log_steps
-            )
-            logger.info("decoded %d faces at resolution %d", len(made.faces), made.resolution)
-            mesh = bake(
-                made.vertices, made.faces, made.attributes,
-                self.settings.texture_px, self.settings.faces,
-            )  # fmt: skip
-            return object_mesh(mesh, _notes(request, made.resolution))
-
-        what = f"resolution {request.resolution}"
-        return retrying_after_freeing(work, kit.networks.release, what)
+        made = generate(
+            pictures, kit.checkpoint, request, self.device, kit.networks.borrow, _log_steps
+        )
+        logger.info("decoded %d faces at resolution %d", len(made.faces), made.resolution)
+        px, faces = self.settings.texture_px, self.settings.faces
+        mesh = bake(made.vertices, made.faces, made.attributes, px, faces)
+        return object_mesh(mesh, _notes(request, made.resolution))
 
     def _kit(self, several_views: bool) -> Kit:
         """Networks for one view or for several; opened when first wanted."""
