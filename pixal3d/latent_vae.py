@@ -58,7 +58,7 @@ class ShapeVoxels:
 
 
 @dataclass(frozen=True, eq=False)
-class DualGrid:
+class DualGridHead:
     """A flexible dual grid on M voxels, ready to be meshed.
 
     dual_vertices: (M, 3) in voxels from the voxel's low corner, -0.5 to 1.5. intersected: (M, 3)
@@ -79,7 +79,7 @@ class EncodedVoxels:
     log_variance: Tensor
 
 
-def split_head(features: Tensor) -> DualGrid:
+def split_head(features: Tensor) -> DualGridHead:
     """Read the shape decoder's raw features (M, 7).
 
     Vertex (1 + 2 m) sigmoid - m with the margin m = 0.5, flags where positive, split weight by
@@ -89,7 +89,7 @@ def split_head(features: Tensor) -> DualGrid:
         raise ValueError(f"shape features must be (M, 7), not {tuple(features.shape)}")
     vertices, flags, weight = features.split([3, 3, 1], dim=1)
     vertices = (1 + 2 * VOXEL_MARGIN) * vertices.sigmoid() - VOXEL_MARGIN
-    return DualGrid(vertices, flags > 0, F.softplus(weight))
+    return DualGridHead(vertices, flags > 0, F.softplus(weight))
 
 
 class LatentDecoder(nn.Module):

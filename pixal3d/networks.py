@@ -166,6 +166,8 @@ def _naf(arguments: Arguments, body_dtype: torch.dtype | None) -> nn.Module:
             attention_heads=arguments.get("heads_attn", sizes.attention_heads),
             rope_heads=arguments.get("heads_rope", sizes.rope_heads),
             kernel_size=arguments.get("kernel_size", sizes.kernel_size),
+            blocks=arguments.get("img_layers", sizes.blocks),
+            rope_base=arguments.get("rope_base", sizes.rope_base),
         )
     )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from parity_checks.fixture import Fixture
-from parity_checks.naf import naf_config
 from pixal3d.camera import View, front_camera, grid_coords
-from pixal3d.dinov3 import DinoV3, DinoV3Config, encode_image
+from pixal3d.dinov3 import DinoV3, encode_image
 from pixal3d.naf import Naf
+from pixal3d.networks import build_network
 from pixal3d.projection import condition, project_dense
 
 
@@ -38,25 +38,16 @@ def check_tokens(fixture: Fixture) -> None:
 
 def _networks(fixture: Fixture) -> tuple[DinoV3, Naf | None]:
     """Both networks with every weight of the file loaded strictly."""
-    sizes = fixture.sidecar["dinov3_config"]
     full = fixture.sidecar.get("dinov3_config_full", {})
-    config = DinoV3Config(
-        channels=sizes["hidden_size"],
-        layers=sizes["num_hidden_layers"],
-        heads=sizes["num_attention_heads"],
-        mlp_channels=sizes["intermediate_size"],
-        patch_size=sizes["patch_size"],
-        registers=sizes["num_register_tokens"],
-        rope_theta=full.get("rope_theta", 100.0),
-        norm_epsilon=full.get("layer_norm_eps", 1e-5),
-    )
+    dino = build_network("DINOv3ViTModel", {**full, **fixture.sidecar["dinov3_config"]})
+    assert isinstance(dino, DinoV3)
     of_naf = tuple(n for n in fixture.part("weights") if n.startswith("naf."))
-    dino = DinoV3(config)
     fixture.load_into(dino, unused=of_naf)
     if not fixture.arguments["use_naf_upsample"]:
         assert not of_naf
         return dino, None
-    naf = Naf(naf_config(fixture.sidecar["naf_kwargs"]))
+    naf = build_network("NAF", fixture.sidecar["naf_kwargs"])
+    assert isinstance(naf, Naf)
     naf.load_state_dict({n.removeprefix("naf."): fixture.part("weights")[n] for n in of_naf})
     return dino, naf.eval()
 

@@ -7,7 +7,7 @@ import torch
 from parity_checks.fixture import Fixture
 from pixal3d.dual_grid import dual_grid_to_mesh
 from pixal3d.latent_vae import (
-    DualGrid,
+    DualGridHead,
     LatentConfig,
     ShapeDecoder,
     ShapeEncoder,
@@ -48,7 +48,7 @@ def check_shape_decoder(fixture: Fixture) -> None:
     check_meshes(fixture, decoded.voxels, head)
 
 
-def check_meshes(fixture: Fixture, voxels: Voxels, head: DualGrid) -> None:
+def check_meshes(fixture: Fixture, voxels: Voxels, head: DualGridHead) -> None:
     start = 0
     for item, length in enumerate(voxels.lengths):
         rows = slice(start, start + length)

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from parity_checks.fixture import Fixture
-from pixal3d.naf import Naf, NafConfig, attend_at_pixels
-
-NAMES = {
-    "dim": "channels",
-    "heads_attn": "attention_heads",
-    "heads_rope": "rope_heads",
-    "kernel_size": "kernel_size",
-    "img_layers": "blocks",
-    "rope_base": "rope_base",
-}
-
-
-def naf_config(arguments: dict[str, Any]) -> NafConfig:
-    """The reference's constructor arguments in our words; an unknown one is a KeyError."""
-    return NafConfig(**{NAMES[name]: value for name, value in arguments.items()})
+from pixal3d.naf import Naf, attend_at_pixels
+from pixal3d.networks import build_network
 
 
 def check_naf(fixture: Fixture) -> None:
-    naf = Naf(naf_config(fixture.arguments))
+    naf = build_network(fixture.kind, fixture.arguments)
+    assert isinstance(naf, Naf)
     fixture.load_into(naf)
     image, features = fixture.input("image"), fixture.input("features")
     batch, channels, height, width = fixture.output("hr").shape
