@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 
-from benchmarks.generator.cascade import measure_cascade
-from benchmarks.generator.cases import CASES, CONTEXT_TOKENS, shell, shortened
-from benchmarks.generator.compare import compare, comparison_table
-from benchmarks.generator.flops import count, count_pass, formula
-from benchmarks.generator.image import counted_passes
-from benchmarks.generator.machine import table
-from pixal3d.cascade import ImageUse, Request
-from pixal3d.checkpoints import OFFICIAL_SAMPLERS
-from pixal3d.networks import OFFICIAL, NetworkSpec
+torch = pytest.importorskip("torch", reason="the generator's extra: pip install -e '.[pixal3d]'")
+
+from benchmarks.generator.cascade import measure_cascade  # noqa: E402
+from benchmarks.generator.cases import CASES, CONTEXT_TOKENS, shell, shortened  # noqa: E402
+from benchmarks.generator.compare import compare, comparison_table  # noqa: E402
+from benchmarks.generator.flops import count, count_pass, formula  # noqa: E402
+from benchmarks.generator.image import counted_passes  # noqa: E402
+from benchmarks.generator.machine import table  # noqa: E402
+from pixal3d.cascade import ImageUse, Request  # noqa: E402
+from pixal3d.checkpoints import OFFICIAL_SAMPLERS  # noqa: E402
+from pixal3d.networks import OFFICIAL, NetworkSpec  # noqa: E402
 
 CPU = torch.device("cpu")
 BLOCKS = 2
