@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flows.compute import produce
 from flows.steps import Outcome, object_call
+from photoscene.device import check_device, chosen_device
 from photoscene.inputs import check_seed
 from scene.pictures import decode_cutout
 from scene.profile import StageChoice
@@ -25,7 +26,7 @@ class ObjectArguments:
     """What `photoscene object` is told: a cut-out, or a file of posed views instead of it.
 
     choice: the generate backend and its settings; fov_x_deg: of the framed cut-out; device: where
-    the networks run ("cpu", "cuda").
+    the networks run, as `--device` names it.
     """
 
     cutout: Path | None
@@ -48,6 +49,7 @@ def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Outc
         raise ValueError(f"-o {arguments.output}: expected a name that ends in .glb")
     if not 1 <= arguments.fov_x_deg <= MAX_FOV_DEG:
         raise ValueError(f"--fov {arguments.fov_x_deg:g}: expected 1 to {MAX_FOV_DEG:g} degrees")
+    check_device(arguments.device)
     check_seed(arguments.seed)
     if arguments.cutout is not None:
         inputs = _cutout_inputs(store, arguments.cutout, math.radians(arguments.fov_x_deg))
@@ -55,7 +57,11 @@ def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Outc
         assert arguments.views is not None
         inputs = _view_inputs(store, arguments.views)
     call = object_call(arguments.choice, inputs, SUBJECT, arguments.seed)
-    outcome = produce(call, store, ModelPool(arguments.device), refresh)
+    known = None if refresh else store.lookup(call.key)
+    if known is None:
+        outcome = produce(call, store, ModelPool(chosen_device(arguments.device)), refresh)
+    else:
+        outcome = Outcome(call, known)  # without torch
     assert outcome.manifest is not None  # a failure raises
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     copy_artifact(store, outcome.manifest.outputs["mesh"], arguments.output)

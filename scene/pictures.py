@@ -89,14 +89,12 @@ def decode_cutout(data: bytes) -> Cutout:
     with _damage_reported():
         _load(image)
         image = _upright(image)
-        if not image.has_transparency_data:
-            raise ValueError("has no transparency: cut the object out of its background first")
         rgba = image.convert("RGBA")
     low, high = rgba.getchannel("A").getextrema()
     if high == 0:
         raise ValueError("is fully transparent: there is no object in it")
     if low == 255:
-        raise ValueError("has no transparent pixel: cut the object out of its background first")
+        raise ValueError("has no transparency: cut the object out of its background first")
     return Cutout(np.asarray(rgba))
 
 

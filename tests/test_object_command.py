@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +84,20 @@ def test_asked_again_it_comes_from_the_store(
     assert "from the store" in text and str(tmp_path / "again.glb") in text
 
 
+def test_a_stored_object_needs_no_torch(made: Path, weights: Path, picture: Path) -> None:
+    options = ["object", picture, *QUICK, "--weights", weights, "--store", made / "store",
+               "-o", made / "again.glb"]  # fmt: skip
+    code = (
+        "import sys\nfrom photoscene.cli import app\n"
+        "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert 'torch' not in sys.modules and 'prefect' not in sys.modules"
+    )
+    command = [sys.executable, "-c", code, *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "from the store" in done.stdout
+
+
 def test_one_network_at_a_time_makes_the_same(
     made: Path, weights: Path, picture: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +147,7 @@ MISTAKES = {
     "no such file": (("none.png",), 2, "none.png: No such file"),
     "transparent": (("clear.png",), 2, "fully transparent"),
     "opaque": (("solid.png",), 2, "cut the object out"),
+    "a photo": (("photo.jpg",), 2, "photo.jpg has no transparency: cut the object out"),
     "one pixel": (("dot.png",), 2, "1 x 1 pixels"),
     "no picture": (("text.png",), 2, "text.png"),
     "resolution": (("thing.png", "--resolution", "512"), 2, "generate.resolution"),
@@ -156,6 +173,7 @@ def test_mistakes_are_one_line(
     _alpha(0).save("clear.png")
     _alpha(255).save("solid.png")
     Image.new("RGBA", (1, 1)).save("dot.png")
+    Image.new("RGB", (40, 30)).save("photo.jpg")
     Path("text.png").write_text("no picture")
     Path("rig.json").write_text("{}")
     pose = [[2.0, 0, 0, 0], [0, 0, -1, -3], [0, 1, 0, 0], [0, 0, 0, 1]]

@@ -92,8 +92,8 @@ def run(
     """Reconstruct one photo; objects are found by themselves unless prompts or masks are given."""
     from photoscene.cli.choose import Choosing
     from photoscene.cli.commands import Where, run_photo
-    from photoscene.cli.device import chosen_device
     from photoscene.cli.errors import reported
+    from photoscene.device import chosen_device
     from photoscene.inputs import Arguments
     from photoscene.run_folder import default_folder
 
@@ -231,8 +231,8 @@ def rerun(
 ) -> None:
     """Compute one object's chain again, then place and compose; the other objects stay cached."""
     from photoscene.cli.commands import Where, rerun_object
-    from photoscene.cli.device import chosen_device
     from photoscene.cli.errors import reported
+    from photoscene.device import chosen_device
 
     with reported(debug):
         where = Where(store, chosen_device(device))

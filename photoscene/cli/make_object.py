@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from photoscene.cli.device import chosen_device
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.single_object import ObjectArguments, make_object, mesh_of, notes_of
@@ -43,7 +42,7 @@ def generate_object(
     started = time.monotonic()
     arguments = ObjectArguments(
         options.cutout, options.views, options.output, _choice(options), options.fov_x_deg,
-        options.seed, chosen_device(options.device),
+        options.seed, options.device,
     )  # fmt: skip
     store = Store(Path(store_root(store_path)))
     with show_progress():

@@ -7,10 +7,18 @@ import errno
 DEVICES = ("auto", "cpu", "cuda")
 
 
-def chosen_device(name: str) -> str:
-    """The device asked for; ValueError for an unknown one, OSError where it is not there."""
+def check_device(name: str) -> None:
+    """ValueError for a name that is no device's."""
     if name not in DEVICES and not name.startswith("cuda:"):
         raise ValueError(f"--device {name}: expected {', '.join(DEVICES)}")
+
+
+def chosen_device(name: str) -> str:
+    """The device asked for; imports torch unless it is "cpu".
+
+    Raises ValueError for an unknown one, OSError where it is not there.
+    """
+    check_device(name)
     if name == "cpu":
         return name
     try:
