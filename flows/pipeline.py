@@ -119,12 +119,8 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
         {o.id: steps.complete_call(request, store, o, crops) for o in objects},
         lambda call: steps.lowered_call(request, call),
     )
-    scene = _with_objects(
-        scene,
-        lambda o: replace(
-            o, completion=_made(completed, o.id, "image"), failure=failures.get(o.id)
-        ),
-    )
+    images = {i: outputs["image"] for i, outputs in completed.items()}
+    scene = _with_made(scene, "completion", images, failures)
     scene = _with_lowered(scene, request, progress.lowered)
     if request.until == "complete":
         return scene
@@ -138,22 +134,18 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
         lambda call: steps.lowered_call(request, call),
     )
     failures |= lost | failed
-    scene = _with_objects(
-        scene,
-        lambda o: replace(o, mesh=_made(generated, o.id, "mesh"), failure=failures.get(o.id)),
-    )
-    scene = _with_lowered(scene, request, progress.lowered)
-    scene = _with_notes(scene, store, generated)
+    meshes = {i: outputs["mesh"] for i, outputs in generated.items()}
+    scene = _with_made(scene, "mesh", meshes, failures)
+    scene = _with_notes(_with_lowered(scene, request, progress.lowered), store, generated)
     if request.until == "generate" or not generated:
         return scene
 
-    made = {i: (generated[i]["mesh"], framed[i]["camera"]) for i in generated}
+    made = {i: (mesh, framed[i]["camera"]) for i, mesh in meshes.items()}
     placed = progress.one(steps.place_call(request, point_map, crops, made, objects))
     scene = _with_places(scene, store, placed, objects)
     if request.until == "place":
         return scene
 
-    meshes = {i: generated[i]["mesh"] for i in generated}
     composed = progress.one(
         steps.compose_call(request, store, photo, point_map, placed["placements"], meshes, objects)
     )
@@ -241,9 +233,14 @@ def _with_objects(scene: Scene, change: Callable[[SceneObject], SceneObject]) ->
     return replace(scene, objects=tuple(change(o) for o in scene.objects))
 
 
-def _made(outputs: Mapping[str, Outputs], object_id: str, name: str) -> Artifact | None:
-    """One output of an object's step, None when the step failed or was not reached."""
-    return outputs[object_id][name] if object_id in outputs else None
+def _with_made(
+    scene: Scene, field_name: str, made: Mapping[str, Artifact], failures: Mapping[str, str]
+) -> Scene:
+    """The scene with what a step made of each object, None where it failed, and the failures."""
+    return _with_objects(
+        scene,
+        lambda o: replace(o, **{field_name: made.get(o.id), "failure": failures.get(o.id)}),
+    )
 
 
 def _with_places(scene: Scene, store: Store, placed: Outputs, objects: list[ObjectInputs]) -> Scene:

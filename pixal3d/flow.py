@@ -248,6 +248,7 @@ class CrossBranch(nn.Module):
             self.proj_linear = nn.Linear(config.projected_channels, width, dtype=dtype)
 
     def forward(self, x: Tensor, condition: BlockCondition, lengths: tuple[int, ...]) -> Tensor:
+        """(N, C) of the rows that have a condition to what the branch adds to them."""
         seen = self.cross_attn_block(x, condition.keys, condition.values, lengths)
         if condition.term is not None:
             return seen + condition.term
