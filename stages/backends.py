@@ -81,7 +81,7 @@ def local_settings(settings: Any) -> dict[str, Any]:
 def weights_of(stage: str, name: str, settings: Any) -> str:
     """The digest of a backend's weights, bundled with it or where its settings say; "" without.
 
-    Raises ValueError where they are not.
+    Raises ValueError where the settings are wrong, MissingWeights where the weights are not here.
     """
     module = find_backend(stage, name)
     if hasattr(module, "weights_sha256"):

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from scene.keys import canonical_json
 from stages.backends import find_backend, make_settings
@@ -15,6 +15,7 @@ from stages.backends import find_backend, make_settings
 logger = logging.getLogger(__name__)
 
 Keeping = Literal["keep", "one_at_a_time"]
+Loaded = TypeVar("Loaded")
 
 
 class OutOfDeviceMemory(RuntimeError):
@@ -22,31 +23,68 @@ class OutOfDeviceMemory(RuntimeError):
 
 
 class ModelPool:
-    """The models of one process on one device. On "cpu" calls may overlap; elsewhere they queue."""
+    """The models of one process on one device. On "cpu" calls may overlap; elsewhere they queue.
+
+    Backends whose settings say `memory: one_at_a_time` queue everywhere, and whoever is lent makes
+    the others of them let go of their weights first: they are never in memory together.
+    """
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
         self._loaded: dict[str, Any] = {}
+        self._alone: set[str] = set()
         self._loading = threading.Lock()
         self._working = threading.Lock()
 
     @contextmanager
     def borrow(self, stage: str, backend: str, settings: Mapping[str, Any]) -> Iterator[Any]:
         """Lend the loaded backend; loading happens once per (stage, backend, settings)."""
-        model = self._load(stage, backend, settings)
-        if self.device == "cpu":
+        name = canonical_json([stage, backend, dict(settings)])
+        model = self._load(name, stage, backend, settings)
+        if self.device == "cpu" and name not in self._alone:
             yield model
         else:
             with self._working:
+                if name in self._alone:
+                    self._release_others(name)
                 yield model
 
-    def _load(self, stage: str, backend: str, settings: Mapping[str, Any]) -> Any:
-        name = canonical_json([stage, backend, dict(settings)])
+    def _load(self, name: str, stage: str, backend: str, settings: Mapping[str, Any]) -> Any:
         with self._loading:
             if name not in self._loaded:
                 typed = make_settings(stage, backend, settings)
                 self._loaded[name] = find_backend(stage, backend).load(typed, self.device)
+                if getattr(typed, "memory", "keep") == "one_at_a_time":
+                    self._alone.add(name)
             return self._loaded[name]
+
+    def _release_others(self, name: str) -> None:
+        with self._loading:
+            others = [self._loaded[other] for other in self._alone if other != name]
+        for other in others:
+            other.release()
+
+
+class LoadedWhenWanted(Generic[Loaded]):
+    """Something large that is read when it is first wanted, and again after it was released."""
+
+    def __init__(self, load: Callable[[], Loaded], device: str) -> None:
+        self._load, self._device = load, device
+        self._value: Loaded | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> Loaded:
+        """The loaded value. Callers keep no reference after their call, so that it can go."""
+        with self._lock:
+            if self._value is None:
+                self._value = self._load()
+            return self._value
+
+    def release(self) -> None:
+        """Let go of it, and hand its memory back to the device."""
+        with self._lock:
+            self._value = None
+        free_device_memory(self._device)
 
 
 class NetworkPool:
@@ -96,6 +134,11 @@ class NetworkPool:
         with self._lock:
             self._networks.clear()
         free_device_memory(self.device)
+
+
+def put_on(network: Any, device: str) -> Any:
+    """A network (a `torch.nn.Module`) with its weights on the device."""
+    return network.to(device)
 
 
 def free_device_memory(device: str) -> None:

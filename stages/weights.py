@@ -1,15 +1,17 @@
-"""Which weights are these? The digest of weight files, remembered so that it is computed once."""
+"""Where are a model's weights, and which are they? Folders and digests; nothing is downloaded."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from scene.store import write_atomically
+from stages.model_table import ModelEntry, known_model
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +19,61 @@ logger = logging.getLogger(__name__)
 MEMO_NAME = ".photoscene-sha256.json"
 # The hub's cache names a large file's content by its sha256.
 SHA256_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class MissingWeights(RuntimeError):
+    """A model's weights are not on this machine; the message says how they get there."""
+
+
+def weights_folder(given: str, model: str, stage: str) -> Path:
+    """The folder of a model's files: the one given, else where they were pulled, else the hub's.
+
+    given: a setting `weights`, "" for none; ValueError where that folder is not. Raises
+    MissingWeights that says what is missing, and where to put it.
+    """
+    if given:
+        folder = Path(given).expanduser()
+        if not folder.is_dir():
+            raise ValueError(f"{stage}.weights: there is no folder {folder}: check the name")
+        return folder
+    entry = known_model(model)
+    places = weights_places(entry)
+    lacking = {place: missing_files(entry, place) for place in places if place.is_dir()}
+    for place, missing in lacking.items():
+        if not missing:
+            return place
+    gap = f"{next(iter(lacking.values()))[0]} of " if lacking else ""
+    raise MissingWeights(
+        f"{stage}: {gap}the weights {model} ({entry.repo}, {entry.gigabytes:g} GB) are not here: "
+        f"`photoscene models pull {model}`, or copy them to {places[0]}, "
+        f"or --set {stage}.weights=DIR"
+    )
+
+
+def weights_places(entry: ModelEntry) -> list[Path]:
+    """Where a model's files are looked for: photoscene's folder of models, then the hub's cache.
+
+    PHOTOSCENE_MODELS names the first (default ~/.cache/photoscene/models), which holds plain files
+    below OWNER/NAME and may be a mirror that many machines share.
+    """
+    places = [models_folder() / entry.repo]
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    cached = hub / f"models--{entry.repo.replace('/', '--')}"
+    revision = entry.revision
+    if not revision and (cached / "refs" / "main").is_file():
+        revision = (cached / "refs" / "main").read_text("utf-8").strip()
+    return [*places, cached / "snapshots" / revision] if revision else places
+
+
+def models_folder() -> Path:
+    """The folder of pulled models: PHOTOSCENE_MODELS, else ~/.cache/photoscene/models."""
+    return Path(os.environ.get("PHOTOSCENE_MODELS") or "~/.cache/photoscene/models").expanduser()
+
+
+def missing_files(entry: ModelEntry, folder: Path) -> list[str]:
+    """The files (or patterns) of a model that a folder has nothing for."""
+    return [pattern for pattern in entry.files if not any(folder.glob(pattern))]
 
 
 def weights_digest(folder: Path, patterns: Sequence[str]) -> str:

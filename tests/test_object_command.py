@@ -158,7 +158,7 @@ MISTAKES = {
     "stage": (("thing.png", "--set", "place.loss=1"), 2, "one object has settings of generate"),
     "views": (("--view", "rig.json"), 2, "frames, a list of 1 to"),
     "skewed": (("--view", "skewed.json"), 2, "view 1"),
-    "folder": (("thing.png", "--weights", "nowhere"), 2, "no weights in nowhere"),
+    "folder": (("thing.png", "--weights", "nowhere"), 2, "there is no folder nowhere"),
     "backend": (("thing.png", "--backend", "none"), 2, "unknown backend 'none'"),
 }
 

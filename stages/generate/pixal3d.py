@@ -16,12 +16,13 @@ from scene.frames import gltf_from_opencv
 from scene.types import ObjectCrop, ObjectMesh, PosedView
 from stages.backends import local
 from stages.devices import Keeping, NetworkPool, retrying_after_freeing
-from stages.weights import weights_digest
+from stages.weights import weights_digest, weights_folder
 
 if TYPE_CHECKING:
     from pixal3d import Checkpoint, PosedImages, Request, Running, TexturedMesh
 
 VERSION = "1"
+MODEL = "pixal3d"
 # What lies in a folder of weights, in the layouts that `pixal3d.checkpoints` knows.
 WEIGHT_FILES = (
     "pipeline*.json", "ckpts/*.json", "ckpts/*.safetensors", "dinov3*/*.json",
@@ -103,6 +104,11 @@ class Pixal3D:
         posed = [PosedPicture(v.rgba, v.fov_x_rad, v.world_from_camera) for v in views]
         return self._make(from_views(posed, mesh_scale), seed)
 
+    def release(self) -> None:
+        """Let go of all networks; they are read again when they are wanted."""
+        for kit in self._kits.values():
+            kit.networks.release()
+
     def _make(self, pictures: PosedImages, seed: int) -> ObjectMesh:
         with self._busy:
             kit = self._kit(len(pictures.views) > 1)
@@ -156,12 +162,7 @@ def load(settings: Settings, device: str) -> Pixal3D:
 
 
 def _folder(settings: Settings) -> Path:
-    if not settings.weights:
-        raise ValueError(
-            "generate.weights: give the folder of Pixal3D's weights "
-            "(--set generate.weights=DIR, or `photoscene object --weights DIR`)"
-        )
-    return Path(settings.weights).expanduser()
+    return weights_folder(settings.weights, MODEL, "generate")
 
 
 def _running(settings: Settings) -> Running:
