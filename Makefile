@@ -19,13 +19,18 @@ install: .venv/installed  ## create .venv with everything pinned
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pixal3d]'
 	touch $@
 
-test: .venv/generator  ## lint, types and the default suite
+.venv/full: .venv/installed moge-requirements.txt  ## the libraries of profile full, without weights
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,full]'
+	$(BIN)/python -m pip install --quiet --no-deps -r moge-requirements.txt
+	touch $@
+
+test: .venv/full  ## lint, types and the default suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/pytest -n 2 --dist loadfile
 
-test-slow: .venv/generator  ## the tests that kill runs and wait
+test-slow: .venv/full  ## the tests that kill runs and wait
 	$(BIN)/pytest -m slow
 
 benchmark: install  ## measure on the ground-truth scenes and write docs/benchmarks.md
