@@ -18,7 +18,8 @@ class ModelEntry:
     name: what commands and settings call it; files: names or glob patterns below the repository,
     all that is needed; revision: the pinned commit (40 hex digits), "" where the first pull decides
     and is remembered; gigabytes: to download; gated: the page must be visited first; instead: the
-    name of an ungated model that does the same stage; memory_gb: on the device, by what is run;
+    name of an ungated model that does the same stage; restrictions: what the licence asks beyond
+    its name; memory_gb: on the device, by how it is run, and memory_source: how that is known;
     sha256: of files whose content is known beforehand; also: models that it does not run without.
     """
 
@@ -35,6 +36,7 @@ class ModelEntry:
     instead: str = ""
     restrictions: str = ""
     memory_gb: Mapping[str, float] = field(default_factory=dict)
+    memory_source: str = ""
     sha256: Mapping[str, str] = field(default_factory=dict)
     also: tuple[str, ...] = ()
 
