@@ -102,14 +102,19 @@ def fit_from_json(value: dict[str, Any]) -> FitReport:
 
 def _encode_point_map(value: PointMap) -> bytes:
     details = {**camera_to_json(value.camera), "metric": value.metric, "notes": list(value.notes)}
-    return _encode_npz({"depth": value.depth, "K": value.camera.K, "details": json.dumps(details)})
+    arrays = {"depth": value.depth, "K": value.camera.K, "details": json.dumps(details)}
+    if value.normals is not None:  # half precision, 0.03 degrees, is finer than they are known
+        arrays["normals"] = value.normals.astype(np.float16)
+    return _encode_npz(arrays)
 
 
 def _decode_point_map(data: bytes) -> PointMap:
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         details = json.loads(str(arrays["details"]))
         depth = arrays["depth"]
-    return PointMap(depth, camera_from_json(details), details["metric"], tuple(details["notes"]))
+        normals = arrays["normals"].astype(np.float32) if "normals" in arrays else None
+    camera, notes = camera_from_json(details), tuple(details["notes"])
+    return PointMap(depth, camera, details["metric"], notes, normals)
 
 
 def _encode_object_mesh(value: ObjectMesh) -> bytes:

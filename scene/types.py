@@ -114,12 +114,15 @@ class PointMap:
     depth (H, W) float32 is the z coordinate in the camera frame, NaN where unknown; the point of a
     pixel is its ray times that depth (`cameras.points_of`), so every point projects onto its pixel.
     metric says that the unit is the metre; notes say in words where numbers came from.
+    normals (H, W, 3) float32, where the map's maker knows them: unit vectors out of the surfaces in
+    the camera frame, NaN where unknown.
     """
 
     depth: Float32
     camera: Camera
     metric: bool = False
     notes: tuple[str, ...] = ()
+    normals: Float32 | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -150,10 +150,12 @@ def free_device_memory(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def retrying_after_freeing(work: Callable[[], Any], release: Callable[[], None], what: str) -> Any:
+def retrying_after_freeing(
+    work: Callable[[], Any], release: Callable[[], None], what: str, remedy: str
+) -> Any:
     """Do work; when memory runs out, release what is held and try once more.
 
-    Raises OutOfDeviceMemory naming `what` when that was not enough.
+    Raises OutOfDeviceMemory naming `what`, and the remedy in words, when that was not enough.
     """
     import torch
 
@@ -167,6 +169,5 @@ def retrying_after_freeing(work: Callable[[], Any], release: Callable[[], None],
         return work()
     except (torch.OutOfMemoryError, MemoryError):
         raise OutOfDeviceMemory(
-            f"out of memory at {what}, also after freeing what could be: lower generate.resolution,"
-            " or set generate.memory=one_at_a_time"
+            f"out of memory at {what}, also after freeing what could be: {remedy}"
         ) from None

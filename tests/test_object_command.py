@@ -269,13 +269,15 @@ def test_out_of_memory_is_tried_once_more_after_freeing() -> None:
     def release() -> None:
         calls.append("release")
 
-    assert retrying_after_freeing(lambda: work(1), release, "resolution 1536") == "done"
+    remedy = "lower generate.resolution"
+    done = retrying_after_freeing(lambda: work(1), release, "resolution 1536", remedy)
+    assert done == "done"
     assert calls == ["work", "release", "work"]
     calls.clear()
     with pytest.raises(OutOfDeviceMemory, match="resolution 1536.*lower generate.resolution"):
-        retrying_after_freeing(lambda: work(2), release, "resolution 1536")
+        retrying_after_freeing(lambda: work(2), release, "resolution 1536", remedy)
     with pytest.raises(KeyError):
-        retrying_after_freeing(lambda: {}["a"], release, "x")
+        retrying_after_freeing(lambda: {}["a"], release, "x", remedy)
 
 
 @contextmanager

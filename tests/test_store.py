@@ -28,6 +28,8 @@ VALUES = [
     Cutout(RNG.integers(0, 255, (16, 16, 4), dtype=np.uint8)),
     PointMap(np.where(RNG.random((30, 40)) > 0.1, 2.5, np.nan).astype(np.float32), CAMERA, True,
              ("a note",)),
+    PointMap(np.full((30, 40), 2.5, np.float32), CAMERA, normals=np.full((30, 40, 3), (0, 0, -1),
+             np.float32)),
     CropCamera(CAMERA, rotation_to(np.array([0.2, 0.1, 1]))),
     {"any": ["plain", 1.5, None]},
 ]  # fmt: skip

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 MODEL = "pixal3d"
+REMEDY = "lower generate.resolution, or set generate.memory=one_at_a_time"
 # What lies in a folder of weights, in the layouts that `pixal3d.checkpoints` knows.
 WEIGHT_FILES = (
     "pipeline*.json", "ckpts/*.json", "ckpts/*.safetensors", "dinov3*/*.json",
@@ -115,7 +116,7 @@ class Pixal3D:
             request = _request(self.settings, seed, kit.checkpoint)
             what = f"resolution {request.resolution}"
             work = partial(self._work, kit, pictures, request)
-            return retrying_after_freeing(work, kit.networks.release, what)
+            return retrying_after_freeing(work, kit.networks.release, what, REMEDY)
 
     def _work(self, kit: Kit, pictures: PosedImages, request: Request) -> ObjectMesh:
         from pixal3d import bake, generate

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Protocol
 
 import numpy as np
 
-from scene.types import Camera, DepthFile, Mask, Photo, PointMap
+from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap
 
 MIN_KNOWN_SHARE = 0.001
 
@@ -32,7 +33,7 @@ def run(
     masks: tuple[Mask, ...],
     file: DepthFile | None,
 ) -> PointMap:
-    """Map a photo's points; unknown or impossible depths come back as NaN.
+    """Map a photo's points; unknown or impossible depths, and their normals, come back as NaN.
 
     Raises ValueError when the map does not fit the photo or knows next to nothing.
     """
@@ -47,4 +48,19 @@ def run(
             f"the point map has no usable depth ({known:.2%} of the pixels): "
             "depth is metres along the view, more than 0"
         )
-    return PointMap(depth, point_map.camera, point_map.metric, point_map.notes)
+    return dataclasses.replace(point_map, depth=depth, normals=_usable(point_map.normals, depth))
+
+
+def _usable(normals: Float32 | None, depth: Float32) -> Float32 | None:
+    """Unit normals (H, W, 3), NaN where they or the depth (H, W) are unknown.
+
+    Raises ValueError when they do not fit the photo.
+    """
+    if normals is None:
+        return None
+    if normals.shape != (*depth.shape, 3):
+        raise ValueError(f"normals are {normals.shape}, the photo {depth.shape}")
+    length = np.linalg.norm(normals, axis=-1)
+    known = np.isfinite(depth) & np.isfinite(length) & (length > 0.5)
+    unit = normals / np.where(known, length, 1)[..., None]
+    return np.where(known[..., None], unit, np.nan).astype(np.float32)
