@@ -1,0 +1,87 @@
+"""What is a training sample, and how do many of them lie on disk?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scene.types import Float32, Uint8
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One object seen by one camera, at S x S pixels (S even), in the object cube.
+
+    rgba (S, S, 4) uint8, straight alpha; layers (S, S, 4) float16: z of the first surface, near and
+    far end of the largest gap (0, 0 for none), last surface, 0 outside; back, inner (S/2, S/2, 3)
+    uint8: colours of the last surface and of the gap's far end; fov_rad () float32.
+    """
+
+    rgba: Uint8
+    layers: NDArray[np.float16]
+    back: Uint8
+    inner: Uint8
+    fov_rad: Float32
+
+
+NAMES = tuple(f.name for f in fields(Sample))
+
+
+def make_sample(
+    rgb: Uint8, layers: Float32, back: Uint8, inner: Uint8, fov_rad: float
+) -> Sample:
+    """A sample of full-resolution pictures (S, S, ...); layers are NaN outside the object."""
+    solid = np.isfinite(layers[..., 0])
+    alpha = (solid * 255).astype(np.uint8)
+    gap = solid & (layers[..., 2] > layers[..., 1])
+    return Sample(
+        np.concatenate([rgb, alpha[..., None]], -1),
+        np.where(solid[..., None], layers, 0).astype(np.float16),
+        halved(back, solid),
+        halved(inner, gap),
+        np.float32(fov_rad),  # type: ignore[arg-type]
+    )
+
+
+def halved(picture: Uint8, known: NDArray[np.bool_]) -> Uint8:
+    """(S/2, S/2, C) mean of the known pixels of every 2 x 2 block; 0 where there is none."""
+    half = picture.shape[0] // 2
+    weight = known.astype(np.float32)[..., None]
+    blocks = (picture * weight).reshape(half, 2, half, 2, -1).sum((1, 3))
+    share = weight.reshape(half, 2, half, 2, 1).sum((1, 3))
+    return np.rint(blocks / np.maximum(share, 1)).astype(np.uint8)
+
+
+def save_shard(samples: list[Sample], folder: Path) -> None:
+    """Write samples of one size as arrays; the folder appears only when it is whole."""
+    unfinished = folder.with_name(folder.name + ".part")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        np.save(unfinished / f"{name}.npy", np.stack([getattr(s, name) for s in samples]))
+    unfinished.rename(folder)
+
+
+class Shards:
+    """All samples of one size below a folder, read from disk as they are wanted."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        """Raises ValueError when there is no shard."""
+        if not folders:
+            raise ValueError("no training samples: run `python -m training.make_data` first")
+        self._shards = [
+            {n: np.load(f / f"{n}.npy", mmap_mode="r") for n in NAMES} for f in folders
+        ]
+        lengths = [len(shard["rgba"]) for shard in self._shards]
+        self._first = np.cumsum([0, *lengths])
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def take(self, indices: NDArray[np.int64]) -> dict[str, NDArray]:
+        """The samples at indices (B,), stacked: name -> (B, ...)."""
+        shard = np.searchsorted(self._first, indices, "right") - 1
+        rows = [(self._shards[s], int(i - self._first[s])) for s, i in zip(shard, indices, strict=True)]
+        return {n: np.stack([arrays[n][i] for arrays, i in rows]) for n in NAMES}

@@ -1,0 +1,1 @@
+"""Procedural objects: a grammar of parts, their signed distance, and their pictures and layers."""
