@@ -1,7 +1,7 @@
 """Which samples is the lite generator trained on? Draws them once, on all cores, resumably.
 
-`python -m training.make_data --out DATA` writes shards below DATA/SIZE; those that are there already
-stay. Seeds below FIRST_SEED are for measuring and never drawn here.
+`python -m training.make_data --out DATA --archive train.tar.xz` writes shards below DATA/SIZE; those
+that are there already stay. Seeds below FIRST_SEED are for measuring and never drawn here.
 """
 
 from __future__ import annotations
@@ -9,69 +9,96 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.samples import save_shard
+from training.scans import read_surface, scan_sample, usable_files
 from training.shapes.draw import draw_sample
 
 logger = logging.getLogger(__name__)
 
 FIRST_SEED = 1_000_000
-SHARD = 500  # samples in a shard
+SHAPES_PER_SHARD = 500
+MESHES_PER_SHARD = 12
+SEEDS_PER_MESH = 1000
 
 
 @dataclass(frozen=True)
 class Amount:
-    """How many procedural samples of a size are drawn, and from which seed on."""
+    """How much is drawn at a size: shards of procedural shapes and views of every mesh, and the
+    first seed of each."""
 
     size_px: int
     shards: int
-    first_seed: int
+    shapes_seed: int
+    views: int
+    meshes_seed: int
 
 
-AMOUNTS = (Amount(64, 72, FIRST_SEED), Amount(128, 12, 2 * FIRST_SEED))
+AMOUNTS = (
+    Amount(64, 72, FIRST_SEED, 40, 3 * FIRST_SEED),
+    Amount(128, 12, 2 * FIRST_SEED, 8, 4 * FIRST_SEED),
+)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One shard: where it goes, its samples' size, number and seeds (first_seed and up)."""
+    """One shard of a size: `count` procedural shapes from a seed on, or of each mesh in `files`."""
 
     folder: Path
     size_px: int
     count: int
     first_seed: int
+    files: tuple[Path, ...] = ()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw everything that is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--archive", type=Path, help="meshes with an index.json, as .tar.xz")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    jobs = [j for amount in AMOUNTS for j in jobs_of(amount, options.out)]
+    meshes = []
+    if options.archive is None or not options.archive.exists():
+        logger.info("no archive of meshes: procedural shapes only")
+    else:
+        meshes = usable_files(unpacked(options.archive, options.out / "meshes"))
+    jobs = [j for amount in AMOUNTS for j in jobs_of(amount, options.out, meshes)]
     make_all(jobs, options.processes)
 
 
-def jobs_of(amount: Amount, out: Path) -> list[Job]:
+def unpacked(archive: Path, folder: Path) -> Path:
+    """The folder of the archive's index.json, unpacked once."""
+    if not folder.exists():
+        unfinished = folder.with_name(folder.name + ".part")
+        with tarfile.open(archive) as file:
+            file.extractall(unfinished, filter="data")
+        unfinished.rename(folder)
+    return next(folder.rglob("index.json")).parent
+
+
+def jobs_of(amount: Amount, out: Path, meshes: list[Path]) -> list[Job]:
     """The shards of one size."""
-    step = 2 * SHARD  # room for the seeds that show next to nothing
-    return [
-        Job(out / str(amount.size_px) / f"shapes_{i:03d}", amount.size_px, SHARD,
-            amount.first_seed + i * step)
-        for i in range(amount.shards)
-    ]  # fmt: skip
+    folder, size, jobs = out / str(amount.size_px), amount.size_px, []
+    for i in range(amount.shards):
+        # Twice the seeds, since a few objects show next to nothing and are passed over.
+        seed = amount.shapes_seed + 2 * SHAPES_PER_SHARD * i
+        jobs.append(Job(folder / f"shapes_{i:03d}", size, SHAPES_PER_SHARD, seed))
+    for i in range(0, len(meshes), MESHES_PER_SHARD):
+        files = tuple(meshes[i : i + MESHES_PER_SHARD])
+        seed = amount.meshes_seed + SEEDS_PER_MESH * i
+        jobs.append(Job(folder / f"meshes_{i:03d}", size, amount.views, seed, files))
+    return jobs
 
 
 def make_all(jobs: list[Job], processes: int) -> None:
     """Draw the missing shards; what is in them depends on their seeds alone."""
     missing = [job for job in jobs if not job.folder.exists()]
-    if processes == 1:
-        for job in missing:
-            make_shard(job)
-        return
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for done, _ in enumerate(pool.imap_unordered(make_shard, missing), 1):
             logger.info("%d of %d shards", done, len(missing))
@@ -79,12 +106,17 @@ def make_all(jobs: list[Job], processes: int) -> None:
 
 def make_shard(job: Job) -> None:
     """Draw one shard."""
-    samples, seed = [], job.first_seed
-    while len(samples) < job.count:
-        sample = draw_sample(seed, job.size_px)
-        seed += 1
-        if sample is not None:
-            samples.append(sample)
+    samples = []
+    if not job.files:
+        seed = job.first_seed
+        while len(samples) < job.count:
+            sample = draw_sample(seed, job.size_px)
+            samples += [sample] if sample is not None else []
+            seed += 1
+    for i, file in enumerate(job.files):
+        surface, seed = read_surface(file), job.first_seed + i * SEEDS_PER_MESH
+        drawn = (scan_sample(surface, seed + view, job.size_px) for view in range(job.count))
+        samples += [sample for sample in drawn if sample is not None]
     save_shard(samples, job.folder)
 
 

@@ -36,13 +36,13 @@ def draw_shot(seed: int, families: tuple[Family, ...] = STUDY + MORE) -> Shot | 
     """The object, camera and light of a seed; None for the few objects that are next to nothing."""
     generator = np.random.default_rng(seed)
     family, solid, paint = draw_object(generator, families)
-    rotation = _turn(generator, family)
+    rotation = draw_turn(generator, family)
     fov_rad = math.radians(generator.uniform(*FOV_DEG))
     points = inside_points(GRID, REACH, solid, rotation)
     if len(points) < 12:
         return None
-    view = _frame(points, rotation, fov_rad, generator.uniform(*FILL))
-    return Shot(family, solid, paint, view, _light(generator, rotation), fov_rad)
+    view = frame_object(points, rotation, fov_rad, generator.uniform(*FILL))
+    return Shot(family, solid, paint, view, draw_light(generator, rotation), fov_rad)
 
 
 def draw_sample(
@@ -63,7 +63,7 @@ def true_occupancy(shot: Shot, size: int) -> np.ndarray:
     return occupied(size, shot.solid, shot.view)
 
 
-def _turn(generator: np.random.Generator, family: Family) -> Floats:
+def draw_turn(generator: np.random.Generator, family: Family) -> Floats:
     """(3, 3) cube_from_object: mostly upright, a little from above; fronts mostly to the camera."""
     yaw = generator.uniform(-math.pi, math.pi)
     if family.frontal and generator.random() < 0.6:
@@ -75,7 +75,7 @@ def _turn(generator: np.random.Generator, family: Family) -> Floats:
     return CUBE_FROM_UPRIGHT @ about_z(roll) @ about_x(pitch) @ about_y(yaw)
 
 
-def _frame(points: Floats, rotation: Floats, fov_rad: float, fill: float) -> View:
+def frame_object(points: Floats, rotation: Floats, fov_rad: float, fill: float) -> View:
     """Put the object's outline in the picture's middle and its depth range in the cube's."""
     distance = 0.5 / math.tan(fov_rad / 2)
     low, high = points.min(0), points.max(0)
@@ -89,7 +89,7 @@ def _frame(points: Floats, rotation: Floats, fov_rad: float, fill: float) -> Vie
     return View(rotation, centre, float(scale), distance)
 
 
-def _light(generator: np.random.Generator, rotation: Floats) -> Light:
+def draw_light(generator: np.random.Generator, rotation: Floats) -> Light:
     """A lamp from above and from the camera's side, a sky and a floor."""
     lamp = generator.normal(size=3)
     lamp[1] = abs(lamp[1]) + 0.3
