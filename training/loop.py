@@ -46,10 +46,10 @@ class Recipe:
     96 pixels are shrunk from 128. threads: of the arithmetic; part of what makes bytes repeat.
     """
 
-    steps: int = 14000
+    steps: int = 5000
     seed: int = 0
     rate: float = 1.5e-3
-    shares: tuple[tuple[int, float, int], ...] = ((64, 0.8, 16), (96, 0.1, 8), (128, 0.1, 6))
+    shares: tuple[tuple[int, float, int], ...] = ((64, 0.8, 32), (96, 0.1, 16), (128, 0.1, 8))
     threads: int = 2
     check_every: int = 250
 

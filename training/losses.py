@@ -9,6 +9,7 @@ from torch import Tensor
 
 FRONT, GAP_DEPTH, BACK = 6.0, 3.0, 4.5  # of the mean absolute errors of depth
 SLOPE = 1.0  # of errors between neighbours, relative to those of the depths
+COVERED = 0.2  # of a cell: one pixel of four
 SOLID, GAP, COLOUR, INNER = 0.3, 0.5, 0.6, 0.2
 
 
@@ -33,8 +34,8 @@ class Loss:
 
 
 def loss_of(output: Tensor, target: Target) -> Loss:
-    """Errors are means over the cells that the object covers by more than half, in the batch."""
-    solid = (target.solid > 0.5).to(output.dtype)
+    """Errors are means over the cells that the object covers by a pixel at least, in the batch."""
+    solid = (target.solid > COVERED).to(output.dtype)
     gap = (target.gap > 0.25).to(output.dtype)
     front, front_slope = _depth_errors(output[:, 0], target.depths[:, 0], solid)
     back, back_slope = _depth_errors(output[:, 3], target.depths[:, 3], solid)

@@ -39,8 +39,8 @@ class Amount:
 
 
 AMOUNTS = (
-    Amount(64, 72, FIRST_SEED, 40, 3 * FIRST_SEED),
-    Amount(128, 12, 2 * FIRST_SEED, 8, 4 * FIRST_SEED),
+    Amount(64, 40, FIRST_SEED, 40, 3 * FIRST_SEED),
+    Amount(128, 4, 2 * FIRST_SEED, 8, 4 * FIRST_SEED),
 )
 
 

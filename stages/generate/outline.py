@@ -52,7 +52,7 @@ def triangulate_outline(alpha: Uint8, grid: int) -> Outline:
 
     Raises ValueError when nothing is inside.
     """
-    level = _lattice_alpha(alpha, grid) - 0.5
+    level = lattice_alpha(alpha, grid) - 0.5
     inside = level >= 0
     if not inside.any():
         raise ValueError("the object is thinner than one cell of the relief's grid")
@@ -69,7 +69,7 @@ def triangulate_outline(alpha: Uint8, grid: int) -> Outline:
     return Outline(points, np.concatenate(triangles), interior, inside)
 
 
-def _lattice_alpha(alpha: Uint8, grid: int) -> Float64:
+def lattice_alpha(alpha: Uint8, grid: int) -> Float64:
     """(G + 1, G + 1) alpha in [0, 1] at the nodes, averaged over a cell; the border is outside."""
     step = alpha.shape[0] / grid
     node = (np.arange(grid + 1) * step - 0.5).astype(np.float32)

@@ -1,0 +1,119 @@
+"""How do the network's layers and what the crop measures become columns? On the outline's lattice."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from alignment.visible import generator_distance
+from scene.types import Bool, Float32, Float64, ObjectCrop
+from stages.generate.columns import Columns
+from stages.generate.lattice import harmonic_fill, lattice_inverse_depth
+from stages.generate.layered import Layers, Seen
+from stages.generate.outline import lattice_alpha
+
+COVERED = 0.2  # of a network cell that the object must cover for its depths to mean something
+SMOOTH = 0.06  # of the crop's side: how far a difference of the front carries to the layers behind
+MIN_DEPTH_SHARE = 0.25  # of a small picture's pixel that must have measured depth
+SOLID_SHARE = 0.05  # of the outline that must have measured depth for it to be used at all
+
+
+def seen_of(crop: ObjectCrop, size: int) -> Seen:
+    """The crop as the network sees it, at size x size pixels.
+
+    Where part of the object has measured depth, the rest of it is what something else hides.
+    """
+    alpha = crop.rgba[..., 3].astype(np.float32) / 255
+    colours = crop.rgba[..., :3].astype(np.float32) / 255 * alpha[..., None]
+    small = _shrunk(alpha, size)
+    rgb = _shrunk(colours, size) / np.maximum(small, 1e-3)[..., None]
+    depth = _small_depth(crop.depth, size)
+    known = np.isfinite(depth)
+    solid = small > 0.5
+    if (known & solid).sum() < SOLID_SHARE * solid.sum():
+        known[:] = False
+    depth = np.where(known & solid, depth, np.nan).astype(np.float32)
+    hidden = solid & ~known & bool(known.any())
+    # Pixels of the rim rarely have depth: only what lies inside counts as hidden.
+    hidden = cv2.morphologyEx(hidden.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3))) > 0
+    fov_rad = np.array([crop.camera.camera.fov_x_rad], np.float32)
+    clipped = np.clip(rgb, 0, 1).astype(np.float32)
+    return Seen(clipped[None], small[None], hidden[None], depth[None], fov_rad)
+
+
+def _shrunk(values: Float32, size: int) -> Float32:
+    return np.asarray(cv2.resize(values, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _small_depth(depth: Float32, size: int) -> Float32:
+    """(size, size) z by the mean of 1 / z, NaN where too little of a pixel is known."""
+    known = np.isfinite(depth)
+    inverse = np.where(known, 1 / np.where(known, depth, 1), 0).astype(np.float32)
+    share = _shrunk(known.astype(np.float32), size)
+    mean = _shrunk(inverse, size)
+    enough = share > MIN_DEPTH_SHARE
+    return np.where(enough, share / np.maximum(mean, 1e-9), np.nan).astype(np.float32)
+
+
+def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Columns:
+    """The columns of one object: the measured front where there is one, the network's elsewhere."""
+    covered = covered_cells(seen, layers)
+    front, near, far, back = (
+        _at_nodes(_continued(depth, covered), grid) for depth in layers.depths[0]
+    )
+    gap_level = _at_nodes(_continued(layers.gap[0], covered), grid) - 0.5
+    alpha_level = lattice_alpha(crop.rgba[..., 3], grid) - 0.5
+    shift = np.zeros_like(front)
+    if np.isfinite(seen.depth[0]).any():
+        shift = _measured_shift(crop, front, alpha_level >= 0, grid)
+    carried = _carried(shift, alpha_level >= 0, grid)
+    near, far, back = near + carried, far + carried, back + carried
+    return Columns(front + shift, back, near, far, gap_level, alpha_level)
+
+
+def _measured_shift(crop: ObjectCrop, front: Float64, inside: Bool, grid: int) -> Float64:
+    """By how much the measured front lies behind the network's, continued where none is measured."""
+    inverse, known = lattice_inverse_depth(crop.depth, grid)
+    known &= inside
+    if not known.any():
+        return np.zeros_like(front)
+    distance = generator_distance(crop.camera)
+    # One scale about the camera is free: the one that the network's own front asks for.
+    scale = float(np.median((distance + front[known]) * inverse[known]))
+    measured = scale / np.where(known, inverse, 1) - distance
+    return harmonic_fill(np.where(known, measured - front, 0), known, inside)
+
+
+def _carried(shift: Float64, inside: Bool, grid: int) -> Float64:
+    """The smooth part of a shift, as a mean over the inside."""
+    sigma = SMOOTH * grid
+    weight = cv2.GaussianBlur(inside.astype(np.float64), (0, 0), sigma)
+    total = cv2.GaussianBlur(np.where(inside, shift, 0), (0, 0), sigma)
+    return total / np.maximum(weight, 1e-6)
+
+
+def covered_cells(seen: Seen, layers: Layers) -> Bool:
+    """(H, H) network cells that the object covers enough to mean something."""
+    covered = _shrunk(seen.alpha[0], layers.depths.shape[-1]) > COVERED
+    return covered if covered.any() else np.ones_like(covered)
+
+
+def _continued(values: Float32, known: Bool) -> Float32:
+    """Known cells carried outward to the nearest unknown ones, so that enlarging mixes none in."""
+    from scipy.ndimage import distance_transform_edt
+
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    rows, columns = np.asarray(nearest)
+    return values[rows, columns]
+
+
+def _at_nodes(values: Float32, grid: int) -> Float64:
+    """(G + 1, G + 1) smooth values at the lattice's nodes, from (H, H) cells."""
+    size = values.shape[0]
+    node = (np.arange(grid + 1) * (size / grid) - 0.5).astype(np.float32)
+    x, y = np.meshgrid(node, node)
+    out = cv2.remap(
+        np.ascontiguousarray(values, np.float32), x, y, cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    return out.astype(np.float64)

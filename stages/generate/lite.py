@@ -1,0 +1,101 @@
+"""Generate backend `lite`: a small bundled network's layered depth, closed and textured.
+
+The outline is the crop's own, the front the measured one where the point map has it; what the photo
+does not show (backs, inner walls, hidden parts, their colours) is what the network has learned of
+simple shapes. Without a point map the front is the network's too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from alignment.visible import generator_distance
+from scene.types import Float32, ObjectCrop, ObjectMesh
+from stages.generate.columns import Columns, Surface, surface_of
+from stages.generate.fusion import columns_of, covered_cells, seen_of
+from stages.generate.layered import Network, layers_of, load_network, network_input
+from stages.generate.panels import paint, panel_of_faces, panel_uv
+
+VERSION = "1"
+WEIGHTS_SHA256 = "0" * 64
+WEIGHTS_FILE = "generator.onnx"
+MOST_FACES = 20000
+LEAST_GRID = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """grid: cells along the crop's side, made coarser where the mesh would have more than 20000
+    faces; picture_px: side of the picture that the network sees; use_depth: whether the measured
+    front is kept, or the network's own used in its place."""
+
+    grid: int = 96
+    picture_px: int = 64
+    use_depth: bool = True
+
+    def __post_init__(self) -> None:
+        if not LEAST_GRID <= self.grid <= 256:
+            raise ValueError(f"grid: expected {LEAST_GRID} to 256, got {self.grid}")
+        if not 32 <= self.picture_px <= 256 or self.picture_px % 16:
+            raise ValueError(
+                f"picture_px: expected a multiple of 16 from 32 to 256, got {self.picture_px}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Lite:
+    """A generator with small bundled weights."""
+
+    settings: Settings
+    network: Network
+
+    def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
+        """The closed mesh of one crop; the seed has nothing to decide here."""
+        if not self.settings.use_depth:
+            unknown = np.full_like(crop.depth, np.nan)
+            crop = ObjectCrop(crop.rgba, unknown, crop.camera)
+        seen = seen_of(crop, self.settings.picture_px)
+        layers = layers_of(self.network(network_input(seen)))
+        grid = self.settings.grid
+        while True:
+            columns = columns_of(crop, layers, seen, grid)
+            surface = surface_of(columns)
+            faces = len(surface.triangles)
+            if faces <= MOST_FACES or grid <= LEAST_GRID:
+                break
+            grid = max(LEAST_GRID, min(grid - 1, int(grid * (MOST_FACES / faces) ** 0.5)))
+        covered = covered_cells(seen, layers)
+        texture = paint(crop.rgba, layers.back[0], layers.inner[0], covered)
+        return _textured_mesh(crop, surface, columns, texture)
+
+
+def load(settings: Settings, device: str) -> Lite:
+    """Read the bundled weights; runs on the CPU whatever the device."""
+    return Lite(settings, load_network(WEIGHTS_FILE, WEIGHTS_SHA256))
+
+
+def _textured_mesh(
+    crop: ObjectCrop, surface: Surface, columns: Columns, texture: np.ndarray
+) -> ObjectMesh:
+    """Points on their rays in the cube; those on the border of two panels are there twice."""
+    panel = panel_of_faces(surface, columns)
+    keys = surface.triangles * 3 + panel[:, None]
+    unique, faces = np.unique(keys, return_inverse=True)
+    point, own_panel = unique // 3, unique % 3
+    grid, size = columns.front.shape[0] - 1, crop.rgba.shape[0]
+    pixels = surface.points[point, :2] * (size / grid)
+    vertices = _on_rays(crop, surface.points[point], pixels)
+    uv = panel_uv(pixels, own_panel, size)
+    return ObjectMesh(vertices, faces.reshape(-1, 3).astype(np.int32), uv, texture)
+
+
+def _on_rays(crop: ObjectCrop, points: np.ndarray, pixels: np.ndarray) -> Float32:
+    """(P, 3) in the cube, its centre at mid depth: scaling about the camera keeps every pixel."""
+    camera, distance = crop.camera.camera, generator_distance(crop.camera)
+    z = distance + points[:, 2]
+    z = z * (2 * distance / (z.min() + z.max()))
+    x = (pixels[:, 0] - camera.cx_px) / camera.fx_px * z
+    y = (pixels[:, 1] - camera.cy_px) / camera.fy_px * z
+    return np.stack([x, y, z - distance], -1).astype(np.float32)

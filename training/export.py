@@ -1,0 +1,108 @@
+"""How do trained weights become files? `python -m training.export --run RUN`: ONNX and safetensors.
+
+The averaged weights are rounded to 16 bits; both files hold those, and the ONNX graph widens them
+when it is loaded, so that the two networks agree to rounding of the arithmetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.network import INPUTS, LayeredDepth
+
+TRACED_PX = 64
+OPSET = 18
+LEAST_ROUNDED = 256  # values: smaller tensors stay in 32 bits in the ONNX file
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write weights/lite/generator.onnx and .safetensors from a run's checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("weights/lite"))
+    options = parser.parse_args(argv)
+    content = torch.load(options.run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    network = rounded(content["average"])
+    write_safetensors(network, options.out / "generator.safetensors")
+    write_onnx(network, options.out / "generator.onnx")
+
+
+def rounded(weights: dict[str, torch.Tensor]) -> LayeredDepth:
+    """The network with its weights at 16 bits of precision."""
+    network = LayeredDepth()
+    network.load_state_dict({n: v.half().float() for n, v in weights.items()})
+    return network.eval()
+
+
+def write_safetensors(network: LayeredDepth, path: Path) -> None:
+    """The weights as float16."""
+    from safetensors.torch import save_file
+
+    save_file({n: v.half().contiguous() for n, v in network.state_dict().items()}, str(path))
+
+
+def read_safetensors(path: Path) -> LayeredDepth:
+    """The network of a file of `write_safetensors`; strict."""
+    from safetensors.torch import load_file
+
+    return rounded(load_file(str(path)))
+
+
+def write_onnx(network: LayeredDepth, path: Path) -> None:
+    """The graph for any batch and any size that 16 divides; weights as float16 constants."""
+    import onnx
+
+    traced = io.BytesIO()
+    torch.onnx.export(
+        network,
+        (torch.zeros(2, INPUTS, TRACED_PX, TRACED_PX),),
+        traced,
+        input_names=["pictures"],
+        output_names=["layers"],
+        dynamic_axes={
+            "pictures": {0: "batch", 2: "height", 3: "width"},
+            "layers": {0: "batch", 2: "half_height", 3: "half_width"},
+        },
+        opset_version=OPSET,
+        dynamo=False,
+    )
+    model = onnx.load_from_string(traced.getvalue())
+    _narrow(model)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def _narrow(model: object) -> None:
+    """Store large float32 constants as float16, each followed by a cast back."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph  # type: ignore[attr-defined]
+    casts = []
+    for constant in graph.initializer:
+        if constant.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(constant)
+        if values.size < LEAST_ROUNDED:
+            continue
+        name = constant.name
+        constant.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def sha256(path: Path) -> str:
+    """The digest by which code and index know a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    main()
