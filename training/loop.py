@@ -1,7 +1,7 @@
 """Trains the lite network: `python -m training.loop --data DATA --out RUN`, resumable.
 
-Every step draws from a generator of its own, seeded by (seed, step): a run that was interrupted
-goes on as if it had not been, and the same seed gives the same bytes on one machine.
+Every step draws from generators of its own, seeded by (seed, step, part): a run that was
+interrupted goes on as if it had not been, and the same seed gives the same bytes on one machine.
 """
 
 from __future__ import annotations
@@ -19,14 +19,23 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from stages.generate.layered import network_input
-from training.augment import Batch, Seen, Truth, augmented, clean
-from training.losses import Target, loss_of
+from training.augment import clean
+from training.losses import loss_of
 from training.muon import Muon
 from training.network import LayeredDepth, new_network
-from training.samples import Shards
+from training.parts import (
+    CHECKED,
+    Data,
+    Errors,
+    Helpers,
+    Recipe,
+    add_gradient,
+    open_data,
+    target_of,
+    tensor,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -36,33 +45,17 @@ WARM_UP, CONSTANT = 60, 0.6  # steps up to the full rate; share of the run that 
 LAST_RATE = 0.03  # of the full rate, at the end
 CLIP = 3.0
 AVERAGE, AVERAGE_RAMP = 0.998, 8  # of the weights that are kept
-CHECKED = 192  # samples of the training set's last shards that only the learning curve sees
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """steps; seed; learning rate; per size of picture: share of the steps and samples in a batch.
-
-    96 pixels are shrunk from 128. threads: of the arithmetic; part of what makes bytes repeat.
-    """
-
-    steps: int = 5000
-    seed: int = 0
-    rate: float = 1.5e-3
-    shares: tuple[tuple[int, float, int], ...] = ((64, 0.8, 32), (96, 0.1, 16), (128, 0.1, 8))
-    threads: int = 2
-    check_every: int = 250
 
 
 @dataclass(eq=False)
 class State:
-    """Everything that changes."""
+    """Everything that changes: step counts from 0; cpu_s are this process's seconds."""
 
     network: LayeredDepth
     average: LayeredDepth
     optimizers: list[torch.optim.Optimizer]
     step: int = 0
-    seconds: float = 0.0
+    cpu_s: float = 0.0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -76,32 +69,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = Recipe(steps=options.steps, seed=options.seed)
-    train(recipe, open_data(options.data), options.out, options.device)
+    helpers = recipe.parts - 1 if options.device == "cpu" else 0
+    train(recipe, options.data, options.out, options.device, helpers)
 
 
-def open_data(folder: Path) -> dict[int, Shards]:
-    """The samples by size."""
-    sizes = sorted(int(f.name) for f in folder.iterdir() if f.name.isdigit())
-    return {size: Shards(sorted((folder / str(size)).glob("*_*[0-9]"))) for size in sizes}
+def train(recipe: Recipe, folder: Path, out: Path, device: str, helpers: int = 0) -> State:
+    """Run to the recipe's last step, writing a checkpoint now and then.
 
-
-def train(recipe: Recipe, data: dict[int, Shards], out: Path, device: str) -> State:
-    """Run to the recipe's last step, writing a checkpoint now and then."""
+    helpers: processes besides this one, on a CPU; they make it faster and change nothing else.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(recipe.threads)
+    # Small convolutions gain little from threads; processes share the work instead.
+    torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    state = start(recipe, device)
-    checkpoint = out / "checkpoint.pt"
+    data, state, checkpoint = open_data(folder), start(recipe, device), out / "checkpoint.pt"
     if checkpoint.exists():
         restore(state, checkpoint, device)
-    errors: list[tuple[float, float]] = []
+    crew = Helpers(recipe, folder, state.network, helpers) if helpers else None
+    errors: list[Errors] = []
     while state.step < recipe.steps:
         began = time.process_time()
-        errors.append(train_step(state, recipe, data, device))
-        state.seconds += time.process_time() - began
+        errors += train_step(state, recipe, data, device, crew)
+        state.cpu_s += time.process_time() - began
         if state.step % recipe.check_every == 0 or state.step == recipe.steps:
-            _report(state, data, errors[-recipe.check_every :], out, device)
+            report(state, data, errors, out, device)
             save(state, recipe, checkpoint)
+            errors = []
+    if crew is not None:
+        crew.stop()
     return state
 
 
@@ -121,54 +116,36 @@ def start(recipe: Recipe, device: str) -> State:
 
 
 def train_step(
-    state: State, recipe: Recipe, data: dict[int, Shards], device: str
-) -> tuple[float, float]:
-    """One step; returns the errors of first and last surface on its batch."""
-    generator = np.random.default_rng((recipe.seed, state.step))
-    seen, truth = augmented(draw_batch(recipe, data, generator), generator)
-    loss = loss_of(state.network(_tensor(network_input(seen), device)), _target(truth, device))
+    state: State, recipe: Recipe, data: Data, device: str, crew: Helpers | None = None
+) -> list[Errors]:
+    """One step; returns the errors of first and last surface on its batches."""
     for optimizer in state.optimizers:
         optimizer.zero_grad()
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate * rate_share(state.step, recipe.steps)
-    loss.total.backward()
+    if crew is not None:
+        crew.begin(state.network, state.step)
+    own_parts = range(recipe.parts if crew is None else 1)
+    errors = [
+        add_gradient(state.network, recipe, data, state.step, part, device) for part in own_parts
+    ]
+    if crew is not None:
+        errors += crew.finish(state.network)
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), CLIP)
     for optimizer in state.optimizers:
         optimizer.step()
     state.step += 1
+    _average(state)
+    return errors
+
+
+def _average(state: State) -> None:
+    """Move the averaged weights toward the new ones; faster at first."""
     keep = min(AVERAGE, 1 - 1 / (state.step / AVERAGE_RAMP + 2))
     with torch.no_grad():
         pairs = zip(state.average.parameters(), state.network.parameters(), strict=True)
         for averaged, new in pairs:
             averaged.lerp_(new, 1 - keep)
-    return float(loss.front), float(loss.back)
-
-
-def draw_batch(recipe: Recipe, data: dict[int, Shards], generator: np.random.Generator) -> Batch:
-    """Samples of one size; sizes that are not there are left out."""
-    shares = [s for s in recipe.shares if _stored(s[0]) in data]
-    weights = np.array([share for _, share, _ in shares])
-    size, _, count = shares[int(generator.choice(len(shares), p=weights / weights.sum()))]
-    shards = data[_stored(size)]
-    indices = generator.integers(0, max(len(shards) - CHECKED, 1), count)
-    batch = shards.take(indices)
-    return batch if size == _stored(size) else shrunk(batch, size)
-
-
-def _stored(size: int) -> int:
-    return 64 if size == 64 else 128
-
-
-def shrunk(batch: Batch, size: int) -> Batch:
-    """A batch of 128 px at another size, by the nearest pixel: layers must not be mixed."""
-
-    def nearest(values: np.ndarray, side: int) -> np.ndarray:
-        rows = ((np.arange(side) + 0.5) * values.shape[1] / side).astype(int)
-        return values[:, rows][:, :, rows]
-
-    half = size // 2
-    sides = {"rgba": size, "layers": size, "back": half, "inner": half}
-    return {n: nearest(v, sides[n]) if n in sides else v for n, v in batch.items()}
 
 
 def rate_share(step: int, steps: int) -> float:
@@ -184,7 +161,7 @@ def save(state: State, recipe: Recipe, path: Path) -> None:
         "average": state.average.state_dict(),
         "optimizers": [o.state_dict() for o in state.optimizers],
         "step": state.step,
-        "seconds": state.seconds,
+        "cpu_s": state.cpu_s,
         "recipe": asdict(recipe),
     }
     unfinished = path.with_suffix(".part")
@@ -199,44 +176,25 @@ def restore(state: State, path: Path, device: str) -> None:
     state.average.load_state_dict(content["average"])
     for optimizer, saved in zip(state.optimizers, content["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
-    state.step, state.seconds = content["step"], content["seconds"]
+    state.step, state.cpu_s = content["step"], content["cpu_s"]
 
 
-def _report(
-    state: State,
-    data: dict[int, Shards],
-    errors: list[tuple[float, float]],
-    out: Path,
-    device: str,
-) -> None:
+def report(state: State, data: Data, errors: list[Errors], out: Path, device: str) -> None:
     """One line of the learning curve: errors on this stretch's batches and on unseen samples."""
     shards = data[min(data)]
-    first = max(len(shards) - CHECKED, 0)
-    seen, truth = clean(shards.take(np.arange(first, len(shards))))
+    seen, truth = clean(shards.take(np.arange(max(len(shards) - CHECKED, 0), len(shards))))
     with torch.no_grad():
-        output = state.average(_tensor(network_input(seen), device))
-    loss = loss_of(output, _target(truth, device))
-    front, back = np.mean(errors, axis=0) if errors else (float("nan"),) * 2
+        output = state.average(tensor(network_input(seen), device))
+    loss = loss_of(output, target_of(truth, device))
+    trained_front, trained_back = np.mean(errors, axis=0)
     line = {
-        "step": state.step, "cpu_s": round(state.seconds, 1),
+        "step": state.step, "cpu_s": round(state.cpu_s, 1),
         "front": round(float(loss.front), 5), "back": round(float(loss.back), 5),
-        "train_front": round(float(front), 5), "train_back": round(float(back), 5),
+        "train_front": round(float(trained_front), 5), "train_back": round(float(trained_back), 5),
     }  # fmt: skip
     with (out / "curve.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
     logger.info("%s", line)
-
-
-def _tensor(values: np.ndarray, device: str) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
-
-
-def _target(truth: Truth, device: str) -> Target:
-    colours = (truth.back.transpose(0, 3, 1, 2), truth.inner.transpose(0, 3, 1, 2))
-    return Target(*(_tensor(v, device) for v in (truth.depths, truth.solid, truth.gap, *colours)))
-
-
-__all__ = ["Recipe", "Seen", "State", "open_data", "start", "train", "train_step"]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Which samples is the lite generator trained on? Draws them once, on all cores, resumably.
 
-`python -m training.make_data --out DATA --archive train.tar.xz` writes shards below DATA/SIZE; those
-that are there already stay. Seeds below FIRST_SEED are for measuring and never drawn here.
+`python -m training.make_data --out DATA --archive train.tar.xz` writes shards below DATA/SIZE;
+those that are there already stay. Seeds below FIRST_SEED are for measuring and never drawn here.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Amount:
 
 
 AMOUNTS = (
-    Amount(64, 40, FIRST_SEED, 40, 3 * FIRST_SEED),
-    Amount(128, 4, 2 * FIRST_SEED, 8, 4 * FIRST_SEED),
+    Amount(64, 42, FIRST_SEED, 40, 3 * FIRST_SEED),
+    Amount(128, 2, 2 * FIRST_SEED, 8, 4 * FIRST_SEED),
 )
 
 

@@ -1,4 +1,5 @@
-"""How good is a generated object? Its occupancy of the cube's frustum, against truth and a baseline.
+"""How good is a generated object? Its occupancy of the cube's frustum, against truth and a
+baseline.
 
 The frustum's cells lie along the rays of S x S pixels, S slices in z from -0.5 to 0.5.
 """
@@ -52,8 +53,8 @@ def mesh_occupancy(mesh: ObjectMesh, fov_rad: float, size: int) -> Bool:
 
 
 def crossed_occupancy(z: Float64, entering: Bool, size: int) -> Bool:
-    """(S, S, S) bool from the crossings (S*S, L) of every pixel's ray, NaN after the last: inside is
-    where more surfaces were entered than left."""
+    """(S, S, S) bool from the crossings (S*S, L) of every pixel's ray, NaN after the last: inside
+    is where more surfaces were entered than left."""
     steps = np.where(np.isfinite(z), np.where(entering, 1, -1), 0)
     level = np.zeros(len(z), np.int64)
     inside = np.zeros((size, len(z)), bool)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic whose iteration takes singular values to about 1
+# A quintic whose iteration takes singular values to about 1.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 UPDATE_SIZE = 0.2  # root mean square of an update per unit of learning rate, as AdamW's
 

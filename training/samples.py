@@ -30,9 +30,7 @@ class Sample:
 NAMES = tuple(f.name for f in fields(Sample))
 
 
-def make_sample(
-    rgb: Uint8, layers: Float32, back: Uint8, inner: Uint8, fov_rad: float
-) -> Sample:
+def make_sample(rgb: Uint8, layers: Float32, back: Uint8, inner: Uint8, fov_rad: float) -> Sample:
     """A sample of full-resolution pictures (S, S, ...); layers are NaN outside the object."""
     solid = np.isfinite(layers[..., 0])
     alpha = (solid * 255).astype(np.uint8)
@@ -71,9 +69,7 @@ class Shards:
         """Raises ValueError when there is no shard."""
         if not folders:
             raise ValueError("no training samples: run `python -m training.make_data` first")
-        self._shards = [
-            {n: np.load(f / f"{n}.npy", mmap_mode="r") for n in NAMES} for f in folders
-        ]
+        self._shards = [{n: np.load(f / f"{n}.npy", mmap_mode="r") for n in NAMES} for f in folders]
         lengths = [len(shard["rgba"]) for shard in self._shards]
         self._first = np.cumsum([0, *lengths])
 
@@ -83,5 +79,7 @@ class Shards:
     def take(self, indices: NDArray[np.int64]) -> dict[str, NDArray]:
         """The samples at indices (B,), stacked: name -> (B, ...)."""
         shard = np.searchsorted(self._first, indices, "right") - 1
-        rows = [(self._shards[s], int(i - self._first[s])) for s, i in zip(shard, indices, strict=True)]
+        rows = [
+            (self._shards[s], int(i - self._first[s])) for s, i in zip(shard, indices, strict=True)
+        ]
         return {n: np.stack([arrays[n][i] for arrays, i in rows]) for n in NAMES}

@@ -1,8 +1,8 @@
 """How do layers along the pixels' rays become one closed mesh?
 
 Every lattice node has a column along its ray: solid from the first surface to the last, less a gap.
-The columns, cut into slices, are marched; where the outline's alpha says so, the surface lies exactly
-on the outline, and along a ray exactly on its layer.
+The columns, cut into slices, are marched; where the outline's alpha says so, the surface lies
+exactly on the outline, and along a ray exactly on its layer.
 """
 
 from __future__ import annotations
@@ -181,7 +181,9 @@ def _nearest_pair(
             column = pieces[u, v]
             others = np.unique(column[(column > 0) & (group[column] != group[piece])])
             for other in others:
-                best.append((*_bridge(slabs.z, pieces, (y, x), (v, u), piece, int(other)), int(other)))
+                best.append(
+                    (*_bridge(slabs.z, pieces, (y, x), (v, u), piece, int(other)), int(other))
+                )
     if not best:
         return None
     best.sort(key=lambda b: b[0])

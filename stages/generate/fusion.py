@@ -1,4 +1,4 @@
-"""How do the network's layers and what the crop measures become columns? On the outline's lattice."""
+"""How do the network's layers and what the crop measures become columns on the lattice?"""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
 
 
 def _measured_shift(crop: ObjectCrop, front: Float64, inside: Bool, grid: int) -> Float64:
-    """By how much the measured front lies behind the network's, continued where none is measured."""
+    """By how much the measured front lies behind the network's, continued where none is
+    measured."""
     inverse, known = lattice_inverse_depth(crop.depth, grid)
     known &= inside
     if not known.any():

@@ -1,7 +1,7 @@
 """What a crop shows at the nodes of a coarse lattice: depth, distance from the outline, colours.
 
-A lattice of G x G cells over a crop of N x N pixels has (G + 1) x (G + 1) nodes; node i lies at pixel
-i * N / G. Shared by the generate backends that build on the outline.
+A lattice of G x G cells over a crop of N x N pixels has (G + 1) x (G + 1) nodes; node i lies at
+pixel i * N / G. Shared by the generate backends that build on the outline.
 """
 
 from __future__ import annotations

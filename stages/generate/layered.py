@@ -31,8 +31,8 @@ class Seen:
     """Pictures of B objects at S x S pixels, as the network wants them.
 
     rgb (B, S, S, 3) in [0, 1], straight; alpha (B, S, S) in [0, 1]; hidden (B, S, S) bool: where
-    something nearer covers the object or may do so; depth (B, S, S): measured z from the camera, any
-    unit, NaN where unknown; fov_rad (B,).
+    something nearer covers the object or may do so; depth (B, S, S): measured z from the camera,
+    any unit, NaN where unknown; fov_rad (B,).
     """
 
     rgb: Float32
@@ -45,8 +45,9 @@ class Seen:
 @dataclass(frozen=True, eq=False)
 class Layers:
     """What the network says of B objects, at H x H: depths (B, 4, H, H) of the first surface, near
-    and far end of the largest gap, last surface; gap, solid (B, H, H): probabilities of a gap and of
-    the object; back, inner (B, H, H, 3) in [0, 1]: colours of the last surface, and in the gap."""
+    and far end of the largest gap, last surface; gap, solid (B, H, H): probabilities of a gap and
+    of the object; back, inner (B, H, H, 3) in [0, 1]: colours of the last surface, and in the
+    gap."""
 
     depths: Float32
     gap: Float32
@@ -102,7 +103,8 @@ def layers_of(output: Float32) -> Layers:
 
 
 def load_network(name: str, sha256: str) -> Network:
-    """Read bundled weights; raises ValueError where the file is not the one the code was made for."""
+    """Read bundled weights; raises ValueError where the file is not the one the code was made
+    for."""
     import onnxruntime
 
     data = (files("weights") / "lite" / name).read_bytes()

@@ -39,8 +39,8 @@ class Cut:
 def march(inside: Bool, crossing: Crossing) -> Cut:
     """Separate the inside nodes of a grid (A, B, C) from the others; its border must be outside.
 
-    crossing(first, second) tells, for edges from nodes (E, 3) to nodes (E, 3) of which one is inside,
-    where the surface cuts them: (E,) in (0, 1) from first to second.
+    crossing(first, second) tells, for edges from nodes (E, 3) to nodes (E, 3) of which one is
+    inside, where the surface cuts them: (E,) in (0, 1) from first to second.
     """
     case = np.zeros(np.array(inside.shape) - 1, np.int64)
     a, b, c = case.shape

@@ -10,12 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from alignment.visible import generator_distance
-from scene.types import Bool, Float32, Float64, ObjectCrop, ObjectMesh
+from scene.types import Bool, Float64, ObjectCrop, ObjectMesh
 from stages.generate.lattice import (
-    at_points,
     bleed_colours,
     dilate,
     distance_from_rim,
@@ -23,7 +20,8 @@ from stages.generate.lattice import (
     harmonic_fill,
     lattice_inverse_depth,
 )
-from stages.generate.outline import Outline, triangulate_outline
+from stages.generate.outline import triangulate_outline
+from stages.generate.sheets import close_sheets
 
 VERSION = "2"
 
@@ -60,7 +58,7 @@ class Relief:
         cell = 1 / front * crop.camera.camera.width / crop.camera.camera.fx_px / self.settings.grid
         from_rim = distance_from_rim(crop.rgba[..., 3], self.settings.grid)
         back = _back(1 / front, 1 / membrane, from_rim, float(np.median(cell)), self.settings)
-        vertices, faces = _close(outline, 1 / front, back, crop)
+        vertices, faces = close_sheets(outline, 1 / front, back, crop)
         uv = np.concatenate([outline.points, outline.points[outline.interior]]) / self.settings.grid
         texture = bleed_colours(crop.rgba)
         return ObjectMesh(vertices, faces, uv.astype(np.float32), texture)
@@ -93,25 +91,3 @@ def _back(
     # Thinner toward the rim, where front and back meet, but nowhere nothing.
     thickness = s.min_thickness * cell * 2 * reach * np.clip(from_rim, 0.05, 1)
     return np.maximum(behind, front + thickness)
-
-
-def _close(
-    outline: Outline, front: Float64, back: Float64, crop: ObjectCrop
-) -> tuple[Float32, NDArray[np.int32]]:
-    """Front and back sheets as one closed mesh in the object cube."""
-    camera, grid = crop.camera.camera, front.shape[0] - 1
-    step = camera.width / grid
-    pixels = outline.points * step
-    z_front, z_back = at_points(front, outline.points), at_points(back, outline.points)
-    z = np.concatenate([z_front, z_back[outline.interior]])
-    pixels = np.concatenate([pixels, pixels[outline.interior]])
-    distance = generator_distance(crop.camera)
-    # Scaling about the camera centre keeps every pixel; the cube's centre goes to mid depth.
-    z = z * (2 * distance / (z.min() + z.max()))
-    x = (pixels[:, 0] - camera.cx_px) / camera.fx_px * z
-    y = (pixels[:, 1] - camera.cy_px) / camera.fy_px * z
-    vertices = np.stack([x, y, z - distance], -1).astype(np.float32)
-    twin = np.arange(len(outline.points))
-    twin[outline.interior] = len(outline.points) + np.arange(len(outline.interior))
-    faces = np.concatenate([outline.triangles, twin[outline.triangles][:, ::-1]])
-    return vertices, faces.astype(np.int32)

@@ -98,7 +98,9 @@ def person(b: Builder) -> None:
         foot = (x * (shoulder * 0.6 + b.between(0, 0.15)), -0.9, b.between(-0.25, 0.25))
         hip = (x * shoulder * 0.5, 0.1 - trunk * 0.7, 0)
         limb(b, hip, foot, b.between(0.08, 0.13), 2, 0.03)
-        b.add(BOX, [0.08, 0.05, 0.14, 0.04], (x * shoulder * 0.7, -0.92, 0.06), colour=1, blend=0.03)
+        b.add(
+            BOX, [0.08, 0.05, 0.14, 0.04], (x * shoulder * 0.7, -0.92, 0.06), colour=1, blend=0.03
+        )
 
 
 def head(b: Builder) -> None:

@@ -45,9 +45,7 @@ def draw_shot(seed: int, families: tuple[Family, ...] = STUDY + MORE) -> Shot | 
     return Shot(family, solid, paint, view, draw_light(generator, rotation), fov_rad)
 
 
-def draw_sample(
-    seed: int, size: int, families: tuple[Family, ...] = STUDY + MORE
-) -> Sample | None:
+def draw_sample(seed: int, size: int, families: tuple[Family, ...] = STUDY + MORE) -> Sample | None:
     """The picture and layers of a seed at size x size pixels."""
     shot = draw_shot(seed, families)
     if shot is None:

@@ -85,7 +85,8 @@ def _part_distance(kind, x, y, z, size, profile):
 
 @compiled
 def signed_distance(x: float, y: float, z: float, solid: Solid) -> tuple[float, int]:
-    """Distance of an object-frame point (negative inside) and the index of the part it is nearest to.
+    """Distance of an object-frame point (negative inside) and the index of the part it is nearest
+    to.
 
     Parts are applied in their order; those whose bounding sphere cannot matter are passed over.
     """

@@ -90,9 +90,7 @@ def chair(b: Builder) -> None:
             b.add(BOX, [0.04, 0.15, 0.04, 0.01], post, colour=colour)
 
 
-def _chair_back(
-    b: Builder, wide: float, deep: float, seat: float, leg: float, colour: int
-) -> None:
+def _chair_back(b: Builder, wide: float, deep: float, seat: float, leg: float, colour: int) -> None:
     half, lean = b.between(0.35, 0.55), b.between(0, 0.2)
     if b.chance(0.7):
         at = (0, seat + half, -deep - math.sin(lean) * half * 0.5)

@@ -22,9 +22,10 @@ REACH_SLACK = 1.02  # bounding spheres are a little larger than the parts
 class Solid(NamedTuple):
     """P parts as arrays, object frame, y up.
 
-    kind, operation (P,) int64; size (P, 4): what the kind's signed distance says; reach (P,): radius
-    of a bounding sphere; part_from_object (P, 3, 3) rotations; centre (P, 3); profile (P, 16):
-    radii of a lathe from bottom to top; blend (P,): width of a smooth union, 0 for a sharp one.
+    kind, operation (P,) int64; size (P, 4): what the kind's signed distance says; reach (P,):
+    radius of a bounding sphere; part_from_object (P, 3, 3) rotations; centre (P, 3); profile (P,
+    16): radii of a lathe from bottom to top; blend (P,): width of a smooth union, 0 for a sharp
+    one.
     """
 
     kind: NDArray[np.int64]
@@ -38,7 +39,8 @@ class Solid(NamedTuple):
 
 
 class Paint(NamedTuple):
-    """The parts' colours: two per part (P, 3) in [0, 1], pattern (P,), frequency (P,), axis (P, 3)."""
+    """The parts' colours: two per part (P, 3) in [0, 1], pattern (P,), frequency (P,), axis (P,
+    3)."""
 
     colour: Floats
     other: Floats
@@ -119,7 +121,9 @@ class Builder:
         g = self.generator
         if g.random() < 0.3:
             return np.clip(g.uniform(0.08, 0.95) + g.normal(0, 0.03, 3), 0.03, 0.98)
-        return np.array(colorsys.hsv_to_rgb(g.random(), g.uniform(0.15, 0.95), g.uniform(0.2, 0.98)))
+        return np.array(
+            colorsys.hsv_to_rgb(g.random(), g.uniform(0.15, 0.95), g.uniform(0.2, 0.98))
+        )
 
     def add(
         self,

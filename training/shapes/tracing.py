@@ -1,8 +1,8 @@
 """What does a camera see of a procedural object, and what lies behind it? Compiled by numba.
 
 Everything happens in the object cube of `scene.types.ObjectMesh`: x right, y down, z forward, the
-camera at (0, 0, -distance); the ray of a pixel passes (u, v, 0), u and v in [-0.5, 0.5]. Along a ray
-the depth z itself is the parameter.
+camera at (0, 0, -distance); the ray of a pixel passes (u, v, 0), u and v in [-0.5, 0.5]. Along a
+ray the depth z itself is the parameter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.shapes.fields import compiled, signed_distance
-from training.shapes.parts import Paint, Solid
 
 NEAR, END = -0.8, 0.8  # depths between which a ray is followed
 HIT = 8e-4  # closer than this to the surface is on it
@@ -173,7 +172,8 @@ def _shade(u, v, z, solid, paint, view, light, seen, out):
 
 @compiled
 def _highlight(u, v, nx, ny, nz, view, light):
-    """Blinn's lobe; the direction to the viewer is that of the ray, turned into the object frame."""
+    """Blinn's lobe; the direction to the viewer is that of the ray, turned into the object
+    frame."""
     length = math.sqrt(u * u + v * v + view.distance * view.distance)
     a, b, c = -u / length, -v / length, -view.distance / length
     r = view.rotation
@@ -235,13 +235,12 @@ def inside_points(count, reach, solid, rotation):
 
 @compiled
 def occupied(size, solid, view):
-    """(S, S, S) bool: slices (z from -0.5, rows, columns) of the frustum's cells that are inside."""
+    """(S, S, S) bool: slices (z from -0.5, rows, columns) of the frustum's cells that are
+    inside."""
     out = np.zeros((size, size, size), np.bool_)
     for k in range(size):
         for row in range(size):
             for column in range(size):
                 u, v = (column + 0.5) / size - 0.5, (row + 0.5) / size - 0.5
-                out[k, row, column] = (
-                    _distance_at(u, v, (k + 0.5) / size - 0.5, solid, view) < 0
-                )
+                out[k, row, column] = _distance_at(u, v, (k + 0.5) / size - 0.5, solid, view) < 0
     return out

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from training.shapes.creatures import limb
 from training.shapes.parts import (
     BOX,
     CAPSULE,
@@ -23,7 +24,6 @@ from training.shapes.parts import (
     about_z,
     knots,
 )
-from training.shapes.creatures import limb
 
 
 def turned(b: Builder, height: float, profile: Floats, wall: float = 0.0, colour: int = 0) -> None:
@@ -47,7 +47,9 @@ def mug(b: Builder) -> None:
     middle = (radius + upper) / 2
     profile = knots([0, 0.5, 1], [radius, middle * b.between(0.92, 1.08), upper])
     ring = height * b.between(0.4, 0.6)
-    handle(b, middle + ring * 0.25, b.between(-0.1, 0.1), ring, b.between(0.05, 0.09), b.count(0, 1))
+    handle(
+        b, middle + ring * 0.25, b.between(-0.1, 0.1), ring, b.between(0.05, 0.09), b.count(0, 1)
+    )
     b.add(LATHE, [0, 0, height], profile=profile)
     wall = b.between(0.03, 0.08)
     lining = b.count(0, 1)

@@ -1,0 +1,49 @@
+"""Generate backend `billboard`: a flat card cut to the outline. The least that others must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scene.types import ObjectCrop, ObjectMesh
+from stages.generate.lattice import bleed_colours
+from stages.generate.outline import triangulate_outline
+from stages.generate.sheets import close_sheets
+
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """grid: cells along the crop's side; thickness: of the card, as a share of its distance."""
+
+    grid: int = 96
+    thickness: float = 0.005
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.grid <= 1024:
+            raise ValueError(f"grid: expected 8 to 1024, got {self.grid}")
+        if not 0 < self.thickness <= 0.1:
+            raise ValueError(f"thickness: expected 0 to 0.1, got {self.thickness:g}")
+
+
+@dataclass(frozen=True)
+class Billboard:
+    """A generator without weights."""
+
+    settings: Settings
+
+    def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
+        """The card of one crop; neither depth nor the seed has anything to decide here."""
+        grid = self.settings.grid
+        outline = triangulate_outline(crop.rgba[..., 3], grid)
+        front = np.ones((grid + 1, grid + 1))
+        vertices, faces = close_sheets(outline, front, front + self.settings.thickness, crop)
+        uv = np.concatenate([outline.points, outline.points[outline.interior]]) / grid
+        return ObjectMesh(vertices, faces, uv.astype(np.float32), bleed_colours(crop.rgba))
+
+
+def load(settings: Settings, device: str) -> Billboard:
+    """Nothing to load; runs on the CPU whatever the device."""
+    return Billboard(settings)
