@@ -150,11 +150,11 @@ def draw_sheet(scene: Scene, store: Store, caption: str) -> Uint8:
     panel_width = round(PANEL_HEIGHT_PX * photo.shape[1] / photo.shape[0])
     size = (panel_width, PANEL_HEIGHT_PX)
     camera = resize_camera(scene.camera, *size)
-    panels = [_reduced(picture, size) for picture in (photo, overlay)]
-    panels += [_turned_picture(placed, camera, up, *turn) for turn in TURNS_RAD]
+    panels = [reduced(picture, size) for picture in (photo, overlay)]
+    panels += [turned_picture(placed, camera, up, *turn) for turn in TURNS_RAD]
     gap = np.full((PANEL_HEIGHT_PX, GAP_PX, 3), 255, np.uint8)
     row = np.concatenate([part for p in panels for part in (gap, p)][1:], axis=1)
-    return np.concatenate([row, _caption_strip(caption, row.shape[1])])
+    return np.concatenate([row, caption_strip(caption, row.shape[1])])
 
 
 def placed_meshes(scene: Scene, store: Store) -> Placed:
@@ -272,7 +272,7 @@ def _framing_camera(points: Float64, camera: Camera) -> Camera:
     return Camera(camera.width, camera.height, focal_px, focal_px, *principal.tolist())
 
 
-def _turned_picture(
+def turned_picture(
     placed: Placed, camera: Camera, up: Float64 | None, yaw_rad: float, pitch_rad: float
 ) -> Uint8:
     """(H, W, 3): a shaded view on light grey, antialiased."""
@@ -281,15 +281,15 @@ def _turned_picture(
     fine = resize_camera(framed, size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING)
     rgba, _, _ = render(placed, fine, view, shaded=True)
     picture = np.where(rgba[..., 3:] > 0, rgba[..., :3], np.uint8(BACKGROUND))
-    return _reduced(picture, size)
+    return reduced(picture, size)
 
 
-def _reduced(picture: Uint8, size: tuple[int, int]) -> Uint8:
+def reduced(picture: Uint8, size: tuple[int, int]) -> Uint8:
     """A picture (H, W, 3) at a smaller size (width, height)."""
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _caption_strip(text: str, width: int) -> Uint8:
+def caption_strip(text: str, width: int) -> Uint8:
     """(CAPTION_HEIGHT_PX, width, 3): dark text on white."""
     strip = Image.new("RGB", (width, CAPTION_HEIGHT_PX), "white")
     font = ImageFont.load_default(CAPTION_FONT_PX)

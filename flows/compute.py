@@ -193,7 +193,7 @@ def _frame(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     )
     return {
         "image": store.save(Cutout(crop.rgba)),
-        "depth": store.save(PointMap(crop.depth, crop.camera.camera)),
+        "depth": store.save(PointMap(crop.depth, crop.camera.camera, guessed=not crop.measured)),
         "camera": store.save(crop.camera),
     }
 
@@ -201,10 +201,12 @@ def _frame(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
 def _generate(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     if "views" in call.inputs:
         return _generate_from_views(call, store, pool)
+    seen = store.load(call.inputs["depth"], PointMap)
     crop = ObjectCrop(
         store.load(call.inputs["image"], Cutout).rgba,
-        store.load(call.inputs["depth"], PointMap).depth,
+        seen.depth,
         store.load(call.inputs["camera"], CropCamera),
+        measured=not seen.guessed,
     )
     with _borrowed(call, pool) as generator:
         return _made(store, generate.run(generator, crop, call.seed))

@@ -102,6 +102,8 @@ def fit_from_json(value: dict[str, Any]) -> FitReport:
 
 def _encode_point_map(value: PointMap) -> bytes:
     details = {**camera_to_json(value.camera), "metric": value.metric, "notes": list(value.notes)}
+    if value.guessed:
+        details["guessed"] = True
     arrays = {"depth": value.depth, "K": value.camera.K, "details": json.dumps(details)}
     if value.normals is not None:  # half precision, 0.03 degrees, is finer than they are known
         arrays["normals"] = value.normals.astype(np.float16)
@@ -114,7 +116,8 @@ def _decode_point_map(data: bytes) -> PointMap:
         depth = arrays["depth"]
         normals = arrays["normals"].astype(np.float32) if "normals" in arrays else None
     camera, notes = camera_from_json(details), tuple(details["notes"])
-    return PointMap(depth, camera, details["metric"], notes, normals)
+    guessed = details.get("guessed", False)
+    return PointMap(depth, camera, details["metric"], notes, normals, guessed)
 
 
 def _encode_object_mesh(value: ObjectMesh) -> bytes:

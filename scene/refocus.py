@@ -61,7 +61,9 @@ def refocus(point_map: PointMap, camera: Camera, points: Float64 | None = None) 
     refocused[known] = moved
     made, has = (f"{np.degrees(c.fov_x_rad):.3g}" for c in (own, camera))
     note = f"depth was made for a field of view of {made} degrees, the camera has {has}: {how}"
-    return PointMap(refocused, camera, point_map.metric, (*point_map.notes, note))
+    return PointMap(
+        refocused, camera, point_map.metric, (*point_map.notes, note), guessed=point_map.guessed
+    )
 
 
 def _shift(points: Float64, telling: Bool, camera: Camera, ratio: float) -> float:

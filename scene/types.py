@@ -116,6 +116,7 @@ class PointMap:
     metric says that the unit is the metre; notes say in words where numbers came from.
     normals (H, W, 3) float32, where the map's maker knows them: unit vectors out of the surfaces in
     the camera frame, NaN where unknown.
+    guessed says that the depth of objects was not measured but follows from where they stand.
     """
 
     depth: Float32
@@ -123,6 +124,7 @@ class PointMap:
     metric: bool = False
     notes: tuple[str, ...] = ()
     normals: Float32 | None = None
+    guessed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,12 +162,14 @@ class ObjectCrop:
     """The completed object as the generator sees it.
 
     rgba (N, N, 4) uint8, straight alpha, framed 1.1 times by `camera`; depth (N, N) float32 is z in
-    the crop camera's frame where the photo shows the object and the point map is valid, else NaN.
+    the crop camera's frame where the photo shows the object and the point map is valid, else NaN;
+    measured is False where that depth is a guess (`PointMap.guessed`).
     """
 
     rgba: Uint8
     depth: Float32
     camera: CropCamera
+    measured: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,7 +68,8 @@ def object_crop(
     crop_camera = CropCamera(turned.camera, context.photo_from_crop @ turned.photo_from_crop)
     side = crop_camera.camera.width
     rgba = warp_rgba(completion.rgba, crop_from_crop(crop_camera, context), side)
-    return ObjectCrop(rgba, depth_in_crop(point_map, mask.pixels, crop_camera), crop_camera)
+    depth = depth_in_crop(point_map, mask.pixels, crop_camera)
+    return ObjectCrop(rgba, depth, crop_camera, measured=not point_map.guessed)
 
 
 def cutout_crop(cutout: Cutout, fov_x_rad: float) -> ObjectCrop:

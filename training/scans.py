@@ -62,8 +62,8 @@ def usable_files(folder: Path) -> list[Path]:
     ]
 
 
-def read_surface(path: Path) -> Surface:
-    """Read a GLB with its textures and plain colours."""
+def read_surface(path: Path, upright: Float64 | None = None) -> Surface:
+    """Read a GLB with its textures and plain colours; upright (3, 3) turns its up axis to y."""
     import trimesh
 
     scene = trimesh.load_scene(path)
@@ -80,6 +80,7 @@ def read_surface(path: Path) -> Surface:
         owner.append(np.full(len(mesh.faces), len(textures)))
         textures.append(picture)
     triangles = np.concatenate(corners)
+    triangles = triangles if upright is None else triangles @ upright.T
     low, high = triangles.reshape(-1, 3).min(0), triangles.reshape(-1, 3).max(0)
     triangles = (triangles - (low + high) / 2) * (2 / float((high - low).max()))
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
@@ -114,12 +115,25 @@ def scan_sample(surface: Surface, seed: int, size: int) -> Sample | None:
         return None
     view = frame_object(points, rotation, fov_rad, generator.uniform(*FILL))
     light = draw_light(generator, rotation)
-    peeled = _peel(surface, view, size)
+    peeled = peel(surface, view, size)
     hit = np.isfinite(peeled.z[:, 0])
     if hit.mean() < LEAST_SHARE:
         return None
     painted = _random_paint(generator) if generator.random() < 0.5 else None
     return _assemble(surface, view, light, peeled, painted, size, fov_rad)
+
+
+def scan_picture(surface: Surface, view: View, peeled: Peeled, size: int) -> Uint8:
+    """(S, S, 4): the mesh in its own colours under a plain light from the camera's upper left."""
+    direction = view.rotation.T @ (np.array([-0.4, -0.7, -0.6]) / np.linalg.norm([0.4, 0.7, 0.6]))
+    grey = np.full(3, 0.45)
+    light = Light(direction, grey, grey * 0.7, 0.6, 0.0, False, 0.8)
+    hit = peeled.face[:, 0] >= 0
+    points = _rays(view, size)[hit] * (peeled.z[hit, 0] + view.distance)[:, None]
+    rgba = np.zeros((size * size, 4), np.uint8)
+    rgba[hit, :3] = _shaded(surface, view, light, None, peeled.face[hit, 0], points, True)
+    rgba[hit, 3] = 255
+    return rgba.reshape(size, size, 4)
 
 
 def _rays(view: View, size: int) -> Float64:
@@ -130,8 +144,8 @@ def _rays(view: View, size: int) -> Float64:
     return np.concatenate([across, np.ones((size * size, 1))], 1)
 
 
-def _peel(surface: Surface, view: View, size: int) -> Peeled:
-    """Follow every pixel's ray through the whole mesh."""
+def peel(surface: Surface, view: View, size: int) -> Peeled:
+    """Follow every pixel's ray through the whole mesh; z in the cube."""
     from embreex.mesh_construction import TriangleMesh
     from embreex.rtcore_scene import EmbreeScene
 

@@ -106,4 +106,4 @@ def at_trained_fov(generator: Generator, crop: ObjectCrop) -> ObjectCrop:
         return crop
     believed = camera_from_fov(camera.width, camera.height, fov_rad)
     depth = refocus(PointMap(crop.depth, camera), believed).depth
-    return ObjectCrop(crop.rgba, depth, CropCamera(believed, crop.camera.photo_from_crop))
+    return replace(crop, depth=depth, camera=CropCamera(believed, crop.camera.photo_from_crop))

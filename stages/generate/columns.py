@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene.types import Bool, Float64
-from stages.generate.lattice import dilate
+from stages.generate.lattice import dilate, neighbour_views
 from stages.generate.marching import Ints, march
 
 MARGIN = 1.6  # slices before the first and behind the last surface
 THINNEST = 1.1  # slices that the thinnest solid stretch has, so that none falls between two
+LEAST_GAP = 2.0  # thinnest gap over the thinnest wall
+STEP = 0.08  # cube sides: a larger difference of neighbours is one thing before another
+RIM_REACH = 3.0  # slices that the outline's points may move to lie on their layer
 LEAST_SHARE = 0.02  # of a cell's edge that a cut keeps away from its nodes
 
 
@@ -78,15 +81,31 @@ def slice_spacing(columns: Columns) -> float:
 
 
 def _thick_enough(columns: Columns, least: float) -> Columns:
-    """Order the layers and keep every solid stretch, and every gap, at least that long."""
-    front = columns.front
-    back = np.maximum(columns.back, front + least)
-    near = np.maximum(columns.near, front + least)
+    """Order the layers and keep every solid stretch, and every gap, at least that long.
+
+    Where a layer is steep, the stretch behind it reaches as deep as its neighbours begin: thin
+    walls hang together.
+    """
+    front, inside = columns.front, columns.inside
+    back = np.maximum(columns.back, _reached(front, inside) + least)
+    near = np.maximum(columns.near, _reached(front, inside) + least)
+    wide = inside & (columns.gap_level > 0)
     far = np.minimum(columns.far, back - least)
-    level = np.where(far - near > 2 * least, columns.gap_level, -1.0)
+    back = np.where(wide, np.maximum(back, _reached(far, wide) + least), back)
+    level = np.where(far - near > LEAST_GAP * least, columns.gap_level, -1.0)
     middle = (front + back) / 2
     near, far = (np.where(far > near, v, middle) for v in (near, far))
     return replace(columns, back=back, near=near, far=far, gap_level=level)
+
+
+def _reached(depth: Float64, where: Bool) -> Float64:
+    """The deepest of a node's own depth and its neighbours', but for neighbours beyond a step."""
+    out = depth.copy()
+    for here, there in neighbour_views():
+        deeper = depth[there] - depth[here]
+        joined = where[here] & where[there] & (deeper > 0) & (deeper < STEP)
+        out[here] = np.where(joined, np.maximum(out[here], depth[there]), out[here])
+    return out
 
 
 def _cut(columns: Columns, spacing: float) -> Slabs:
@@ -137,7 +156,45 @@ def _march(columns: Columns, slabs: Slabs) -> Surface:
     cut = march(slabs.solid, crossing)
     points = cut.points.copy()
     points[:, 2] = z[0] + points[:, 2] * (z[1] - z[0])
+    _settle_rim(points, cut.points, columns, slabs)
     return Surface(points, cut.triangles)
+
+
+def _settle_rim(points: Float64, in_grid: Float64, columns: Columns, slabs: Slabs) -> None:
+    """Move the outline's points along their rays, from the slices onto first and last surface."""
+    whole = in_grid == np.floor(in_grid)
+    lateral = np.nonzero(whole[:, 2] & ~(whole[:, 0] & whole[:, 1]))[0]
+    low, high = (f(in_grid[lateral]).astype(np.int64) for f in (np.floor, np.ceil))
+    inside = columns.inside.T
+    is_low = inside[low[:, 0], low[:, 1]]
+    outline = is_low != inside[high[:, 0], high[:, 1]]
+    lateral = lateral[outline]
+    node, other = (np.where(is_low[:, None], *pair)[outline] for pair in ((low, high), (high, low)))
+    share = np.abs(in_grid[lateral, :2] - node[:, :2]).max(1)
+    x, y, k = node.T
+    starts, ends = ~slabs.solid[x, y, k - 1], ~slabs.solid[x, y, k + 1]
+    front, near, far, back = (
+        _extended(v.T, inside, node, other, share)
+        for v in (columns.front, columns.near, columns.far, columns.back)
+    )
+    z, spacing = slabs.z[k], slabs.z[1] - slabs.z[0]
+    # Which layer begins or ends the stretch is told by the node; its depth then runs on outward.
+    start = np.where(columns.front[y, x] > slabs.z[k - 1], front, far)
+    end = np.where(columns.back[y, x] < slabs.z[k + 1], back, near)
+    start = np.clip(start, z - RIM_REACH * spacing, z + 0.9 * spacing)
+    end = np.clip(end, z - 0.9 * spacing, z + RIM_REACH * spacing)
+    settled = np.where(starts, start, np.where(ends, end, z))
+    points[lateral, 2] = np.where(starts & ends, (start + end) / 2, settled)
+
+
+def _extended(depth: Float64, inside: Bool, node: Ints, other: Ints, share: Float64) -> Float64:
+    """(P,) a layer's depth (x before y) at a share of the way from inner nodes to outer ones, in a
+    straight line from the nodes before."""
+    x, y = node[:, 0], node[:, 1]
+    u, v = 2 * x - other[:, 0], 2 * y - other[:, 1]
+    slope = depth[x, y] - depth[u, v]
+    slope = np.where(inside[u, v] & (np.abs(slope) < STEP), slope, 0)
+    return depth[x, y] + share * slope
 
 
 def _join_pieces(columns: Columns, slabs: Slabs, least: float) -> Columns:

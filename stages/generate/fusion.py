@@ -8,13 +8,16 @@ import numpy as np
 from alignment.visible import generator_distance
 from scene.types import Bool, Float32, Float64, ObjectCrop
 from stages.generate.columns import Columns
-from stages.generate.lattice import harmonic_fill, lattice_inverse_depth
+from stages.generate.lattice import erode, harmonic_fill, lattice_inverse_depth
 from stages.generate.layered import Layers, Seen
 from stages.generate.outline import lattice_alpha
 
 COVERED = 0.2  # of a network cell that the object must cover for its depths to mean something
 SMOOTH = 0.06  # of the crop's side: how far a difference of the front carries to the layers behind
+GAP_BLUR = 0.015  # of the crop's side: ragged edges of a gap would show as spikes
+GAP_WIDER, GAP_FROM_RIM = 0.02, 0.06  # of the crop's side
 MIN_DEPTH_SHARE = 0.25  # of a small picture's pixel that must have measured depth
+MIXED = 0.003  # of its distance: a node that far from the median lies between two surfaces
 SOLID_SHARE = 0.05  # of the outline that must have measured depth for it to be used at all
 
 
@@ -61,20 +64,41 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
     front, near, far, back = (
         _at_nodes(_continued(depth, covered), grid) for depth in layers.depths[0]
     )
-    gap_level = _at_nodes(_continued(layers.gap[0], covered), grid) - 0.5
+    gap = _at_nodes(_continued(layers.gap[0], covered), grid)
     alpha_level = lattice_alpha(crop.rgba[..., 3], grid) - 0.5
+    gap_level = _gap_level(gap, alpha_level >= 0, grid)
     shift = np.zeros_like(front)
     if np.isfinite(seen.depth[0]).any():
         shift = _measured_shift(crop, front, alpha_level >= 0, grid)
     carried = _carried(shift, alpha_level >= 0, grid)
-    near, far, back = near + carried, far + carried, back + carried
-    return Columns(front + shift, back, near, far, gap_level, alpha_level)
+    # A wall goes with its own front, what lies behind it with the object as a whole.
+    return Columns(
+        front + shift, back + carried, near + shift, far + carried, gap_level, alpha_level
+    )
+
+
+def _gap_level(gap: Float64, inside: Bool, grid: int) -> Float64:
+    """Above 0 where there is a gap: with smooth edges, a little wider than its probability says.
+
+    Beyond a gap's edge lies the wall that it ends at, and a wall without its gap would fill what it
+    encloses; where layers leave no room, no gap comes of it. Near the outline walls run along the
+    rays: there it stays as it is.
+    """
+    smooth = cv2.GaussianBlur(gap, (0, 0), GAP_BLUR * grid)
+    reach = int(round(GAP_WIDER * grid)) * 2 + 1
+    wider = cv2.dilate(smooth, np.ones((reach, reach), np.uint8))
+    edge = int(round(GAP_FROM_RIM * grid)) * 2 + 1
+    inner = cv2.erode(inside.astype(np.uint8), np.ones((edge, edge), np.uint8)) > 0
+    # The outermost nodes are wall: front and back hang together there.
+    wall = ~erode(erode(inside))
+    return np.where(wall, -0.5, np.where(inner, wider, smooth) - 0.5)
 
 
 def _measured_shift(crop: ObjectCrop, front: Float64, inside: Bool, grid: int) -> Float64:
     """By how much the measured front lies behind the network's, continued where none is
     measured."""
     inverse, known = lattice_inverse_depth(crop.depth, grid)
+    inverse = _unmixed(inverse, crop.depth, grid)
     known &= inside
     if not known.any():
         return np.zeros_like(front)
@@ -83,6 +107,17 @@ def _measured_shift(crop: ObjectCrop, front: Float64, inside: Bool, grid: int) -
     scale = float(np.median((distance + front[known]) * inverse[known]))
     measured = scale / np.where(known, inverse, 1) - distance
     return harmonic_fill(np.where(known, measured - front, 0), known, inside)
+
+
+def _unmixed(inverse: Float64, depth: Float32, grid: int) -> Float64:
+    """Nodes whose mean mixes two surfaces, by the median of the pixels about them instead."""
+    pixels = np.where(np.isfinite(depth), 1 / depth, 0).astype(np.float32)
+    middle = cv2.medianBlur(np.ascontiguousarray(pixels), 5)
+    node = (np.arange(grid + 1) * (depth.shape[0] / grid) - 0.5).astype(np.float32)
+    x, y = np.meshgrid(node, node)
+    median = cv2.remap(middle, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    mixed = (median > 0) & (np.abs(median - inverse) > MIXED * inverse)
+    return np.where(mixed, median, inverse)
 
 
 def _carried(shift: Float64, inside: Bool, grid: int) -> Float64:

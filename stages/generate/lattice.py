@@ -50,7 +50,7 @@ def harmonic_fill(values: Float64, known: Bool, region: Bool) -> Float64:
     index[free] = np.arange(free.sum())
     rows, cols, right = [], [], np.zeros(int(free.sum()))
     degree = np.zeros(int(free.sum()))
-    for here, there in _neighbour_views():
+    for here, there in neighbour_views():
         linked = free[here] & anchored[there]
         source = index[here][linked]
         np.add.at(degree, source, 1)
@@ -66,7 +66,7 @@ def harmonic_fill(values: Float64, known: Bool, region: Bool) -> Float64:
     return out
 
 
-def _neighbour_views() -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+def neighbour_views() -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """The four shifts of a grid as (here, there) slices."""
     every, but_first, but_last = slice(None), slice(1, None), slice(None, -1)
     pairs = [((every, but_first), (every, but_last)), ((but_first, every), (but_last, every))]

@@ -7,7 +7,8 @@ simple shapes. Without a point map the front is the network's too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from stages.generate.layered import Network, layers_of, load_network, network_in
 from stages.generate.panels import paint, panel_of_faces, panel_uv
 
 VERSION = "1"
-WEIGHTS_SHA256 = "0" * 64
+WEIGHTS_SHA256 = "d8da721f3fe087927620d6476b7a822e0a5bd060a2387320d0313ab887719758"
 WEIGHTS_FILE = "generator.onnx"
 MOST_FACES = 20000
 LEAST_GRID = 8
@@ -28,12 +29,13 @@ LEAST_GRID = 8
 @dataclass(frozen=True)
 class Settings:
     """grid: cells along the crop's side, made coarser where the mesh would have more than 20000
-    faces; picture_px: side of the picture that the network sees; use_depth: whether the measured
-    front is kept, or the network's own used in its place."""
+    faces; picture_px: side of the picture that the network sees; depth: whose depth is kept as the
+    front, a measured one's or any (what a ground plane guesses as well), or none's: then the
+    network's own is."""
 
     grid: int = 96
     picture_px: int = 64
-    use_depth: bool = True
+    depth: Literal["measured", "any", "none"] = "measured"
 
     def __post_init__(self) -> None:
         if not LEAST_GRID <= self.grid <= 256:
@@ -53,9 +55,9 @@ class Lite:
 
     def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
         """The closed mesh of one crop; the seed has nothing to decide here."""
-        if not self.settings.use_depth:
-            unknown = np.full_like(crop.depth, np.nan)
-            crop = ObjectCrop(crop.rgba, unknown, crop.camera)
+        wanted = self.settings.depth
+        if wanted == "none" or wanted == "measured" and not crop.measured:
+            crop = replace(crop, depth=np.full_like(crop.depth, np.nan))
         seen = seen_of(crop, self.settings.picture_px)
         layers = layers_of(self.network(network_input(seen)))
         grid = self.settings.grid

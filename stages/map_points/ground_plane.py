@@ -18,7 +18,7 @@ from stages.map_points.pitch import (
     row_range,
 )
 
-VERSION = "2"
+VERSION = "3"
 NEEDS_MASKS = True
 
 # Ground at or above the horizon counts as this many camera heights away.
@@ -132,7 +132,7 @@ class GroundPlane:
         if cut:
             notes.append(f"{cut} objects are cut by the lower edge: they may be nearer than shown")
         depth = scene_depth(rows, camera, outlines, self.settings)
-        return PointMap(depth, camera, metric=False, notes=tuple(notes))
+        return PointMap(depth, camera, metric=False, notes=tuple(notes), guessed=True)
 
     def _pitch_deg(self, photo: Photo, camera: Camera, masks: list[Bool]) -> tuple[float, str]:
         s = self.settings
