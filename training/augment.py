@@ -31,8 +31,8 @@ class Truth:
     inner: Float32
 
 
-def augmented(batch: Batch, generator: Generator) -> tuple[Seen, Truth]:
-    """Pictures as they could come from photos, and the truth that belongs to them."""
+def augmented(batch: Batch, generator: Generator, measured: float) -> tuple[Seen, Truth]:
+    """Pictures as they could come from photos, a share of them with depth, and their truth."""
     flipped = _flip(batch, generator)
     rgb = flipped["rgba"][..., :3].astype(np.float32) / 255
     alpha = flipped["rgba"][..., 3] > 127
@@ -46,7 +46,7 @@ def augmented(batch: Batch, generator: Generator) -> tuple[Seen, Truth]:
         (one, truth.back[i], truth.inner[i]) = _relit((rgb[i], back[i], inner[i]), generator)
         one = _textured(one, rgb[i - 1], generator)
         seen_rgb[i], seen_alpha[i] = _photographed(one, alpha[i], generator)
-        if generator.random() < 0.5:
+        if generator.random() < measured:
             depth[i] = _measured(depths[i, ..., 0] + camera_distance(fov_rad), alpha[i], generator)
         if generator.random() < 0.25:
             hidden[i] = _cover(alpha[i], alpha[i - 1], generator)

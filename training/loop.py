@@ -44,7 +44,7 @@ ADAM_BETAS = (0.9, 0.98)
 WARM_UP, CONSTANT = 60, 0.6  # steps up to the full rate; share of the run that keeps it
 LAST_RATE = 0.03  # of the full rate, at the end
 CLIP = 3.0
-AVERAGE, AVERAGE_RAMP = 0.998, 8  # of the weights that are kept
+AVERAGE, AVERAGE_RAMP = 0.995, 8  # of the weights that are kept
 
 
 @dataclass(eq=False)
@@ -103,14 +103,14 @@ def train(recipe: Recipe, folder: Path, out: Path, device: str, helpers: int = 0
 def start(recipe: Recipe, device: str) -> State:
     """Fresh weights and optimizers."""
     network = new_network(recipe.seed).to(device)
-    kernels, rest = [], []
+    kernels, rest, rate = [], [], recipe.phase(0).rate
     for name, parameter in network.named_parameters():
         # Muon is for matrices inside the network, not for its first and last layers.
         inside = parameter.ndim == 4 and parameter.shape[0] >= 16 and not name.startswith("stem")
         (kernels if inside else rest).append(parameter)
     optimizers: list[torch.optim.Optimizer] = [
-        Muon(kernels, recipe.rate, MUON_MOMENTUM, WEIGHT_DECAY),
-        torch.optim.AdamW(rest, recipe.rate, ADAM_BETAS, weight_decay=WEIGHT_DECAY),
+        Muon(kernels, rate, MUON_MOMENTUM, WEIGHT_DECAY),
+        torch.optim.AdamW(rest, rate, ADAM_BETAS, weight_decay=WEIGHT_DECAY),
     ]
     return State(network, copy.deepcopy(network), optimizers)
 
@@ -119,10 +119,11 @@ def train_step(
     state: State, recipe: Recipe, data: Data, device: str, crew: Helpers | None = None
 ) -> list[Errors]:
     """One step; returns the errors of first and last surface on its batches."""
+    rate = recipe.phase(state.step).rate
     for optimizer in state.optimizers:
         optimizer.zero_grad()
         for group in optimizer.param_groups:
-            group["lr"] = recipe.rate * rate_share(state.step, recipe.steps)
+            group["lr"] = rate * rate_share(state.step, recipe.steps)
     if crew is not None:
         crew.begin(state.network, state.step)
     own_parts = range(recipe.parts if crew is None else 1)

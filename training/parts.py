@@ -28,17 +28,34 @@ CHECKED = 192  # the last samples of every size, which only the learning curve s
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """steps; seed; rate: of learning; parts: batches of a step; shares: per size of picture its
-    share of the batches and the samples in one (96 pixels are shrunk from 128); check_every: steps
-    between two checkpoints."""
+class Phase:
+    """first_step; rate: of learning; measured: share of the samples with depth; sizes: per size of
+    picture its share of the batches and the samples in one (96 pixels are shrunk from 128)."""
 
-    steps: int = 6000
+    first_step: int
+    rate: float
+    measured: float
+    sizes: tuple[tuple[int, float, int], ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """steps; seed; parts: batches of a step; phases: in the order of their first steps;
+    check_every: steps between two checkpoints."""
+
+    steps: int = 3200
     seed: int = 0
-    rate: float = 1.5e-3
     parts: int = 2
-    shares: tuple[tuple[int, float, int], ...] = ((64, 0.8, 16), (96, 0.1, 8), (128, 0.1, 5))
+    phases: tuple[Phase, ...] = (
+        Phase(0, 1.5e-3, 0.5, ((64, 0.8, 16), (96, 0.1, 8), (128, 0.1, 5))),
+        # Depth is soon read off the input; what a picture alone tells is the harder half.
+        Phase(1600, 2.5e-3, 0.3, ((64, 0.88, 16), (96, 0.06, 8), (128, 0.06, 5))),
+    )
     check_every: int = 200
+
+    def phase(self, step: int) -> Phase:
+        """The phase that a step belongs to."""
+        return [p for p in self.phases if p.first_step <= step][-1]
 
 
 def open_data(folder: Path) -> Data:
@@ -57,15 +74,16 @@ def add_gradient(
 ) -> Errors:
     """Add one part's share of a step's gradient to that of the network's parameters."""
     generator = np.random.default_rng((recipe.seed, step, part))
-    seen, truth = augmented(draw_batch(recipe, data, generator), generator)
+    phase = recipe.phase(step)
+    seen, truth = augmented(draw_batch(phase, data, generator), generator, phase.measured)
     loss = loss_of(network(tensor(network_input(seen), device)), target_of(truth, device))
     (loss.total / recipe.parts).backward()
     return float(loss.front), float(loss.back)
 
 
-def draw_batch(recipe: Recipe, data: Data, generator: np.random.Generator) -> Batch:
+def draw_batch(phase: Phase, data: Data, generator: np.random.Generator) -> Batch:
     """Samples of one size; sizes that are not there are left out."""
-    shares = [s for s in recipe.shares if stored_size(s[0]) in data]
+    shares = [s for s in phase.sizes if stored_size(s[0]) in data]
     weights = np.array([share for _, share, _ in shares])
     size, _, count = shares[int(generator.choice(len(shares), p=weights / weights.sum()))]
     shards = data[stored_size(size)]
