@@ -20,7 +20,7 @@ install: .venv/installed  ## create .venv with everything pinned
 	touch $@
 
 .venv/full: .venv/installed moge-requirements.txt  ## the libraries of profile full, without weights
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,full]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,full,train]'
 	$(BIN)/python -m pip install --quiet --no-deps -r moge-requirements.txt
 	touch $@
 
@@ -58,3 +58,19 @@ validator: tests/gltf_validator/node_modules  ## the Khronos glTF validator, if 
 tests/gltf_validator/node_modules: tests/gltf_validator/package.json
 	cd tests/gltf_validator && npm install --silent --no-audit --no-fund --no-package-lock
 	touch $@
+
+TRAINING ?= runs/lite_generator
+
+.PHONY: train-lite-generator benchmark-lite
+.venv/train: .venv/installed  ## the libraries that training needs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
+	touch $@
+
+train-lite-generator: .venv/train  ## train the bundled generator anew (90 minutes on two cores); goes on where it was stopped
+	nice $(BIN)/python -m training.make_data --out $(TRAINING)/data --archive ../shared/data/objects/train.tar.xz
+	OMP_WAIT_POLICY=PASSIVE nice $(BIN)/python -m training.loop --data $(TRAINING)/data --out $(TRAINING)/run
+	$(BIN)/python -m training.export --run $(TRAINING)/run
+
+benchmark-lite: .venv/train  ## measure the lite generator and draw its contact sheets
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,train,benchmark]'
+	$(BIN)/python -m benchmarks.lite

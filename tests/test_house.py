@@ -13,7 +13,10 @@ MAY_IMPORT = {
     "stages": {"scene", "alignment", "pixal3d"},
     "flows": {"scene", "stages"},
     "photoscene": {"scene", "alignment", "pixal3d", "stages", "flows"},
-    "benchmarks": {"scene", "alignment", "pixal3d", "stages", "flows", "photoscene"},
+    "training": {"scene", "alignment", "pixal3d", "stages"},
+    "benchmarks": {
+        "scene", "alignment", "pixal3d", "stages", "flows", "photoscene", "training",
+    },
 }
 LATE = ("torch", "prefect", "trimesh", "scipy", "onnxruntime", "open3d", "rich")
 

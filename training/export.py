@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from training.network import INPUTS, LayeredDepth
 
 TRACED_PX = 64
 OPSET = 18
+TASKS = {
+    "generator.onnx": "layers and colours of an object from its picture (generate)",
+    "generator.safetensors": "the same weights, to train on",
+}
 LEAST_ROUNDED = 256  # values: smaller tensors stay in 32 bits in the ONNX file
 
 
@@ -32,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     network = rounded(content["average"])
     write_safetensors(network, options.out / "generator.safetensors")
     write_onnx(network, options.out / "generator.onnx")
+    write_index(options.out / "index.json", options.out)
 
 
 def rounded(weights: dict[str, torch.Tensor]) -> LayeredDepth:
@@ -97,6 +103,17 @@ def _narrow(model: object) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def write_index(index: Path, folder: Path) -> None:
+    """Renew the two files' entries in the list of bundled weights."""
+    entries = [e for e in json.loads(index.read_text("utf-8")) if e["file"] not in TASKS]
+    for name, task in TASKS.items():
+        entries.append(
+            {"file": name, "name": "lite generator", "sha256": sha256(folder / name),
+             "licence": "MIT", "source": "trained here: see generator.md", "task": task}
+        )  # fmt: skip
+    index.write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
 
 
 def sha256(path: Path) -> str:

@@ -53,7 +53,7 @@ class Attention(nn.Module):
         batch, channels, height, width = x.shape
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         split = self.query_key_value(tokens).view(batch, -1, 3, HEADS, channels // HEADS)
-        query, key, value = split.permute(2, 0, 3, 1, 4)
+        query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
         weights = (query @ key.transpose(-1, -2) * (channels // HEADS) ** -0.5).softmax(-1)
         mixed = self.out((weights @ value).transpose(1, 2).reshape(batch, -1, channels))
         return x + mixed.transpose(1, 2).reshape(batch, channels, height, width)

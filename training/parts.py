@@ -43,7 +43,7 @@ class Recipe:
     """steps; seed; parts: batches of a step; phases: in the order of their first steps;
     check_every: steps between two checkpoints."""
 
-    steps: int = 3200
+    steps: int = 4200
     seed: int = 0
     parts: int = 2
     phases: tuple[Phase, ...] = (

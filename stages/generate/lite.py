@@ -20,7 +20,7 @@ from stages.generate.layered import Network, layers_of, load_network, network_in
 from stages.generate.panels import paint, panel_of_faces, panel_uv
 
 VERSION = "1"
-WEIGHTS_SHA256 = "d8da721f3fe087927620d6476b7a822e0a5bd060a2387320d0313ab887719758"
+WEIGHTS_SHA256 = "4f89b9d63cc54385f5383213287cd1df4545856272277f275891e42541c6d61e"
 WEIGHTS_FILE = "generator.onnx"
 MOST_FACES = 20000
 LEAST_GRID = 8

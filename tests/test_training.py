@@ -1,0 +1,215 @@
+"""Training: data by seed, learned in a minute, the same bytes again, exported without a change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+WHY = "the training's extra: pip install -e '.[train]'"
+torch = pytest.importorskip("torch", reason=WHY)
+pytest.importorskip("numba", reason=WHY)
+onnx = pytest.importorskip("onnx", reason=WHY)
+pytest.importorskip("safetensors", reason=WHY)
+
+from stages.generate.layered import layers_of, load_network, network_input  # noqa: E402
+from stages.generate.lite import WEIGHTS_FILE, WEIGHTS_SHA256  # noqa: E402
+from training import held_out, make_data, parts  # noqa: E402
+from training.augment import augmented, clean  # noqa: E402
+from training.export import (  # noqa: E402
+    read_safetensors,
+    rounded,
+    sha256,
+    write_onnx,
+    write_safetensors,
+)
+from training.loop import rate_share, save, start, train, train_step  # noqa: E402
+from training.muon import ITERATIONS, NEWTON_SCHULZ, orthogonal  # noqa: E402
+from training.network import INPUTS, OUTPUTS, new_network  # noqa: E402
+from training.samples import Shards  # noqa: E402
+from training.scans import LEFT_OUT, ROOMS, read_surface, scan_sample, usable_files  # noqa: E402
+from training.shapes.draw import draw_sample, draw_shot, true_occupancy  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+WEIGHTS = ROOT / "weights" / "lite"
+PHASE = parts.Phase(0, 2e-3, 0.5, ((64, 1.0, 6),))
+SMOKE = parts.Recipe(steps=40, phases=(PHASE,), check_every=20)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few hundred procedural samples."""
+    folder = tmp_path_factory.mktemp("samples")
+    jobs = [make_data.Job(folder / "64" / f"shapes_{i}", 64, 130, 10**6 + 500 * i) for i in (0, 1)]
+    for job in jobs:
+        make_data.make_shard(job)
+    return folder
+
+
+def _weights(state) -> bytes:
+    return b"".join(p.detach().numpy().tobytes() for p in state.network.parameters())
+
+
+def test_a_minute_of_training_learns_and_goes_on_where_it_stopped(data: Path, tmp_path) -> None:
+    """Interrupted half-way and resumed, the bytes are those of a run in one go."""
+    whole = train(SMOKE, data, tmp_path / "whole", "cpu")
+    curve = [json.loads(line) for line in (tmp_path / "whole" / "curve.jsonl").open()]
+    assert [line["step"] for line in curve] == [20, 40]
+    assert curve[-1]["front"] < 0.13 and curve[-1]["train_back"] < curve[0]["train_back"] + 0.01
+    half = tmp_path / "half"
+    state = start(SMOKE, "cpu")
+    opened = parts.open_data(data)
+    for _ in range(20):
+        train_step(state, SMOKE, opened, "cpu")
+    half.mkdir()
+    save(state, SMOKE, half / "checkpoint.pt")
+    assert _weights(train(SMOKE, data, half, "cpu")) == _weights(whole)
+
+
+def test_helping_processes_change_nothing(data: Path, tmp_path) -> None:
+    few = replace(SMOKE, steps=2)
+    alone = train(few, data, tmp_path / "alone", "cpu")
+    helped = train(few, data, tmp_path / "helped", "cpu", helpers=1)
+    assert _weights(alone) == _weights(helped)
+
+
+@pytest.mark.slow
+def test_the_first_200_steps_are_the_same_bytes_again(data: Path, tmp_path) -> None:
+    recipe = replace(parts.Recipe(), steps=200)
+    runs = [train(recipe, data, tmp_path / name, "cpu") for name in ("first", "second")]
+    assert _weights(runs[0]) == _weights(runs[1])
+
+
+def test_a_seed_is_a_sample(data: Path) -> None:
+    first, second = draw_sample(10**6, 64), draw_sample(10**6, 64)
+    assert first is not None and second is not None
+    np.testing.assert_array_equal(first.rgba, second.rgba)
+    np.testing.assert_array_equal(first.layers, second.layers)
+    assert len(Shards(sorted((data / "64").glob("shapes_*")))) == 260
+
+
+def test_layers_are_in_order_and_agree_with_the_occupancy() -> None:
+    shot, sample = draw_shot(10**6 + 3), draw_sample(10**6 + 3, 64)
+    assert shot is not None and sample is not None
+    solid = sample.rgba[..., 3] > 0
+    front, near, far, back = np.moveaxis(sample.layers.astype(float), -1, 0)
+    gap = far > near
+    assert (front <= back + 1e-3)[solid].all() and not gap[~solid].any()
+    assert ((front < near + 1e-3) & (far < back + 1e-3))[gap].all()
+    occupied = true_occupancy(shot, 64)
+    first = (occupied.argmax(0) + 0.5) / 64 - 0.5
+    both = solid & occupied.any(0)
+    assert np.median(np.abs(first - front)[both]) < 1 / 64
+
+
+def test_measuring_seeds_and_objects_are_never_trained_on() -> None:
+    seeds = [a.shapes_seed for a in make_data.AMOUNTS]
+    assert held_out.FIRST_SEED + 10 * held_out.SHAPES < make_data.FIRST_SEED <= min(seeds)
+    ends = [(s, s + 2 * make_data.SHAPES_PER_SHARD * a.shards)
+            for s, a in zip(seeds, make_data.AMOUNTS, strict=True)]  # fmt: skip
+    assert all(a[1] <= b[0] or b[1] <= a[0] for a in ends for b in ends if a is not b)
+
+
+def test_scans_of_measured_objects_and_rooms_are_left_out(tmp_path) -> None:
+    entries = [{"file": f"{i}.glb", "name": name, "source": source, "permissive": ok}
+               for i, (name, source, ok) in enumerate([
+                   ("mug", "somewhere", True), ("mug", LEFT_OUT[0], True),
+                   (ROOMS[0], "somewhere", True), ("mug", "somewhere", False)])]  # fmt: skip
+    (tmp_path / "index.json").write_text(json.dumps(entries))
+    assert usable_files(tmp_path) == [tmp_path / "0.glb"]
+
+
+def test_a_mesh_becomes_a_sample(tmp_path) -> None:
+    import trimesh
+
+    box = trimesh.creation.box((1, 2, 0.5))
+    box.visual.vertex_colors = (200, 40, 40, 255)
+    box.export(tmp_path / "box.glb")
+    sample = scan_sample(read_surface(tmp_path / "box.glb"), 7, 64)
+    assert sample is not None
+    solid = sample.rgba[..., 3] > 0
+    thickness = (sample.layers[..., 3] - sample.layers[..., 0])[solid].astype(float)
+    assert 0.02 < solid.mean() < 0.9 and thickness.min() > -1e-3 and thickness.max() < 1.2
+    assert not (sample.layers[..., 2] > sample.layers[..., 1]).any()  # a box has no gap
+
+
+def test_augmented_pictures_are_pictures(data: Path) -> None:
+    shards = Shards(sorted((data / "64").glob("shapes_*")))
+    batch = shards.take(np.arange(24))
+    seen, truth = augmented(batch, np.random.default_rng(0), 0.5)
+    assert np.isfinite(network_input(seen)).all()
+    assert 0 <= seen.rgb.min() and seen.rgb.max() <= 1
+    assert seen.hidden.any() and np.isfinite(seen.depth).any() and np.isnan(seen.depth).any()
+    assert not np.allclose(truth.back, clean(batch)[1].back)
+    np.testing.assert_array_equal(batch["rgba"], shards.take(np.arange(24))["rgba"])
+
+
+def test_smaller_pictures_keep_layers_apart(data: Path) -> None:
+    batch = Shards(sorted((data / "64").glob("shapes_*"))).take(np.arange(4))
+    small = parts.shrunk(batch, 48)
+    assert small["rgba"].shape == (4, 48, 48, 4) and small["back"].shape == (4, 24, 24, 3)
+    assert set(np.unique(small["layers"])) <= set(np.unique(batch["layers"]))
+
+
+def test_muon_by_squares_is_muon_by_rows() -> None:
+    a, b, c = NEWTON_SCHULZ
+    for shape in ((16, 90), (90, 16)):
+        matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        x = matrix / matrix.norm()
+        x = x.T if shape[0] > shape[1] else x
+        for _ in range(ITERATIONS):
+            square = x @ x.T
+            x = a * x + (b * square + c * square @ square) @ x
+        expected = x.T if shape[0] > shape[1] else x
+        torch.testing.assert_close(orthogonal(matrix), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    shares = [rate_share(s, 1000) for s in range(1000)]
+    assert shares[0] < 0.02 and shares[100] == shares[599] == 1 and shares[-1] < 0.05
+
+
+@pytest.mark.parametrize(("size", "batch"), [(64, 1), (96, 2), (128, 1)])
+def test_exported_graphs_are_the_network(size: int, batch: int, tmp_path) -> None:
+    import onnxruntime
+
+    network = new_network(3)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(1)
+        for p in network.parameters():
+            p += 0.02 * torch.randn(p.shape, generator=generator)
+    network = rounded(network.state_dict())
+    write_onnx(network, tmp_path / "g.onnx")
+    write_safetensors(network, tmp_path / "g.safetensors")
+    x = torch.randn((batch, INPUTS, size, size), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = read_safetensors(tmp_path / "g.safetensors")(x).numpy()
+    assert expected.shape == (batch, OUTPUTS, size // 2, size // 2)
+    session = onnxruntime.InferenceSession(tmp_path / "g.onnx")
+    found = session.run(None, {"pictures": x.numpy()})[0]
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_the_bundled_files_hold_one_network() -> None:
+    """The graph that runs and the weights that were trained give the same layers."""
+    network = load_network(WEIGHTS_FILE, WEIGHTS_SHA256)
+    stored = read_safetensors(WEIGHTS / "generator.safetensors")
+    x = np.random.default_rng(0).normal(size=(2, INPUTS, 64, 64)).astype(np.float32)
+    with torch.no_grad():
+        expected = stored(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(network(x), expected, atol=2e-5)
+    layers = layers_of(expected)
+    assert layers.depths.shape == (2, 4, 32, 32) and layers.inner.shape == (2, 32, 32, 3)
+
+
+def test_the_bundled_files_are_small_and_listed() -> None:
+    index = {e["file"]: e for e in json.loads((WEIGHTS / "index.json").read_text())}
+    names = ("generator.onnx", "generator.safetensors")
+    assert sum((WEIGHTS / n).stat().st_size for n in names) < 20e6
+    for name in names:
+        assert index[name]["sha256"] == sha256(WEIGHTS / name)
+    assert index["generator.onnx"]["sha256"] == WEIGHTS_SHA256
+    assert (WEIGHTS / "generator.md").exists()
