@@ -420,6 +420,7 @@ def test_the_command_maps_a_photo(weights: dict[str, Path], small_photo, tmp_pat
         assert "field of view 55 degrees as given" in told["notes"]
         assert any("degrees imposed" in note for note in told["notes"])
         assert (told["steps_computed"] > 0) is computed
+        assert "Surface normals" in (tmp_path / "run" / "report.html").read_text()
     assert weights_digest(moved, (CHECKPOINT,)) == weights_digest(weights["2"], (CHECKPOINT,))
     nowhere = ("--set", "map_points.backend=moge", "--set", f"map_points.weights={tmp_path}/no")
     result = call("run", small_photo.photo, *nowhere, "--store", tmp_path / "store")
