@@ -7,10 +7,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scene.store import write_atomically
+from stages.model_record import RECORD_NAME, matching, read_record
 from stages.model_table import ModelEntry, known_model
 
 logger = logging.getLogger(__name__)
@@ -57,9 +58,7 @@ def weights_places(entry: ModelEntry) -> list[Path]:
     below OWNER/NAME and may be a mirror that many machines share.
     """
     places = [models_folder() / entry.repo]
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    cached = hub / f"models--{entry.repo.replace('/', '--')}"
+    cached = hub_cache(entry)
     revision = entry.revision
     if not revision and (cached / "refs" / "main").is_file():
         revision = (cached / "refs" / "main").read_text("utf-8").strip()
@@ -71,9 +70,27 @@ def models_folder() -> Path:
     return Path(os.environ.get("PHOTOSCENE_MODELS") or "~/.cache/photoscene/models").expanduser()
 
 
+def hub_cache(entry: ModelEntry) -> Path:
+    """The folder of a model's repository in the hub's cache: blobs, snapshots and refs."""
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    return hub / f"models--{entry.repo.replace('/', '--')}"
+
+
 def missing_files(entry: ModelEntry, folder: Path) -> list[str]:
-    """The files (or patterns) of a model that a folder has nothing for."""
-    return [pattern for pattern in entry.files if not any(folder.glob(pattern))]
+    """The files (or patterns) of a model that a folder has nothing for.
+
+    A folder that was pulled knows all names that a pattern means; the hub's cache may have links
+    to what is no longer there.
+    """
+    record = read_record(folder)
+    recorded = matching(record.files, entry.files) if record else []
+    gone = [name for name in recorded if not (folder / name).is_file()]
+    for pattern in entry.files:
+        found = list(folder.glob(pattern))
+        gone += [] if found else [pattern]
+        gone += [f.relative_to(folder).as_posix() for f in found if not f.exists()]
+    return list(dict.fromkeys(gone))
 
 
 def weights_digest(folder: Path, patterns: Sequence[str]) -> str:
@@ -83,7 +100,7 @@ def weights_digest(folder: Path, patterns: Sequence[str]) -> str:
     Raises ValueError when the folder has none of them.
     """
     found = {f for p in patterns for f in folder.glob(p) if f.is_file()}
-    files = sorted(found - {folder / MEMO_NAME})
+    files = sorted(found - {folder / MEMO_NAME, folder / RECORD_NAME})
     if not files:
         raise ValueError(f"no weights in {folder}: expected {', '.join(patterns)}")
     memo = _read_memo(folder)
@@ -96,6 +113,26 @@ def weights_digest(folder: Path, patterns: Sequence[str]) -> str:
     if known != memo:
         _write_memo(folder, memo | known)
     return whole.hexdigest()
+
+
+def remembered_digest(folder: Path, name: str) -> str:
+    """The sha256 that is remembered of a file; "" without, or if the file has changed since."""
+    known = _read_memo(folder).get(name)
+    try:
+        status = (folder / name).stat()
+    except OSError:
+        return ""
+    return str(known[2]) if known and known[:2] == [status.st_size, status.st_mtime_ns] else ""
+
+
+def remember_digests(folder: Path, digests: Mapping[str, str]) -> None:
+    """Remember the sha256 of files as they are now; "" forgets one."""
+    memo = {n: e for n, e in _read_memo(folder).items() if n not in digests}
+    for name, digest in digests.items():
+        if digest:
+            status = (folder / name).stat()
+            memo[name] = [status.st_size, status.st_mtime_ns, digest]
+    _write_memo(folder, memo)
 
 
 def _entry(file: Path, remembered: list[int | str] | None) -> list[int | str]:

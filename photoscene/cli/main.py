@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from photoscene.cli import models
 from photoscene.cli.errors import OneLineUsage
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(models.app, name="models")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and every library's log.")]
