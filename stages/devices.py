@@ -49,6 +49,14 @@ class ModelPool:
                     self._release_others(name)
                 yield model
 
+    def release(self) -> None:
+        """Let go of the weights of every model that can; they are read again when wanted."""
+        with self._loading:
+            loaded = list(self._loaded.values())
+        for model in loaded:
+            if hasattr(model, "release"):
+                model.release()
+
     def _load(self, name: str, stage: str, backend: str, settings: Mapping[str, Any]) -> Any:
         with self._loading:
             if name not in self._loaded:

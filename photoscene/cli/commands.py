@@ -70,7 +70,9 @@ def run_photo(
     check_folder(folder)
     if choosing.wanted:
         check_files(request, store, names)
-        chosen = choose_objects(request, store, folder, arguments.photo.name, choosing, as_json)
+        chosen = choose_objects(
+            request, store, folder, arguments.photo.name, choosing, as_json, where.device
+        )
         if chosen is None:
             return INCOMPLETE
         request = chosen

@@ -32,7 +32,9 @@ COMMON_WORDS = (
     "toy", "lamp", "clock", "pillow", "computer", "phone", "tool", "shoe", "chair", "table", "sofa",
     "bed", "cabinet",
 )  # fmt: skip
-FIT_OF_BOX = 0.5  # an instance whose own box agrees this well (IoU) is what a box means
+# An instance whose own box agrees this well (IoU) may be what a box means; the best one is. Low,
+# since a box may have been drawn around what others leave to be seen.
+FIT_OF_BOX = 0.3
 logger = logging.getLogger(__name__)
 
 
@@ -160,9 +162,12 @@ class Asked:
         """The instance of a prompt's words that fits its place; two prompts never share one.
 
         The words alone are asked first, once for all prompts with the same words. Where nothing
-        that they found fits the box, it is shown to the detector as an exemplar beside the words.
+        that they found fits the box, it is shown to the detector as an exemplar beside the words;
+        where points correct what the words found, box and points alone decide.
         """
         found = self._fitting(self.by_words(prompt.text, prompt.label), prompt)
+        if found is None and prompt.box is not None and prompt.points:
+            return self.at(replace(prompt, text="", label=prompt.label or prompt.text), name)
         if found is None and prompt.box is not None:
             again = self.look.instances(prompt.text, self.photo, self.threshold, prompt.box)
             label = prompt.label or prompt.text

@@ -144,9 +144,8 @@ def load_networks(folder: Path, precision: Precision, device: str) -> Networks:
 
     if torchvision != "native":
         # The one thing that the module takes from torchvision; box exemplars need it.
-        vars(modeling_sam3)["torchvision"] = SimpleNamespace(
-            ops=SimpleNamespace(roi_align=roi_align)
-        )
+        module: Any = modeling_sam3
+        module.torchvision = SimpleNamespace(ops=SimpleNamespace(roi_align=roi_align))
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
