@@ -186,6 +186,7 @@ def segment(
     resume: Resume = False,
     profile: ProfileName = "lite",
     settings: Settings = None,
+    device: Device = "cpu",
     output: Output = None,
     store: StorePath = None,
     json: Json = False,
@@ -195,6 +196,7 @@ def segment(
     from photoscene.cli.choose import Choosing
     from photoscene.cli.commands import Where, run_photo
     from photoscene.cli.errors import reported
+    from photoscene.device import chosen_device
     from photoscene.inputs import Arguments
     from photoscene.run_folder import default_folder
 
@@ -212,7 +214,8 @@ def segment(
     with reported(debug):
         folder = output or default_folder(photo)
         choosing = Choosing(interactive, browser, resume)
-        raise typer.Exit(run_photo(arguments, folder, Where(store), (), choosing, json))
+        where = Where(store, chosen_device(device))
+        raise typer.Exit(run_photo(arguments, folder, where, (), choosing, json))
 
 
 @app.command()
