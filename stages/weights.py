@@ -46,9 +46,22 @@ def weights_folder(given: str, model: str, stage: str) -> Path:
     gap = f"{next(iter(lacking.values()))[0]} of " if lacking else ""
     raise MissingWeights(
         f"{stage}: {gap}the weights {model} ({entry.repo}, {entry.gigabytes:g} GB) are not here: "
-        f"`photoscene models pull {model}`, or copy them to {places[0]}, "
-        f"or --set {stage}.weights=DIR"
+        f"{_access(entry)}`photoscene models pull {model}`, or copy them to {places[0]}, "
+        f"or --set {stage}.weights=DIR{_alternative(entry)}"
     )
+
+
+def _access(entry: ModelEntry) -> str:
+    """What a person does before the first pull of a gated model."""
+    return f"ask for access at {entry.page}, then " if entry.gated else ""
+
+
+def _alternative(entry: ModelEntry) -> str:
+    """The way on for who is refused a gated model."""
+    if not (entry.gated and entry.instead):
+        return ""
+    other = known_model(entry.instead)
+    return f"; without access --set {other.stage}.backend={other.backend} ({other.name}, ungated)"
 
 
 def weights_places(entry: ModelEntry) -> list[Path]:
