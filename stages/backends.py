@@ -15,7 +15,7 @@ from typing import Any
 
 from stages.model_table import model_table
 
-FULL_EXTRA = "pip install 'photoscene[full]'"
+FULL_EXTRA = "pip install -e '.[full]'"
 
 
 def backend_names(stage: str) -> list[str]:
@@ -99,12 +99,18 @@ def models_of(stage: str, name: str, settings: Any) -> tuple[str, ...]:
     The module's `models(settings)` says which, else the setting `model`, else the constant MODEL.
     """
     module = find_backend(stage, name)
-    if getattr(settings, "weights", ""):
+    if weights_setting(settings):
         return ()
     if hasattr(module, "models"):
         return tuple(module.models(settings))
     model = getattr(settings, "model", getattr(module, "MODEL", ""))
     return (model,) if model in model_table() else ()
+
+
+def weights_setting(settings: Any) -> str:
+    """The folder that a backend's setting `weights` names; "" without."""
+    value = getattr(settings, "weights", "")
+    return value if isinstance(value, str) else ""  # terms of a placement may have that name, too
 
 
 def libraries_of(stage: str, name: str) -> dict[str, str]:

@@ -36,8 +36,8 @@ class Hub:
     """The repositories by OWNER/NAME, what the network does, and what was asked for and sent.
 
     bytes_per_s: 0 is no limit; break_after: close the connection after so many bytes, `breaks`
-    times; spoil: send other bytes than the listing states; tokens_at_cdn: how often a token was sent
-    to the other host, which is none of its business.
+    times; spoil: send other bytes than the listing states; tokens_at_cdn: how often a token came to
+    the other host, which is none of its business.
     """
 
     repositories: dict[str, Repository]

@@ -42,7 +42,7 @@ REMEDY = (
     "lower map_points.tokens, choose a smaller map_points.model, "
     "or set map_points.memory=one_at_a_time"
 )
-LIBRARIES = {"torch": "pip install 'photoscene[full]'",
+LIBRARIES = {"torch": "pip install -e '.[full]'",
              "moge": "pip install --no-deps -r moge-requirements.txt",
              "utils3d": "pip install --no-deps -r moge-requirements.txt"}  # fmt: skip
 MAX_TOKENS = 20_000  # attention to more fills any device; the models were trained for 3600 at most

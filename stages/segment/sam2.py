@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 VERSION = "1"
+LIBRARIES = ("torch", "transformers", "safetensors")
 WEIGHT_FILES = ("config.json", "model*.safetensors", "processor_config.json",
                 "preprocessor_config.json")  # fmt: skip
 PHOTOS_REMEMBERED = 2  # a quarter of a gigabyte each
