@@ -21,6 +21,7 @@ from stages.segment.sam_images import Precision
 from stages.weights import weights_digest, weights_folder
 
 VERSION = "1"
+LIBRARIES = ("torch", "transformers", "safetensors")
 KNOWS_WORDS = True
 MODEL = "sam3"
 WEIGHT_FILES = ("config.json", "model*.safetensors", "processor_config.json",
