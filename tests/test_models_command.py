@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -342,6 +343,7 @@ def test_a_gated_repository_says_where_to_go(
     assert "`hf auth login` (or set HF_TOKEN)" in result.stderr
     assert "ungated instead: `photoscene models pull thing`" in result.stderr
     assert "thing: fetched" in result.stdout  # one that is refused stops no other
+    assert call("models", "verify", "closed").exit_code == 3
     monkeypatch.setenv("HF_TOKEN", "unknown")
     assert "your token has no access to it yet" in call("models", "pull", "closed").stderr
     monkeypatch.setenv("HF_TOKEN", "secret")
@@ -374,6 +376,27 @@ def test_bytes_that_differ_from_the_listing_do_not_count(hub: Hub, tmp_path: Pat
     assert not (tmp_path / "models" / "maker" / "big" / "model.safetensors").exists()
     hub.spoil = False
     assert call("models", "pull", "big").exit_code == 0
+
+
+def test_a_repository_that_is_not_there(hub: Hub) -> None:
+    del hub.repositories["maker/big"]
+    result = call("models", "pull", "big")
+    assert result.exit_code == 3 and "has no repository maker/big, or your token" in result.stderr
+
+
+def test_bars_are_for_terminals(hub: Hub, tmp_path: Path) -> None:
+    pexpect = pytest.importorskip("pexpect", reason="plays a terminal; part of the extra dev")
+    quiet = call("models", "pull", "loose")
+    assert quiet.exit_code == 0 and quiet.stderr == ""
+    words = ["-c", RUN, str(tmp_path), "models", "pull", "thing"]
+    shown = pexpect.run(f"{sys.executable} {shlex.join(words)}", timeout=60).decode()
+    assert "all files" in shown and "thing: fetched 4 files" in shown
+    assert (
+        "all files"
+        not in pexpect.run(
+            f"{sys.executable} {shlex.join([*words, '--json'])}", timeout=60
+        ).decode()
+    )
 
 
 def test_a_full_disk_is_said_before_the_first_byte(

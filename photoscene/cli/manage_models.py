@@ -62,8 +62,6 @@ def pull_models(
                 failures.append(str(error))
                 # Once is enough to find out; what is here whole needs no hub.
                 hub = replace(hub, offline=hub.offline or error.unreachable)
-            else:
-                progress.say(_pulled_line(done[-1]))
     status = ENVIRONMENT if failures else DONE
     summary = {
         "status": status,

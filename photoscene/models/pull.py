@@ -180,7 +180,7 @@ def _pull(entry: ModelEntry, folder: Path, hub: Hub, progress: Progress) -> Pull
     write_record(folder, record)
     lacking = [f for f in files if not _holds(folder, f, progress)]
     _check_space(folder, lacking)
-    progress.expect(sum(f.bytes for f in lacking))
+    progress.expect(2 * sum(f.bytes for f in lacking))  # they come, and are read once
     fetched, fetched_bytes = [], 0
     for file in lacking:
         if not _from_the_hubs_cache(entry, folder, file, progress):
@@ -265,6 +265,7 @@ def _from_the_hubs_cache(
     if not content.named(file.content_name):
         progress.expect(file.bytes)
         return False
+    progress.expect(-file.bytes)
     target = inside(folder, file.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     coming = target.with_name(f"{target.name}.{file.content_name[:12]}.incomplete")

@@ -66,9 +66,10 @@ def verify_model(entry: ModelEntry, progress: Progress) -> list[Verified]:
 def _is_of(entry: ModelEntry, folder: Path) -> bool:
     """Whether a folder has anything of a model: two models may share a repository."""
     record = read_record(folder)
-    asked = record is not None and set(entry.files) <= set(record.patterns)
+    if record is not None and set(entry.files) <= set(record.patterns):
+        return bool(_present(folder, entry))
     distinct = set(entry.files) - _files_of_others(entry)
-    return asked or any(any(folder.glob(pattern)) for pattern in distinct or entry.files)
+    return any(any(folder.glob(pattern)) for pattern in distinct or entry.files)
 
 
 def _files_of_others(entry: ModelEntry) -> set[str]:
