@@ -13,7 +13,7 @@ from conftest import call
 
 from photoscene.doctor.backends import backend_state
 from photoscene.doctor.device import torch_state
-from photoscene.doctor.memory import needed_gb, profile_gb
+from photoscene.doctor.memory import Need, needed_gb, profile_gb, resting_gb
 from photoscene.doctor.profiles import profile_states
 from photoscene.doctor.text import diagnosis_table
 from stages.backends import libraries_of, make_settings, models_of
@@ -62,8 +62,8 @@ def test_without_weights_the_full_profiles_say_what_brings_them(found: dict[str,
         profile = found["profiles"][name]
         assert not profile["runs"]
         gaps = {gap["what"]: gap["remedy"] for gap in profile["lacks"]}
-        assert gaps["the weights sam3 (3.44 GB)"] == "photoscene models pull sam3"
-        assert gaps["the weights pixal3d (14.3 GB)"] == "photoscene models pull pixal3d"
+        pull = f"photoscene models pull --profile {name}"
+        assert gaps["the weights sam3 (3.44 GB)"] == gaps["the weights pixal3d (14.3 GB)"] == pull
         assert all(gaps.values())
 
 
@@ -165,10 +165,17 @@ def test_memory_is_that_of_the_way_of_running(ways: Ways, gigabytes: float) -> N
     assert needed_gb(only, Ways()) == 8  # nothing is stated of 1024: the most
 
 
-def test_kept_models_add_up_and_lone_ones_take_turns() -> None:
-    needs = {"segment": (4.0, False), "complete": (44.0, True), "generate": (12.0, True)}
-    assert profile_gb(needs) == (48.0, ("segment", "complete"))
+def test_one_model_works_while_the_kept_ones_rest() -> None:
+    needs = {"segment": Need(4.0, 3.0), "complete": Need(44.0, 0.0), "generate": Need(40.0, 14.0)}
+    assert profile_gb(needs) == (61.0, ("complete", "segment", "generate"))
     assert profile_gb({}) == (0.0, ())
+
+
+def test_models_rest_on_the_device_only_when_they_are_kept_there() -> None:
+    entries = [known_model("pixal3d")]
+    assert resting_gb(entries, Ways()) == entries[0].gigabytes
+    assert resting_gb(entries, Ways(memory="one_at_a_time")) == 0
+    assert resting_gb(entries, Ways(offload="model")) == 0
 
 
 def test_a_device_that_is_too_small_is_told_with_what_fits(found: dict[str, Any]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from stages.model_table import ModelEntry
@@ -26,17 +27,38 @@ def needed_gb(entry: ModelEntry, settings: Any) -> float | None:
     return entry.memory_gb[max(possible, key=lambda how: possible[how])]
 
 
-def profile_gb(needs: Mapping[str, tuple[float, bool]]) -> tuple[float, tuple[str, ...]]:
-    """GB at once and the stages they are for, from each stage's GB and whether it is alone.
+@dataclass(frozen=True)
+class Need:
+    """GB on the device of a stage's models: while they work, and while another stage's do."""
 
-    Models that are kept add up; of those that are one at a time only the largest is there.
+    working: float
+    resting: float
+
+
+def profile_gb(needs: Mapping[str, Need]) -> tuple[float, tuple[str, ...]]:
+    """GB at once at the worst moment, and the stages they are for, the working one first.
+
+    One model works at a time on a device; those that are kept there rest beside it.
     """
-    kept = {stage: gb for stage, (gb, alone) in needs.items() if not alone}
-    alone = {stage: gb for stage, (gb, alone) in needs.items() if alone}
-    stages = list(kept)
-    if alone:
-        stages.append(max(alone, key=lambda stage: alone[stage]))
-    return sum(kept.values()) + max(alone.values(), default=0.0), tuple(stages)
+    at_once = {
+        stage: need.working + sum(n.resting for other, n in needs.items() if other != stage)
+        for stage, need in needs.items()
+    }
+    if not at_once:
+        return 0.0, ()
+    worst = max(at_once, key=lambda stage: at_once[stage])
+    beside = [stage for stage, need in needs.items() if stage != worst and need.resting]
+    return round(at_once[worst], 1), (worst, *beside)
+
+
+def resting_gb(entries: Sequence[ModelEntry], settings: Any) -> float:
+    """GB that a stage's weights take on the device while another works: their size on disk.
+
+    Nothing where they leave it after each call, for the others (memory) or always (offload).
+    """
+    alone = getattr(settings, "memory", "keep") == "one_at_a_time"
+    leaves = getattr(settings, "offload", "none") != "none"
+    return 0.0 if alone or leaves else sum(entry.gigabytes for entry in entries)
 
 
 def _agreement(how: str, settings: Any) -> int | None:

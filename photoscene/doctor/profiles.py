@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from photoscene.doctor.backends import backend_state
-from photoscene.doctor.memory import needed_gb, profile_gb
+from photoscene.doctor.memory import Need, needed_gb, profile_gb, resting_gb
 from scene.profile import StageChoice, load_profile
 from stages.backends import make_settings
 from stages.model_table import known_model
@@ -43,15 +43,15 @@ def profile_states(
 def _profile(name: str, base_lacks: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     stages = load_profile(name).stages
     lacks = [dict(gap) for gap in base_lacks]
-    needs: dict[str, tuple[float, bool]] = {}
+    needs: dict[str, Need] = {}
     for stage, choice in stages.items():
         state = backend_state(stage, choice.backend, dict(choice.settings))
-        lacks += state["lacks"]
+        lacks += [_of_profile(gap, name) for gap in state["lacks"]]
         need = _need(stage, choice, [model["name"] for model in state["models"]])
         if need is not None:
             needs[stage] = need
     total, largest = profile_gb(needs)
-    by_stage = {stage: gb for stage, (gb, _) in needs.items()}
+    by_stage = {stage: need.working for stage, need in needs.items()}
     return {
         "runs": not lacks,
         "lacks": list({gap["what"]: gap for gap in lacks}.values()),
@@ -60,12 +60,18 @@ def _profile(name: str, base_lacks: Sequence[Mapping[str, str]]) -> dict[str, An
     }
 
 
-def _need(stage: str, choice: StageChoice, models: Sequence[str]) -> tuple[float, bool] | None:
-    """GB on the device for a stage's models, and whether it is alone there."""
-    if not models:
-        return None
-    settings = make_settings(stage, choice.backend, choice.settings)
-    stated = [needed_gb(known_model(name), settings) for name in models]
+def _of_profile(gap: Mapping[str, str], name: str) -> dict[str, str]:
+    """A backend's gap as a profile's: one command pulls the weights of all its stages."""
+    pulls = gap["remedy"].startswith("photoscene models pull ")
+    return {**gap, "remedy": f"photoscene models pull --profile {name}"} if pulls else dict(gap)
+
+
+def _need(stage: str, choice: StageChoice, models: Sequence[str]) -> Need | None:
+    """What a stage's models take on the device; None where nothing is stated of them."""
+    entries = [known_model(name) for name in models]
+    settings = make_settings(stage, choice.backend, choice.settings) if models else None
+    stated = [needed_gb(entry, settings) for entry in entries]
     figures = [gb for gb in stated if gb is not None]
-    alone = getattr(settings, "memory", "keep") == "one_at_a_time"
-    return (max(figures), alone) if figures else None
+    if not figures:
+        return None
+    return Need(max(figures), min(max(figures), resting_gb(entries, settings)))

@@ -78,7 +78,7 @@ def _memory_lines(memory: Mapping[str, Any]) -> list[str]:
     if not memory["needed_gb"]:
         return []
     stages = ", ".join(f"{s} {gb:g}" for s, gb in memory["by_stage_gb"].items())
-    line = f"device memory: {memory['needed_gb']:g} GB at once (of {stages})"
+    line = f"device memory: {memory['needed_gb']:g} GB at once (working: {stages})"
     if memory["device_gb"] is None:
         return [f"{line}; there is no device: on the CPU it takes hours"]
     fits = "fits into" if memory["fits"] else "does not fit into"
