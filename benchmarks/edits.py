@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import cv2
 import numpy as np
@@ -60,7 +59,7 @@ def drifted(
     alpha = rgba[..., 3:] / 255
     colours = _repainted(rgba[..., :3], alpha[..., 0] > 0.5, drift, random)
     picture = colours * alpha + np.array(plain, np.float32) * (1 - alpha)
-    return finished(picture, drift, random)
+    return finished(np.asarray(picture, np.float32), drift, random)
 
 
 def finished(picture: Float32, drift: Drift, random: np.random.Generator) -> Uint8:
@@ -69,14 +68,19 @@ def finished(picture: Float32, drift: Drift, random: np.random.Generator) -> Uin
     angle = random.uniform(0, 2 * np.pi)
     steps = np.linspace(-1, 1, side)
     ramp = np.cos(angle) * steps[None] + np.sin(angle) * steps[:, None]
-    picture = picture * np.array(drift.gain) + np.array(drift.bias) + drift.shade * ramp[..., None]
+    picture = np.asarray(
+        picture * np.array(drift.gain) + np.array(drift.bias) + drift.shade * ramp[..., None],
+        np.float32,
+    )
     if drift.blur_px:
-        picture = cv2.GaussianBlur(picture, (0, 0), drift.blur_px)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), drift.blur_px), np.float32)
     out = np.rint(picture).clip(0, 255).astype(np.uint8)
     if not drift.jpeg:
         return out
     _, coded = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, drift.jpeg])
-    return cast(Uint8, cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.ascontiguousarray(decoded[..., ::-1], np.uint8)
 
 
 def _repainted(

@@ -15,6 +15,7 @@ from stages.backends import find_backend, make_settings
 logger = logging.getLogger(__name__)
 
 Keeping = Literal["keep", "one_at_a_time"]
+Offload = Literal["none", "model", "sequential"]
 Loaded = TypeVar("Loaded")
 
 
@@ -147,6 +148,21 @@ class NetworkPool:
 def put_on(network: Any, device: str) -> Any:
     """A network (a `torch.nn.Module`) with its weights on the device."""
     return network.to(device)
+
+
+def place_pipeline(pipeline: Any, device: str, offload: Offload) -> Any:
+    """A diffusers pipeline ready to run on the device.
+
+    "model" has one of its networks there at a time, "sequential" one layer; the rest waits in main
+    memory. On a "cpu" there is nothing to offload.
+    """
+    if device == "cpu" or offload == "none":
+        return pipeline.to(device)
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)
+    return pipeline
 
 
 def free_device_memory(device: str) -> None:

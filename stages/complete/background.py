@@ -35,7 +35,9 @@ class Backdrop:
 
 def to_lab(rgb: Uint8 | Float32) -> Float32:
     """sRGB (..., 3) in 0 to 255 -> CIE Lab, L 0 to 100."""
-    return cv2.cvtColor(np.asarray(rgb, np.float32) / 255, cv2.COLOR_RGB2LAB)
+    colours = np.asarray(rgb, np.float32).reshape(-1, 1, 3) / 255
+    lab = np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2LAB), np.float32)
+    return lab.reshape(rgb.shape)
 
 
 def backdrop(edit: Uint8) -> Backdrop:
@@ -46,7 +48,7 @@ def backdrop(edit: Uint8) -> Backdrop:
     """
     side = edit.shape[0]
     small = cv2.resize(edit, (FIT_SIDE_PX,) * 2, interpolation=cv2.INTER_AREA)
-    lab = to_lab(small).reshape(-1, 3).astype(np.float64)
+    lab = to_lab(np.asarray(small, np.uint8)).reshape(-1, 3).astype(np.float64)
     ring = _ring(FIT_SIDE_PX).ravel()
     terms = _quadratic(FIT_SIDE_PX)
     fitted = np.broadcast_to(np.median(lab[ring], axis=0), lab.shape)
@@ -61,7 +63,7 @@ def backdrop(edit: Uint8) -> Backdrop:
     share = float((np.linalg.norm(lab - fitted, axis=1) < PLAIN)[ring].mean())
     field = fitted.reshape(FIT_SIDE_PX, FIT_SIDE_PX, 3).astype(np.float32)
     whole = cv2.resize(field, (side, side), interpolation=cv2.INTER_LINEAR)
-    return Backdrop(whole, share)
+    return Backdrop(np.asarray(whole, np.float32), share)
 
 
 def coverage(edit: Uint8, behind: Backdrop) -> Float32:

@@ -18,6 +18,8 @@ MAX_SHIFT_LAB = 20.0  # of the visible part's mean colour
 OFF_LAB, MAX_OFF = 12.0, 0.15  # a colour that is off after correction; how many may be
 MAX_MISSING, MAX_EXTRA = 0.06, 0.10  # of the visible area: not drawn; drawn where it is not
 MIN_PATTERN, PATTERN_LEVELS = 0.5, 4.0  # correlation; the contrast from which there is a pattern
+MAX_OUTLINE = 0.012  # over the side, of the outline's distances: a stretched or turned object
+OUTLINE_QUANTILE = 0.8  # a shadow or a bad piece of the mask is not a fifth of the outline
 MAX_ZOOM_OFF, MAX_SHIFT_OFF = 0.08, 0.04  # the search's own range, over the side
 MAX_SPREAD_PX = 1.0
 COARSE = 1 / 128  # over the side: colours are compared at this blur, so edges need not be sharp
@@ -52,7 +54,9 @@ class Agreement:
     """How a registered edit differs from the photo; see the constants of this file.
 
     shift: of the mean colour, Lab; off, missing, extra: shares of the visible area; pattern: the
-    correlation of what lies between blurs, 1 for an object that has none.
+    correlation of what lies between two blurs where the colour is not off, 1 without contrast;
+    outline: over the side, how far the visible outline is from the drawn one for most of its length
+    that nothing hides.
     """
 
     shift: float
@@ -60,6 +64,7 @@ class Agreement:
     missing: float
     extra: float
     pattern: float
+    outline: float
 
     def objection(self) -> str:
         """Why the edit is another picture, "" if it is not."""
@@ -67,6 +72,8 @@ class Agreement:
             return f"{self.missing:.0%} of what is visible is not drawn"
         if self.extra > MAX_EXTRA:
             return f"the outline grew by {self.extra:.0%} where the photo shows that it ends"
+        if self.outline > MAX_OUTLINE:
+            return f"the outline is another one (off by {self.outline:.1%} of the picture)"
         if self.shift > MAX_SHIFT_LAB:
             return f"the colour changed by {self.shift:.0f} Lab units"
         if self.off > MAX_OFF:
@@ -134,7 +141,8 @@ def agreement(edit: RegisteredEdit, tint: Tint, crop: Uint8, unknown: Bool) -> A
         float((apart > OFF_LAB).mean()),
         float((core & ~body).sum() / max(core.sum(), 1)),
         float((body & ends).sum() / area),
-        _pattern(photo, edit.rgb, core),
+        _pattern(photo, edit.rgb, core, apart <= OFF_LAB),
+        _outline_distance(visible, body, ~_grown(unknown, reach)),
     )
 
 
@@ -148,17 +156,28 @@ def objection_to(where: Registration, found: Agreement) -> str:
     return found.objection()
 
 
-def _pattern(photo: Float32, drawn: Float32, core: Bool) -> float:
-    """Correlation of the grey values between two blurs inside the object; 1 without contrast."""
+def _pattern(photo: Float32, drawn: Float32, core: Bool, right: Bool) -> float:
+    """Correlation of grey values between two blurs; right: which of the core's pixels count."""
     bands = []
     for picture in (photo, drawn):
         grey = picture @ np.array([0.299, 0.587, 0.114], np.float32)
         fine = _blurred(grey, core)
-        bands.append((fine - _blurred(fine, core, WIDE))[core].astype(np.float64))
+        band = (fine - _blurred(fine, core, WIDE))[core][right].astype(np.float64)
+        bands.append(band - band.mean() if len(band) else band)
     a, b = bands
-    if a.std() < PATTERN_LEVELS:
+    if not len(a) or a.std() < PATTERN_LEVELS:
         return 1.0
     return float((a * b).mean() / max(a.std() * b.std(), 1e-6))
+
+
+def _outline_distance(visible: Bool, body: Bool, free: Bool) -> float:
+    """Over the side: the distance to the drawn outline of 80 % of the free visible outline."""
+    outline = visible & ~_eroded(visible, 1) & free
+    drawn = body & ~_eroded(body, 1)
+    if not outline.any() or not drawn.any():
+        return 0.0
+    distance = cv2.distanceTransform((~drawn).astype(np.uint8), cv2.DIST_L2, 5)
+    return float(np.quantile(distance[outline], OUTLINE_QUANTILE)) / len(visible)
 
 
 def _blurred(picture: Float32, inside: Bool, width: float = COARSE) -> Float32:
@@ -168,15 +187,13 @@ def _blurred(picture: Float32, inside: Bool, width: float = COARSE) -> Float32:
     share = np.maximum(cv2.GaussianBlur(mask, (0, 0), deviation), 1e-6)
     weighted = picture * (mask if picture.ndim == 2 else mask[..., None])
     total = cv2.GaussianBlur(weighted, (0, 0), deviation)
-    return total / (share if picture.ndim == 2 else share[..., None])
+    return np.asarray(total / (share if picture.ndim == 2 else share[..., None]), np.float32)
 
 
 def _core(crop: Uint8) -> Bool:
     """The visible pixels away from the mask's border; all of them where that leaves none."""
     visible = crop[..., 3] > 127
-    size = (2 * _radius(crop) + 1,) * 2
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
-    core = cv2.erode(visible.astype(np.uint8), kernel) > 0
+    core = _eroded(visible, _radius(crop))
     return core if core.sum() > visible.sum() / 4 else visible
 
 
@@ -188,3 +205,9 @@ def _grown(mask: Bool, radius_px: int) -> Bool:
     size = (2 * radius_px + 1,) * 2
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
     return cv2.dilate(mask.astype(np.uint8), kernel) > 0
+
+
+def _eroded(mask: Bool, radius_px: int) -> Bool:
+    size = (2 * radius_px + 1,) * 2
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
+    return cv2.erode(mask.astype(np.uint8), kernel) > 0

@@ -55,12 +55,13 @@ def backdrop_name(rgba: Uint8) -> str:
     rgba (N, N, 4). White, which editors paint most evenly, unless another is better by 1 % of the
     object.
     """
-    colours = to_lab(rgba[rgba[..., 3] > 250][None, :, :3])[0]
-    if not len(colours):
+    solid = rgba[rgba[..., 3] > 250][:, :3]
+    if not len(solid):
         return "white"
+    colours = to_lab(solid)
     lost = {}
     for name, rgb in BACKDROPS.items():
-        plain = to_lab(np.array([[rgb]], np.uint8))[0, 0]
+        plain = to_lab(np.array(rgb, np.uint8))
         lost[name] = float((np.linalg.norm(colours - plain, axis=1) < TOO_NEAR).mean())
     best = min(lost, key=lost.__getitem__)
     return "white" if lost["white"] <= lost[best] + 0.01 else best
@@ -73,7 +74,12 @@ def picture_for(crop: Crop, backdrop: str) -> Uint8:
     its place in the frame, nothing else can be taken for it (it may have no name), and what is to
     be removed is seen. Editors move pictures less, the less they have to change.
     """
-    keep = np.maximum(crop.rgba[..., 3] / 255, _soft(crop.occluder))
+    shown = (crop.rgba[..., 3] > 127) | crop.occluder
+    size = (2 * gap_px(len(shown)) + 1,) * 2  # what lies between the two is a seam, not a gap
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
+    joined = cv2.morphologyEx(shown.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
+    between = joined & near(crop.occluder, gap_px(len(shown)))
+    keep = np.maximum(crop.rgba[..., 3] / 255, _soft(crop.occluder | between))
     if crop.outside is not None:
         keep = np.where(crop.outside, 0, keep)
     plain = np.array(BACKDROPS[backdrop], np.float32)
@@ -94,4 +100,4 @@ def words_for(template: str, label: str, occluders: tuple[str, ...], backdrop: s
 
 def _soft(mask: Bool) -> Float32:
     """(N, N) a mask with an antialiased border, in [0, 1]."""
-    return cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
+    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7), np.float32)

@@ -150,11 +150,13 @@ def search(view: View) -> list[Float64]:
 def _correlation(large: Float32, photo: Float32, use: Bool) -> Float32:
     """(2 margin + 1, 2 margin + 1) masked correlations, -1 to 1; 0 where one of them is flat."""
     if not use.any():
-        return np.zeros([a - b + 1 for a, b in zip(large.shape, photo.shape, strict=True)][:2])
+        shape = [a - b + 1 for a, b in zip(large.shape[:2], photo.shape[:2], strict=True)]
+        return np.zeros(shape, np.float32)
     mask = use.astype(np.float32)
     mask = mask if photo.ndim == 2 else np.repeat(mask[..., None], photo.shape[2], 2)
     scores = cv2.matchTemplate(large, photo, cv2.TM_CCOEFF_NORMED, mask=mask)
-    return np.where(np.isfinite(scores) & (np.abs(scores) <= 1.001), scores, 0)
+    sound = np.isfinite(scores) & (np.abs(scores) <= 1.001)
+    return np.where(sound, scores, 0).astype(np.float32)
 
 
 def disagreement(view: View, found: Float64) -> float:
@@ -162,16 +164,16 @@ def disagreement(view: View, found: Float64) -> float:
     warped = _warped(view.edit, found)
     photo, edit = (_less_local_mean(p, view.inside) for p in (view.photo, warped))
     gain, _ = _gains_and_weights(view, photo, edit)
-    residual = np.abs(photo - gain * edit)
+    residual = np.asarray(np.abs(photo - gain * edit), np.float32)
     border = view.around & (_is_edge(view.photo[..., 3]) | _is_edge(warped[..., 3]))
-    losses = [_loss(residual[..., :3][view.inside] / COARSE_COLOUR)]
+    losses = [_loss(residual[..., :3][view.inside], COARSE_COLOUR)]
     if border.any():
-        losses.append(_loss(residual[..., 3][border] / COARSE_OUTLINE))
+        losses.append(_loss(residual[..., 3][border], COARSE_OUTLINE))
     return float(np.mean(losses))
 
 
-def _loss(deviations: Float32) -> float:
-    return float((1 - np.clip(1 - (deviations / TUKEY) ** 2, 0, None) ** 3).mean())
+def _loss(residual: Float32, deviation: float) -> float:
+    return float((1 - np.clip(1 - (residual / (TUKEY * deviation)) ** 2, 0, None) ** 3).mean())
 
 
 def refine(view: View, start: Float64) -> tuple[Float64, float]:
@@ -205,7 +207,7 @@ def refine(view: View, start: Float64) -> tuple[Float64, float]:
         found = found + step
         if side * np.abs(step).max() < SETTLED_PX:
             break
-    return found, _spread_px(np.linalg.inv(information), view)
+    return found, _spread_px(np.linalg.inv(information).astype(np.float64), view)
 
 
 def _gains_and_weights(view: View, photo: Float32, edit: Float32) -> tuple[Float32, Float32]:
@@ -266,10 +268,9 @@ def _less_local_mean(picture: Float32, inside: Bool) -> Float32:
 
 def _slopes(picture: Float32) -> tuple[Float32, Float32]:
     """Central differences along x and y, per pixel."""
-    return (
-        cv2.filter2D(picture, -1, np.array([[-0.5, 0, 0.5]])),
-        cv2.filter2D(picture, -1, np.array([[-0.5], [0], [0.5]])),
-    )
+    along_x = cv2.filter2D(picture, -1, np.array([[-0.5, 0, 0.5]]))
+    along_y = cv2.filter2D(picture, -1, np.array([[-0.5], [0], [0.5]]))
+    return np.asarray(along_x, np.float32), np.asarray(along_y, np.float32)
 
 
 def _box_of(view: View) -> tuple[slice, slice]:
@@ -283,7 +284,7 @@ def _box_of(view: View) -> tuple[slice, slice]:
 def _centred(side: int) -> Float32:
     """(n, n, 2) pixel centres from the middle, over the side: -0.5 to 0.5."""
     steps = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
-    return np.stack(np.meshgrid(steps, steps), -1)
+    return np.stack(np.meshgrid(steps, steps), -1).astype(np.float32)
 
 
 def _is_edge(coverage: Float32) -> Bool:
@@ -296,12 +297,12 @@ def _resized(picture: Float32, side: int) -> Float32:
         return picture
     smaller = side < picture.shape[0]
     how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    return cv2.resize(picture, (side, side), interpolation=how)
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.float32)
 
 
 def _smoothed(picture: Float32) -> Float32:
     """A little blurred: derivatives by differences hold, and single pixels matter less."""
-    return cv2.GaussianBlur(picture, (0, 0), 0.8)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.8), np.float32)
 
 
 def _eroded(mask: Bool, radius_px: int) -> Bool:
