@@ -23,7 +23,14 @@ SHA256_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class MissingWeights(RuntimeError):
-    """A model's weights are not on this machine; the message says how they get there."""
+    """A model's weights are not on this machine; the message says how they get there.
+
+    model: its name in the table.
+    """
+
+    def __init__(self, message: str, model: str) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 def weights_folder(given: str, model: str, stage: str) -> Path:
@@ -47,7 +54,8 @@ def weights_folder(given: str, model: str, stage: str) -> Path:
     raise MissingWeights(
         f"{stage}: {gap}the weights {model} ({entry.repo}, {entry.gigabytes:g} GB) are not here: "
         f"{_access(entry)}`photoscene models pull {model}`, or copy them to {places[0]}, "
-        f"or --set {stage}.weights=DIR{_alternative(entry)}"
+        f"or --set {stage}.weights=DIR{_alternative(entry)}",
+        model,
     )
 
 

@@ -16,6 +16,7 @@ from photoscene.choosing import MASKS
 from photoscene.cli.choose import Choosing, choose_objects
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
+from photoscene.device import check_device, device_for
 from photoscene.fits import GOOD, has_failed
 from photoscene.inputs import Arguments, build_request, check_backends, check_seed
 from photoscene.reconstruction import InputNames, check_files, reconstruct_photo
@@ -45,10 +46,10 @@ class Inspecting:
 
 @dataclass(frozen=True)
 class Where:
-    """The store as given (None: the default one), and the device that networks run on."""
+    """The store as given (None: the default one), and the device as `--device` names it."""
 
     store: str | None
-    device: str = "cpu"
+    device: str = "auto"
 
 
 def run_photo(
@@ -61,6 +62,7 @@ def run_photo(
 ) -> int:
     """`photoscene run` and `photoscene segment`: returns the exit status."""
     choosing.check()
+    check_device(where.device)
     known_stage(arguments.until)
     for stage in refresh:
         known_stage(stage)
@@ -70,8 +72,9 @@ def run_photo(
     check_folder(folder)
     if choosing.wanted:
         check_files(request, store, names)
+        device = device_for(where.device, request.profile)
         chosen = choose_objects(
-            request, store, folder, arguments.photo.name, choosing, as_json, where.device
+            request, store, folder, arguments.photo.name, choosing, as_json, device
         )
         if chosen is None:
             return INCOMPLETE
@@ -92,6 +95,7 @@ def rerun_object(
 ) -> int:
     """`photoscene rerun`: returns the exit status."""
     started = time.monotonic()
+    check_device(where.device)
     if first not in RERUN_STAGES:
         raise ValueError(f"--from {first}: expected {' or '.join(RERUN_STAGES)}")
     from photoscene.inspection import find_object
