@@ -182,15 +182,21 @@ class Asked:
         return found
 
     def _fitting(self, instances: Sequence[Instance], prompt: ObjectPrompt) -> Instance | None:
-        """The best of the instances that agree with a prompt's box and points, if any does."""
         taken = [id(o.likelihood) for o in self._taken]
-        free = [o for o in instances if id(o.likelihood) not in taken and _holds(o, prompt)]
-        if prompt.box is None:
-            return free[0] if free else None  # the best score comes first
-        box = prompt.box
-        fits = [_box_iou(_box_around(o), box) for o in free]
-        best = int(np.argmax(fits)) if fits else -1
-        return free[best] if fits and fits[best] >= FIT_OF_BOX else None
+        return best_fitting([o for o in instances if id(o.likelihood) not in taken], prompt)
+
+
+def best_fitting(instances: Sequence[Instance], prompt: ObjectPrompt) -> Instance | None:
+    """The instance that agrees with a prompt's points and fits its box best, None if none does.
+
+    instances: best first, as they stay where a prompt has no box, or boxes fit equally.
+    """
+    agreeing = [o for o in instances if _holds(o, prompt)]
+    if prompt.box is None or not agreeing:
+        return agreeing[0] if agreeing else None
+    fits = [_box_iou(_box_around(o), prompt.box) for o in agreeing]
+    best = int(np.argmax(fits))
+    return agreeing[best] if fits[best] >= FIT_OF_BOX else None
 
 
 def load(settings: Settings, device: str) -> Sam3:

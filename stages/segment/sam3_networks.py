@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,13 +140,13 @@ def load_networks(folder: Path, precision: Precision, device: str) -> Networks:
     torchvision = prepare_torchvision()
     import torch
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
-    from transformers.models.sam3 import modeling_sam3
     from transformers.models.sam3_tracker.modeling_sam3_tracker import Sam3TrackerModel
 
+    # Not by `from`: without torchvision the package has a stand-in that refuses.
+    modeling_sam3: Any = importlib.import_module("transformers.models.sam3.modeling_sam3")
     if torchvision != "native":
         # The one thing that the module takes from torchvision; box exemplars need it.
-        module: Any = modeling_sam3
-        module.torchvision = SimpleNamespace(ops=SimpleNamespace(roi_align=roi_align))
+        modeling_sam3.torchvision = SimpleNamespace(ops=SimpleNamespace(roi_align=roi_align))
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
