@@ -119,7 +119,7 @@ class QwenEdit:
 
     def __init__(self, settings: Settings, device: str) -> None:
         self.settings, self.device = settings, device
-        self._pipeline = LoadedWhenWanted(self._load, device)
+        self._pipeline = LoadedWhenWanted("Qwen-Image-Edit", self._load, device)
         self._busy = threading.Lock()  # one picture fills the machine, on a CPU too
 
     def complete(self, crop: Crop, label: str, seed: int) -> Completion:

@@ -87,7 +87,7 @@ class MoGeMapper:
 
     def __init__(self, settings: Settings, device: str) -> None:
         self.settings, self.device = settings, device
-        self._model = LoadedWhenWanted(self._load, device)
+        self._model = LoadedWhenWanted("MoGe", self._load, device)
 
     def map_points(
         self,
@@ -135,7 +135,7 @@ class MoGeMapper:
         import torch
 
         model = self._model.get()
-        image = torch.from_numpy(np.ascontiguousarray(rgb)).to(self.device)
+        image = torch.from_numpy(rgb.copy()).to(self.device)  # the photo may be read-only
         image = image.permute(2, 0, 1).float() / 255
         try:
             with _no_talk_of_autocast():

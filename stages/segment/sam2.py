@@ -108,7 +108,7 @@ class Sam2:
 
     def __init__(self, settings: Settings, device: str) -> None:
         self.settings, self.device = settings, device
-        self.network = LoadedWhenWanted(self._load, device)
+        self.network = LoadedWhenWanted("SAM 2", self._load, device)
         self._busy = threading.Lock()  # one photo fills the machine
 
     def segment(

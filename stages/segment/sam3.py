@@ -76,7 +76,7 @@ class Sam3:
 
     def __init__(self, settings: Settings, device: str) -> None:
         self.settings, self.device = settings, device
-        self.networks = LoadedWhenWanted(self._load, device)
+        self.networks = LoadedWhenWanted("SAM 3", self._load, device)
         self._busy = threading.Lock()  # one photo fills the machine
 
     def segment(
