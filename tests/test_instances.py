@@ -42,6 +42,11 @@ def test_large_holes_and_parts_stay() -> None:
     """A handle's eye, and what an object in front leaves on either side."""
     mask = window(5, 5, 45, 45) & ~window(15, 15, 30, 30) | window(50, 5, 60, 45)
     np.testing.assert_array_equal(cleaned(mask), mask)
+    ring = np.zeros((900, 900), bool)
+    ring[100:800, 100:800] = True
+    ring[300:600, 300:600] = False
+    ring[100:110, 100:110] = False  # a corner that is cut off is no hole, however small
+    np.testing.assert_array_equal(cleaned(ring), ring)
     assert not cleaned(np.zeros((SIZE, SIZE), bool)).any()
     assert cleaned(window(3, 3, 4, 4)).sum() == 1
 
@@ -60,6 +65,16 @@ def test_a_disputed_pixel_goes_to_the_likelier_mask() -> None:
     better = settle([instance(left, 0.9, sides[0]), instance(right, 0.3, sides[1])])
     np.testing.assert_array_equal(better[0].pixels, left)
     np.testing.assert_array_equal(better[1].pixels, right & ~left)
+
+
+def test_a_mask_may_lose_every_pixel() -> None:
+    weak, sure = np.zeros((8, 8), np.float32), np.zeros((8, 8), np.float32)
+    weak[0, 0] = weak[4:, 4:] = 0.6  # cleaning left the corner only
+    sure[:2] = 0.9
+    found = [instance(window(0, 0, 8, 8), 0.1, weak), instance(window(0, 0, 64, 16), 0.9, sure)]
+    lost, kept = settle(found)
+    assert not lost.pixels.any() and kept.pixels.sum() == 64 * 16
+    assert [o.score for o in told_apart(found, [False, False], 0, 9)] == [0.9]
 
 
 def test_what_lies_in_another_keeps_its_pixels() -> None:

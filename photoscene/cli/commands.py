@@ -231,7 +231,9 @@ def _draw_masks(
     details = store.load(opened.outputs["details"], dict)
     masks = [store.load(o.mask, Mask).pixels for o in scene.objects]
     photo = store.load(scene.photo, Photo)
-    picture = draw_choice(photo, masks, Choice(request.prompts), details["width"])
+    # Words may have given many masks or none: then a prompt's number is no mask's.
+    prompts = request.prompts if len(request.prompts) == len(masks) else ()
+    picture = draw_choice(photo, masks, Choice(prompts), details["width"])
     write_atomically(path, encode_png(picture))
 
 

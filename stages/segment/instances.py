@@ -14,6 +14,7 @@ from stages.segment import MIN_MASK_PX
 DUPLICATE = 0.7  # masks that share this much of their union are one object (SAM's box_nms_thresh)
 INSIDE = 0.8  # a mask with this share of its pixels in another lies in it, or in front of it
 SPECK_SHARE = 0.01  # holes and islands below this share of a mask are the decoder's noise
+Window = tuple[slice, slice]  # rows, columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,15 @@ class Instance:
 
 def cleaned(pixels: Bool) -> Bool:
     """A mask without its small holes and small islands; the largest part always stays."""
-    return without_islands(~without_islands(~pixels, pixels.sum()), pixels.sum())
+    window = _window(pixels)
+    area = int(pixels[window].sum())
+    # A rim of background joins what lies around the mask, and is too large to look like a hole.
+    rim = 1 + max(pixels[window].shape) // 100
+    around = np.pad(pixels[window], rim)
+    whole = without_islands(~without_islands(~around, area), area)
+    out = np.zeros_like(pixels)
+    out[window] = whole[rim:-rim, rim:-rim]
+    return out
 
 
 def without_islands(pixels: Bool, area: int) -> Bool:
@@ -45,6 +54,8 @@ def without_islands(pixels: Bool, area: int) -> Bool:
 
     Its largest part stays, however small.
     """
+    if not pixels.size:  # OpenCV ends the process there
+        return pixels
     count, parts, stats, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8))
     if count <= 2:
         return pixels
@@ -79,15 +90,21 @@ def settle(instances: Sequence[Instance]) -> list[Instance]:
     `stages.segment.disjoint` gives the smaller one its pixels. Likelihood counts times score.
     """
     masks = [o.pixels.copy() for o in instances]
+    windows = [_window(o.pixels) for o in instances]
     shared = shared_areas(instances)
     areas = np.maximum(shared.diagonal(), 1)
+    likely: dict[int, Float32] = {}
     for i, j in zip(*np.nonzero(np.triu(shared, 1)), strict=True):
-        if shared[i, j] < INSIDE * min(areas[i], areas[j]):
-            first, second = instances[i], instances[j]
-            both = first.pixels & second.pixels
-            likelier = _likelihood(first, both.shape) >= _likelihood(second, both.shape)
-            masks[j] &= ~(both & likelier)
-            masks[i] &= ~(both & ~likelier)
+        if shared[i, j] >= INSIDE * min(areas[i], areas[j]):
+            continue
+        for k in (i, j):
+            if k not in likely:
+                likely[k] = _likelihood(instances[k], windows[k])
+        common = _common(windows[i], windows[j])
+        both = instances[i].pixels[common] & instances[j].pixels[common]
+        first, second = (likely[k][_within(common, windows[k])] for k in (i, j))
+        masks[j][common] &= ~(both & (first >= second))
+        masks[i][common] &= ~(both & (first < second))
     return [replace(o, pixels=_whole(o.pixels, m)) for o, m in zip(instances, masks, strict=True)]
 
 
@@ -129,15 +146,42 @@ def _visible_areas(instances: Sequence[Instance]) -> list[int]:
     return np.bincount(owner[owner >= 0], minlength=len(instances)).tolist()
 
 
-def _likelihood(instance: Instance, shape: tuple[int, ...]) -> Float32:
-    """(H, W) likelihood times score at the photo's size."""
-    size = (shape[1], shape[0])
-    values = cv2.resize(instance.likelihood, size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(values, np.float32) * np.float32(instance.score)
+def _likelihood(instance: Instance, window: Window) -> Float32:
+    """Likelihood times score at the photo's size, in a window."""
+    height, width = instance.pixels.shape
+    values = cv2.resize(instance.likelihood, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(values[window], np.float32) * np.float32(instance.score)
+
+
+def _window(pixels: Bool) -> Window:
+    """The rows and columns that a mask reaches over; none for an empty mask."""
+    rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _common(a: Window, b: Window) -> Window:
+    rows, columns = (
+        slice(max(u.start, v.start), max(u.start, v.start, min(u.stop, v.stop)))
+        for u, v in zip(a, b, strict=True)
+    )
+    return rows, columns
+
+
+def _within(inner: Window, outer: Window) -> Window:
+    """A window as it lies in another one that it is a part of."""
+    rows, columns = (
+        slice(u.start - v.start, u.stop - v.start) for u, v in zip(inner, outer, strict=True)
+    )
+    return rows, columns
 
 
 def _whole(before: Bool, after: Bool) -> Bool:
     """What is left of a mask, without the slivers that a dispute cut off it."""
     if np.array_equal(before, after):
         return before
-    return without_islands(after, int(after.sum()))
+    window = _window(after)
+    out = np.zeros_like(after)
+    out[window] = without_islands(after[window], int(after[window].sum()))
+    return out

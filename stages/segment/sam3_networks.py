@@ -98,14 +98,15 @@ class Look:
         found = self._networks.detector(vision_embeds=self.for_words, **asked)
         scores = (found.pred_logits.sigmoid() * found.presence_logits.sigmoid())[0].float()
         instances = []
-        for index in scores.argsort(descending=True, stable=True).tolist():
-            if scores[index] <= threshold:
+        ranked = scores.sort(descending=True, stable=True)
+        for score, index in zip(ranked.values.tolist(), ranked.indices.tolist(), strict=True):
+            if score <= threshold:
                 break
             likelihood = found.pred_masks[0, index].float().sigmoid()
             pixels = at_photo_size(likelihood, photo.height, photo.width) > 0.5
             if pixels.any():
                 grid = likelihood.cpu().numpy()
-                instances.append(Instance(cleaned(pixels), grid, float(scores[index]), words))
+                instances.append(Instance(cleaned(pixels), grid, score, words))
         return instances
 
     def _ask(self, words: str) -> dict[str, Any]:
