@@ -83,7 +83,7 @@ KINDS: Mapping[str, Kind] = {
         "Possibly a watermark or a caption, which becomes texture: give the photo without it.",
     ),
     "focal length": Kind(
-        3, "of 1 focal length in the file", 1, 0,
+        3, "focal lengths in the EXIF data", 1, 0,
         "Without it the field of view is estimated: give --fov if you know it, or the camera's own "
         "file.",
     ),
