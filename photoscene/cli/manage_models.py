@@ -146,5 +146,7 @@ def _verified_text(verified: Verified) -> str:
 
 
 def _print(value: dict[str, Any], text: str, as_json: bool) -> None:
-    lines = (printable(line) for line in text.splitlines())
-    print(json.dumps(value, indent=1) if as_json else "\n".join(lines))
+    if as_json:
+        print(json.dumps(value, indent=1))
+    for line in [] if as_json else text.splitlines():
+        print(printable(line))
