@@ -78,8 +78,8 @@ class Settings:
     memory: Keeping = local("keep")
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= 200:
-            raise ValueError(f"steps: expected 1 to 200, got {self.steps}")
+        if not 2 <= self.steps <= 200:  # the released schedule divides by zero for one step
+            raise ValueError(f"steps: expected 2 to 200, got {self.steps}")
         if not 1 <= self.true_cfg <= 20:
             raise ValueError(f"true_cfg: expected 1 to 20, got {self.true_cfg:g}")
         if self.shift is not None and not 0.1 <= self.shift <= 20:

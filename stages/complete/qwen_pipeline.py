@@ -201,16 +201,26 @@ def _single_file(model_class: Any, file: Path, config: Path, dtype: Any) -> Any:
     if quantised:
         unpacked = diffusers_class("GGUFQuantizationConfig")(compute_dtype=dtype)
         how = {"quantization_config": unpacked}
-    named = _names_in(file)
+    named, wanted = _names_in(file), _names_of(model_class, config)
+    _check_names(f"complete.transformer: {file}", wanted - named, named - wanted)
     try:
-        model = model_class.from_single_file(
+        return model_class.from_single_file(
             str(file), config=str(config), torch_dtype=dtype, local_files_only=True, **how
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise ValueError(f"complete.transformer: {file} cannot be used ({_line(error)})") from None
-    wanted = set(model.state_dict())
-    _check_names(f"complete.transformer: {file}", wanted - named, named - wanted)
-    return model
+
+
+def _names_of(model_class: Any, config: Path) -> set[str]:
+    """The names of the weights that a model of a config has."""
+    import torch
+
+    try:
+        values = model_class.load_config(config, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{config} has no readable config ({_line(error)}): {REPAIR}") from None
+    with torch.device("meta"):
+        return set(model_class.from_config(values).state_dict())
 
 
 def _names_in(file: Path) -> set[str]:
