@@ -68,9 +68,9 @@ def load_moge(folder: Path) -> MoGe:
     version = 1 if isinstance(config.get("encoder"), str) else 2
     with torch.random.fork_rng(devices=[]):  # the class draws numbers that the weights replace
         network = _build(config, version, folder)
-    _check_names(network, state, folder)
+    state = _completed(network, state, folder)
     try:
-        network.load_state_dict(state, strict=False)  # the names are right but for those allowed
+        network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ValueError(f"the weights in {folder} do not fit ({_line(error)}): {AGAIN}") from None
     backbone = config["encoder"] if version == 1 else config["encoder"]["backbone"]
@@ -174,16 +174,19 @@ def _build(config: dict[str, Any], version: int, folder: Path) -> Any:
         ) from None
 
 
-def _check_names(network: Any, state: Mapping[str, Any], folder: Path) -> None:
-    wanted = network.state_dict().keys()
-    missing = sorted(n for n in wanted - state.keys() if not n.endswith(tuple(ALLOWED_MISSING)))
-    extra = sorted(state.keys() - wanted)
+def _completed(network: Any, state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The file's weights, and the class's own that a file may lack; ValueError otherwise."""
+    own = network.state_dict()
+    lacking = own.keys() - state.keys()
+    missing = sorted(n for n in lacking if not n.endswith(tuple(ALLOWED_MISSING)))
+    extra = sorted(state.keys() - own.keys())
     for kind, names in (("missing", missing), ("unknown", extra)):
         if names:
             raise ValueError(
                 f"the weights in {folder} are not those of its model_config: {len(names)} {kind}, "
                 f"as {names[0]}: {AGAIN}"
             )
+    return {**state, **{name: own[name] for name in lacking}}
 
 
 @contextlib.contextmanager
