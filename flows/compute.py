@@ -159,7 +159,11 @@ def _crop(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     photo = store.load(call.inputs["photo"], Photo)
     point_map = store.load(call.inputs["point_map"], PointMap)
     numbers = _numbers(call, ".mask")
-    masks = [store.load(call.inputs[f"{n}.mask"], Mask) for n in numbers]
+    labels = store.load(call.inputs["labels"], dict)["labels"]
+    masks = [
+        Mask(store.load(call.inputs[f"{n}.mask"], Mask).pixels, label)
+        for n, label in zip(numbers, labels, strict=True)
+    ]
     outputs: Outputs = {}
     for number, (crop, hidden_by) in zip(
         numbers, crops.context_crops(photo, point_map, masks), strict=True
@@ -168,14 +172,22 @@ def _crop(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
         outputs[f"{number}.occluder"] = store.save(Mask(crop.occluder))
         outputs[f"{number}.camera"] = store.save(crop.camera)
         outputs[f"{number}.hidden_by"] = store.save(Mask(hidden_by))
+        if crop.occluder_labels:
+            named = {"labels": list(crop.occluder_labels)}
+            outputs[f"{number}.occluder_labels"] = store.save(named)
+        if crop.outside is not None:
+            outputs[f"{number}.outside"] = store.save(Mask(crop.outside))
     return outputs
 
 
 def _complete(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
+    named, outside = call.inputs.get("occluder_labels"), call.inputs.get("outside")
     crop = Crop(
         store.load(call.inputs["image"], Cutout).rgba,
         store.load(call.inputs["occluder"], Mask).pixels,
         store.load(call.inputs["camera"], CropCamera),
+        tuple(store.load(named, dict)["labels"]) if named else (),
+        store.load(outside, Mask).pixels if outside else None,
     )
     label = store.load(call.inputs["label"], dict)["label"]
     with _borrowed(call, pool) as completer:

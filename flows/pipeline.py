@@ -114,14 +114,14 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
     if point_map is None or not objects or request.until in ("segment", "map_points"):
         return scene
 
-    crops = progress.one(steps.crop_call(photo, point_map, objects))
+    crops = progress.one(steps.crop_call(store, photo, point_map, objects))
     completed, failures = progress.each(
         {o.id: steps.complete_call(request, store, o, crops) for o in objects},
         lambda call: steps.lowered_call(request, call),
     )
     images = {i: outputs["image"] for i, outputs in completed.items()}
     scene = _with_made(scene, "completion", images, failures)
-    scene = _with_lowered(scene, request, progress.lowered)
+    scene = _with_notes(_with_lowered(scene, request, progress.lowered), store, completed)
     if request.until == "complete":
         return scene
 
@@ -163,12 +163,12 @@ def _with_lowered(scene: Scene, request: Request, lowered: Sequence[StageCall]) 
     return replace(scene, notes=tuple(dict.fromkeys(notes)))
 
 
-def _with_notes(scene: Scene, store: Store, generated: Mapping[str, Outputs]) -> Scene:
-    """The scene with what the generator said of its objects."""
+def _with_notes(scene: Scene, store: Store, made: Mapping[str, Outputs]) -> Scene:
+    """The scene with what a step's backend said of its objects."""
     notes = list(scene.notes)
     for o in scene.objects:
-        if "details" in generated.get(o.id, {}):
-            said = _details(store, generated[o.id])["notes"]
+        if "details" in made.get(o.id, {}):
+            said = _details(store, made[o.id])["notes"]
             notes += [f"{o.name}: {note}" for note in said]
     return replace(scene, notes=tuple(notes))
 

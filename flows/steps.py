@@ -30,7 +30,7 @@ STEP_ORDER = ("photo", "segment", "map_points", "crop", "complete", "frame", "ge
               "compose")  # fmt: skip
 PER_OBJECT = ("complete", "frame", "generate")
 # Bump one when the step's output changes.
-PHOTO_VERSION, CROP_VERSION, FRAME_VERSION = "2", "1", "1"
+PHOTO_VERSION, CROP_VERSION, FRAME_VERSION = "2", "2", "1"
 MAX_PHOTO_SIDE_PX = 2048  # larger photos are worked on at this size
 
 
@@ -125,10 +125,11 @@ def map_points_needs_masks(request: Request) -> bool:
 
 
 def crop_call(
-    photo: Mapping[str, Artifact], point_map: Artifact, objects: list[ObjectInputs]
+    store: Store, photo: Mapping[str, Artifact], point_map: Artifact, objects: list[ObjectInputs]
 ) -> StageCall:
-    """Cut every object's context crop, its visible mask and its occluders."""
+    """Cut every object's context crop, its visible mask and its occluders, with their labels."""
     inputs = {"photo": photo["photo"], "point_map": point_map}
+    inputs["labels"] = store.save({"labels": [o.label for o in objects]})
     inputs |= {f"{o.index:03d}.mask": o.mask for o in objects}
     return StageCall("crop", WHOLE_SCENE, inputs, BUILT_IN, CROP_VERSION)
 
@@ -136,8 +137,13 @@ def crop_call(
 def complete_call(
     request: Request, store: Store, o: ObjectInputs, crops: Mapping[str, Artifact]
 ) -> StageCall:
-    """Complete one object's hidden parts inside its context crop."""
-    inputs = {name: crops[f"{o.index:03d}.{name}"] for name in ("image", "occluder", "camera")}
+    """Complete one object's hidden parts inside its context crop.
+
+    The labels of what hides it, and what of the crop is outside the photo, where there are any.
+    """
+    names = ("image", "occluder", "camera", "occluder_labels", "outside")
+    cut = {name: crops.get(f"{o.index:03d}.{name}") for name in names}
+    inputs = {name: artifact for name, artifact in cut.items() if artifact is not None}
     inputs["label"] = store.save({"label": o.label})
     return _backend_call(request, "complete", o.id, inputs)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 
+from scene.profile import Profile
+from stages.backends import libraries_of
+
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -33,3 +36,14 @@ def chosen_device(name: str) -> str:
         return "cpu"
     missing = f"--device {name}: torch finds no such device: use --device cpu"
     raise OSError(errno.ENODEV, missing)
+
+
+def device_for(name: str, profile: Profile) -> str:
+    """The device of a profile's networks; "auto" asks torch only where a backend runs on it.
+
+    Raises as `chosen_device`.
+    """
+    backends = ((stage, choice.backend) for stage, choice in profile.stages.items())
+    if name == "auto" and not any("torch" in libraries_of(*backend) for backend in backends):
+        return "cpu"
+    return chosen_device(name)

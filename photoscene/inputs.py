@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.request import MaskFile, Request, prompt_from_json
-from scene.profile import Profile, load_profile, with_backend, with_setting
+from scene.profile import STAGES, Profile, load_profile, with_backend, with_setting
 from scene.store import SUFFIX, Store
 from scene.types import Artifact, ObjectPrompt, Point
 
@@ -48,7 +48,7 @@ def build_request(arguments: Arguments, store: Store) -> Request:
         profile = with_backend(profile, "map_points", "file")
     for assignment in arguments.settings:
         profile = with_setting(profile, assignment)
-    check_backends(profile)
+    check_backends(profile, arguments.until)
     prompts = _prompts(arguments)
     if prompts and arguments.masks:
         raise ValueError(
@@ -71,12 +71,41 @@ def build_request(arguments: Arguments, store: Store) -> Request:
     )
 
 
-def check_backends(profile: Profile) -> None:
-    """Every backend exists, knows its settings and finds its weights; ValueError otherwise."""
-    from stages.backends import make_settings, weights_of
+def check_backends(profile: Profile, until: str = STAGES[-1]) -> None:
+    """Every stage's backend exists and takes its settings; those that will run have their weights.
 
+    Raises ValueError for what is wrong, and one MissingWeights for all that is missing.
+    """
+    from stages.backends import make_settings, weights_of
+    from stages.weights import MissingWeights
+
+    missing: list[MissingWeights] = []
     for stage, choice in profile.stages.items():
-        weights_of(stage, choice.backend, make_settings(stage, choice.backend, choice.settings))
+        settings = make_settings(stage, choice.backend, choice.settings)
+        if STAGES.index(stage) > STAGES.index(until):
+            continue
+        try:
+            weights_of(stage, choice.backend, settings)
+        except MissingWeights as error:
+            missing.append(error)
+    if len(missing) == 1:
+        raise missing[0]
+    if missing:
+        raise _all_missing([error.model for error in missing])
+
+
+def _all_missing(names: Sequence[str]) -> Exception:
+    """What to do where several models are not here."""
+    from stages.model_table import known_model
+    from stages.weights import MissingWeights, models_folder
+
+    listed = ", ".join(f"{n} ({known_model(n).gigabytes:g} GB)" for n in names)
+    return MissingWeights(
+        f"the weights {listed} are not here: `photoscene models pull {' '.join(names)}`, or copy "
+        f"each to {models_folder()}/OWNER/NAME, or --set STAGE.weights=DIR; `photoscene models "
+        "list` tells sizes, licences and which are gated",
+        names[0],
+    )
 
 
 def check_words(profile: Profile, prompts: tuple[ObjectPrompt, ...]) -> None:
@@ -137,16 +166,24 @@ def _decoded(words: str) -> str:
     return words.encode("utf-8", "replace").decode()
 
 
+def read_boxes(texts: Sequence[str]) -> list[tuple[float, float, float, float]]:
+    """Boxes x0, y0, x1, y1 as they were typed; ValueError names the one that is none."""
+    boxes = []
+    for text in texts:
+        x0, y0, x1, y1 = _numbers(text, 4, "--box", "X0,Y0,X1,Y1")
+        if x0 >= x1 or y0 >= y1:
+            raise ValueError(f"--box {text}: expected X0 < X1 and Y0 < Y1 in pixels")
+        boxes.append((x0, y0, x1, y1))
+    return boxes
+
+
 def _prompts(arguments: Arguments) -> tuple[ObjectPrompt, ...]:
     """One prompt per word and box; a point joins the smallest box around it, else stands alone."""
     words = [_decoded(text) for text in arguments.texts]
     if not all(text.strip() for text in words):
         raise ValueError("--text is empty: name the object, as in --text cup")
     prompts = [ObjectPrompt(label=text, text=text) for text in words]
-    boxes = [_numbers(text, 4, "--box", "X0,Y0,X1,Y1") for text in arguments.boxes]
-    for text, (x0, y0, x1, y1) in zip(arguments.boxes, boxes, strict=True):
-        if x0 >= x1 or y0 >= y1:
-            raise ValueError(f"--box {text}: expected X0 < X1 and Y0 < Y1 in pixels")
+    boxes = read_boxes(arguments.boxes)
     clicks: list[list[Point]] = [[] for _ in boxes]
     for text in arguments.points:
         x, y = _numbers(text, 2, "--point", "X,Y")
@@ -157,8 +194,7 @@ def _prompts(arguments: Arguments) -> tuple[ObjectPrompt, ...]:
         else:
             prompts.append(ObjectPrompt(points=(Point(x, y),)))
     prompts += [
-        ObjectPrompt(box=(b[0], b[1], b[2], b[3]), points=tuple(points))
-        for b, points in zip(boxes, clicks, strict=True)
+        ObjectPrompt(box=b, points=tuple(points)) for b, points in zip(boxes, clicks, strict=True)
     ]
     if arguments.prompts is not None:
         prompts += _prompt_file(arguments.prompts)

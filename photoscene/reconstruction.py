@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from flows.cached import NotCached, cached_scene
 from flows.request import Request
 from flows.steps import MAX_PHOTO_SIDE_PX, Outcome
+from photoscene.device import device_for
 from scene.pictures import decode_photo
 from scene.store import Store
 from scene.types import DepthFile, Scene
@@ -33,8 +34,9 @@ def reconstruct_photo(
 ) -> tuple[Scene, list[Outcome]]:
     """The scene of a request, and what came of every step.
 
-    refresh: steps to compute again, as "generate" or "generate:OBJECT_ID". Prefect, its server and
-    the models are only imported when something must be computed. Raises ValueError for bad input.
+    device: as `--device` names it; refresh: steps to compute again, as "generate" or
+    "generate:OBJECT_ID". Prefect, its server and the models are only imported when something must
+    be computed. Raises ValueError for bad input.
     """
     try:
         known = cached_scene(request, store)
@@ -43,6 +45,7 @@ def reconstruct_photo(
     except NotCached as missed:
         if missed.call.stage in ("photo", "segment", "map_points"):
             check_files(request, store, names)
+    device = device_for(device, request.profile)
     from flows.server import prefect_api
 
     with prefect_api():

@@ -141,12 +141,16 @@ class Crop:
     """An object and its surroundings seen by its context camera.
 
     rgba (N, N, 4) uint8: the photo, with the visible mask (antialiased) as straight alpha;
-    occluder (N, N) bool: the pixels of nearer objects that may hide parts of it.
+    occluder (N, N) bool: the pixels of nearer objects that may hide parts of it; occluder_labels:
+    what those are called, the largest first; outside (N, N) bool: pixels beyond the photo's border,
+    None for none.
     """
 
     rgba: Uint8
     occluder: Bool
     camera: CropCamera
+    occluder_labels: tuple[str, ...] = ()
+    outside: Bool | None = None
 
 
 @dataclass(frozen=True, eq=False)

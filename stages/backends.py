@@ -13,6 +13,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from stages.model_table import model_table
+
+FULL_EXTRA = "pip install -e '.[full]'"
+
 
 def backend_names(stage: str) -> list[str]:
     """The backends of a stage: the files of its folder that have a VERSION."""
@@ -87,6 +91,38 @@ def weights_of(stage: str, name: str, settings: Any) -> str:
     if hasattr(module, "weights_sha256"):
         return module.weights_sha256(settings)
     return getattr(module, "WEIGHTS_SHA256", "")
+
+
+def models_of(stage: str, name: str, settings: Any) -> tuple[str, ...]:
+    """The models of the table that a backend reads with these settings; () with its own folder.
+
+    The module's `models(settings)` says which, else the setting `model`, else the constant MODEL.
+    """
+    module = find_backend(stage, name)
+    if weights_setting(settings):
+        return ()
+    if hasattr(module, "models"):
+        return tuple(module.models(settings))
+    model = getattr(settings, "model", getattr(module, "MODEL", ""))
+    return (model,) if model in model_table() else ()
+
+
+def weights_setting(settings: Any) -> str:
+    """The folder that a backend's setting `weights` names; "" without."""
+    value = getattr(settings, "weights", "")
+    return value if isinstance(value, str) else ""  # terms of a placement may have that name, too
+
+
+def libraries_of(stage: str, name: str) -> dict[str, str]:
+    """The modules that a backend imports besides photoscene's own, and what installs each.
+
+    The module's LIBRARIES says so: a tuple of names that the extra `full` brings, or a mapping of
+    names to commands. Without it there are none.
+    """
+    libraries = getattr(find_backend(stage, name), "LIBRARIES", ())
+    if isinstance(libraries, Mapping):
+        return dict(libraries)
+    return dict.fromkeys(libraries, FULL_EXTRA)
 
 
 def _fits(value: Any, hint: Any) -> bool:

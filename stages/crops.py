@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
-from alignment.occlusion import occluder_masks
+from alignment.occlusion import occluders, union
 from scene.cameras import (
     CONTEXT_FRAMING,
     MAX_CROP_SIDE_PX,
@@ -39,22 +41,36 @@ MIN_DEPTH_WEIGHT = 0.25  # share of a crop pixel that must be covered by measure
 
 def context_crops(photo: Photo, point_map: PointMap, masks: list[Mask]) -> list[tuple[Crop, Bool]]:
     """Every object's context crop, and the (H, W) mask of the nearer objects that may hide it."""
-    hidden_by = occluder_masks([m.pixels for m in masks], point_map.depth)
+    nearer = occluders([m.pixels for m in masks], point_map.depth)
+    nothing = np.zeros((photo.height, photo.width), bool)
     return [
-        (context_crop(photo, point_map.camera, mask, occluder), occluder)
-        for mask, occluder in zip(masks, hidden_by, strict=True)
+        (
+            context_crop(photo, point_map.camera, mask, [masks[j] for j in others]),
+            union([masks[j].pixels for j in others], nothing),
+        )
+        for mask, others in zip(masks, nearer, strict=True)
     ]
 
 
-def context_crop(photo: Photo, camera: Camera, mask: Mask, occluder: Bool) -> Crop:
-    """The photo around a visible mask, framed 1.5 times, with the occluders in the same view."""
+def context_crop(photo: Photo, camera: Camera, mask: Mask, nearer: Sequence[Mask]) -> Crop:
+    """The photo around a visible mask, framed 1.5 times, with the nearer objects in the same view.
+
+    Of those, the ones that lie in the crop are named, the largest first, each name once.
+    """
     crop_camera = look_at_pixels(camera, mask.pixels, CONTEXT_FRAMING)
     homography, side = crop_from_photo(camera, crop_camera), crop_camera.camera.width
+
+    def seen(pixels: Bool) -> Float32:
+        return warp(pixels.astype(np.float32), homography, side)
+
     rgb = np.rint(warp(photo.rgb, homography, side)).clip(0, 255)
-    alpha = np.rint(warp(mask.pixels.astype(np.float32), homography, side) * 255)
-    hidden = warp(occluder.astype(np.float32), homography, side) > 0.5
+    alpha = np.rint(seen(mask.pixels) * 255)
+    hidden = seen(union([m.pixels for m in nearer], np.zeros_like(mask.pixels))) > 0.5
+    outside = seen(np.ones_like(mask.pixels)) < 0.5
+    areas = [(int((seen(m.pixels) > 0.5).sum()), m.label) for m in nearer]
+    named = dict.fromkeys(label for area, label in sorted(areas, reverse=True) if area and label)
     rgba = np.concatenate([rgb, alpha[..., None]], -1).astype(np.uint8)
-    return Crop(rgba, hidden, crop_camera)
+    return Crop(rgba, hidden, crop_camera, tuple(named), outside if outside.any() else None)
 
 
 def object_crop(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, Literal, TypeVar
@@ -15,6 +16,7 @@ from stages.backends import find_backend, make_settings
 logger = logging.getLogger(__name__)
 
 Keeping = Literal["keep", "one_at_a_time"]
+Offload = Literal["none", "model", "sequential"]
 Loaded = TypeVar("Loaded")
 
 
@@ -49,6 +51,14 @@ class ModelPool:
                     self._release_others(name)
                 yield model
 
+    def release(self) -> None:
+        """Let go of the weights of every model that can; they are read again when wanted."""
+        with self._loading:
+            loaded = list(self._loaded.values())
+        for model in loaded:
+            if hasattr(model, "release"):
+                model.release()
+
     def _load(self, name: str, stage: str, backend: str, settings: Mapping[str, Any]) -> Any:
         with self._loading:
             if name not in self._loaded:
@@ -68,8 +78,8 @@ class ModelPool:
 class LoadedWhenWanted(Generic[Loaded]):
     """Something large that is read when it is first wanted, and again after it was released."""
 
-    def __init__(self, load: Callable[[], Loaded], device: str) -> None:
-        self._load, self._device = load, device
+    def __init__(self, name: str, load: Callable[[], Loaded], device: str) -> None:
+        self._name, self._load, self._device = name, load, device
         self._value: Loaded | None = None
         self._lock = threading.Lock()
 
@@ -77,7 +87,7 @@ class LoadedWhenWanted(Generic[Loaded]):
         """The loaded value. Callers keep no reference after their call, so that it can go."""
         with self._lock:
             if self._value is None:
-                self._value = self._load()
+                self._value = timed_read(self._name, self._load)
             return self._value
 
     def release(self) -> None:
@@ -107,12 +117,12 @@ class NetworkPool:
         if self._keeping == "keep":
             with self._lock:
                 if name not in self._networks:
-                    self._networks[name] = self._load(name, self.device)
+                    self._networks[name] = self._read(name, self.device)
             yield self._networks[name]
             return
         with self._lock:
             if self.device == "cpu":
-                yield self._load(name, "cpu")
+                yield self._read(name, "cpu")
                 gc.collect()
             else:
                 yield from self._visiting(name)
@@ -120,7 +130,7 @@ class NetworkPool:
     def _visiting(self, name: str) -> Iterator[Any]:
         """On the device for the time of the loan; its tensors in main memory stay as they were."""
         if name not in self._networks:
-            self._networks[name] = self._load(name, "cpu")
+            self._networks[name] = self._read(name, "cpu")
         network = self._networks[name]
         resting = network.state_dict()
         try:
@@ -129,6 +139,9 @@ class NetworkPool:
             network.load_state_dict(resting, strict=True, assign=True)
             free_device_memory(self.device)
 
+    def _read(self, name: str, device: str) -> Any:
+        return timed_read(name.replace("_", " "), lambda: self._load(name, device))
+
     def release(self) -> None:
         """Let go of every network."""
         with self._lock:
@@ -136,9 +149,32 @@ class NetworkPool:
         free_device_memory(self.device)
 
 
+def timed_read(name: str, load: Callable[[], Loaded]) -> Loaded:
+    """What load returns, and a line in the log that says how long it took."""
+    started = time.monotonic()
+    loaded = load()
+    logger.info("%s read in %.1f s", name, time.monotonic() - started)
+    return loaded
+
+
 def put_on(network: Any, device: str) -> Any:
     """A network (a `torch.nn.Module`) with its weights on the device."""
     return network.to(device)
+
+
+def place_pipeline(pipeline: Any, device: str, offload: Offload) -> Any:
+    """A diffusers pipeline ready to run on the device.
+
+    "model" has one of its networks there at a time, "sequential" one layer; the rest waits in main
+    memory. On a "cpu" there is nothing to offload.
+    """
+    if device == "cpu" or offload == "none":
+        return pipeline.to(device)
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)
+    return pipeline
 
 
 def free_device_memory(device: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,10 +49,11 @@ def load_strictly(model_class: Any, folder: Path, dtype: Any) -> Any:
     Raises ValueError when a weight is missing, left over, or of another shape than its class has.
     """
     try:
-        model, found = model_class.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=dtype,
-            output_loading_info=True,
-        )  # fmt: skip
+        with _quiet_transformers():
+            model, found = model_class.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=dtype,
+                output_loading_info=True,
+            )  # fmt: skip
     except (OSError, RuntimeError) as error:
         why = str(error).strip().splitlines()[0]
         raise ValueError(
@@ -65,3 +68,19 @@ def load_strictly(model_class: Any, folder: Path, dtype: Any) -> Any:
                 f"{len(names)} {kind.replace('_', ' ')}, as {names[0]}; download them again"
             )
     return model.eval()
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without its bars, and its report of hundreds of lines: what is wrong is raised in one."""
+    from transformers.utils import logging as reports
+
+    level, bars = reports.get_verbosity(), reports.is_progress_bar_enabled()
+    reports.set_verbosity_error()
+    reports.disable_progress_bar()
+    try:
+        yield
+    finally:
+        reports.set_verbosity(level)
+        if bars:
+            reports.enable_progress_bar()

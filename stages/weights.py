@@ -7,10 +7,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scene.store import write_atomically
+from stages.model_record import RECORD_NAME, matching, read_record
 from stages.model_table import ModelEntry, known_model
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,14 @@ SHA256_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class MissingWeights(RuntimeError):
-    """A model's weights are not on this machine; the message says how they get there."""
+    """A model's weights are not on this machine; the message says how they get there.
+
+    model: its name in the table.
+    """
+
+    def __init__(self, message: str, model: str) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 def weights_folder(given: str, model: str, stage: str) -> Path:
@@ -45,9 +53,23 @@ def weights_folder(given: str, model: str, stage: str) -> Path:
     gap = f"{next(iter(lacking.values()))[0]} of " if lacking else ""
     raise MissingWeights(
         f"{stage}: {gap}the weights {model} ({entry.repo}, {entry.gigabytes:g} GB) are not here: "
-        f"`photoscene models pull {model}`, or copy them to {places[0]}, "
-        f"or --set {stage}.weights=DIR"
+        f"{_access(entry)}`photoscene models pull {model}`, or copy them to {places[0]}, "
+        f"or --set {stage}.weights=DIR{_alternative(entry)}",
+        model,
     )
+
+
+def _access(entry: ModelEntry) -> str:
+    """What a person does before the first pull of a gated model."""
+    return f"ask for access at {entry.page}, then " if entry.gated else ""
+
+
+def _alternative(entry: ModelEntry) -> str:
+    """The way on for who is refused a gated model."""
+    if not (entry.gated and entry.instead):
+        return ""
+    other = known_model(entry.instead)
+    return f"; without access --set {other.stage}.backend={other.backend} ({other.name}, ungated)"
 
 
 def weights_places(entry: ModelEntry) -> list[Path]:
@@ -57,9 +79,7 @@ def weights_places(entry: ModelEntry) -> list[Path]:
     below OWNER/NAME and may be a mirror that many machines share.
     """
     places = [models_folder() / entry.repo]
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    cached = hub / f"models--{entry.repo.replace('/', '--')}"
+    cached = hub_cache(entry)
     revision = entry.revision
     if not revision and (cached / "refs" / "main").is_file():
         revision = (cached / "refs" / "main").read_text("utf-8").strip()
@@ -71,9 +91,27 @@ def models_folder() -> Path:
     return Path(os.environ.get("PHOTOSCENE_MODELS") or "~/.cache/photoscene/models").expanduser()
 
 
+def hub_cache(entry: ModelEntry) -> Path:
+    """The folder of a model's repository in the hub's cache: blobs, snapshots and refs."""
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    return hub / f"models--{entry.repo.replace('/', '--')}"
+
+
 def missing_files(entry: ModelEntry, folder: Path) -> list[str]:
-    """The files (or patterns) of a model that a folder has nothing for."""
-    return [pattern for pattern in entry.files if not any(folder.glob(pattern))]
+    """The files (or patterns) of a model that a folder has nothing for.
+
+    A folder that was pulled knows all names that a pattern means; the hub's cache may have links
+    to what is no longer there.
+    """
+    record = read_record(folder)
+    recorded = matching(record.files, entry.files) if record else []
+    gone = [name for name in recorded if not (folder / name).is_file()]
+    for pattern in entry.files:
+        found = list(folder.glob(pattern))
+        gone += [] if found else [pattern]
+        gone += [f.relative_to(folder).as_posix() for f in found if not f.exists()]
+    return list(dict.fromkeys(gone))
 
 
 def weights_digest(folder: Path, patterns: Sequence[str]) -> str:
@@ -83,7 +121,7 @@ def weights_digest(folder: Path, patterns: Sequence[str]) -> str:
     Raises ValueError when the folder has none of them.
     """
     found = {f for p in patterns for f in folder.glob(p) if f.is_file()}
-    files = sorted(found - {folder / MEMO_NAME})
+    files = sorted(found - {folder / MEMO_NAME, folder / RECORD_NAME})
     if not files:
         raise ValueError(f"no weights in {folder}: expected {', '.join(patterns)}")
     memo = _read_memo(folder)
@@ -96,6 +134,26 @@ def weights_digest(folder: Path, patterns: Sequence[str]) -> str:
     if known != memo:
         _write_memo(folder, memo | known)
     return whole.hexdigest()
+
+
+def remembered_digest(folder: Path, name: str) -> str:
+    """The sha256 that is remembered of a file; "" without, or if the file has changed since."""
+    known = _read_memo(folder).get(name)
+    try:
+        status = (folder / name).stat()
+    except OSError:
+        return ""
+    return str(known[2]) if known and known[:2] == [status.st_size, status.st_mtime_ns] else ""
+
+
+def remember_digests(folder: Path, digests: Mapping[str, str]) -> None:
+    """Remember the sha256 of files as they are now; "" forgets one."""
+    memo = {n: e for n, e in _read_memo(folder).items() if n not in digests}
+    for name, digest in digests.items():
+        if digest:
+            status = (folder / name).stat()
+            memo[name] = [status.st_size, status.st_mtime_ns, digest]
+    _write_memo(folder, memo)
 
 
 def _entry(file: Path, remembered: list[int | str] | None) -> list[int | str]:

@@ -39,6 +39,15 @@ def test_points_boxes_and_labels_make_objects() -> None:
     assert len(after("point 1 1", "boxes 0 0 5 5; 6 6 9 9").objects) == 3
 
 
+def test_what_words_found_becomes_named_objects() -> None:
+    first, second = (ObjectPrompt("red: mug", "red: mug", b) for b in ((0, 0, 5, 5), (6, 6, 9, 9)))
+    several = after("point 1 1", "found red: mug: 0 0 5 5; 6 6 9 9", "box 1 1 2 2")
+    assert several.objects[1:] == (first, second, ObjectPrompt(box=(1, 1, 2, 2)))
+    assert after("found red: mug: 0 0 5 5", "label mug").objects == (
+        ObjectPrompt("mug", "red: mug", (0, 0, 5, 5)),
+    )
+
+
 def test_undo_and_redo_walk_through_the_choices() -> None:
     entries = ["point 5 6", "next", "box 1 1 9 9", "delete 1", "label pan"]
     states = [begin((), tuple(entries[:i])).present for i in range(len(entries) + 1)]
@@ -58,6 +67,9 @@ def test_undo_and_redo_walk_through_the_choices() -> None:
     ("entries", "words"),
     [
         (["point 5"], "expected X Y"),
+        (["found cup 1 2 3 4"], "found: expected WORDS: X0 Y0 X1 Y1"),
+        (["found : 1 2 3 4"], "found: expected WORDS: X0 Y0 X1 Y1"),
+        (["found cup: 1 2 3"], "expected X0 Y0 X1 Y1"),
         (["point nan 5"], "expected X Y"),
         (["box 1 2 3"], "expected X0 Y0 X1 Y1"),
         (["box 1 2 1 9"], "two corners"),
@@ -221,12 +233,34 @@ def test_words_are_entries_where_the_backend_knows_words(
     assert [f.parent.name for f in found] == ["01_red", "02_egg", "03_object_03"]
     masks = small_masks()
     assert [same_object(f, masks[n]) for f, n in zip(found, "abc", strict=True)] == [True] * 3
+    entries = json.loads((tmp_path / "a" / "prompts.json").read_text("utf-8"))["entries"]
+    assert [e.split(":")[0] for e in entries[:3]] == ["found red", "next", "found blue"]
     replayed = call("segment", small_photo.photo, "--prompts", tmp_path / "a" / "prompts.json",
                     "-o", tmp_path / "b", *options[:2], "--store", tmp_path / "other")  # fmt: skip
     assert replayed.exit_code == 0, replayed.stderr
     for path in found:
         twin = tmp_path / "b" / path.relative_to(tmp_path / "a")
         assert twin.read_bytes() == path.read_bytes()
+
+
+def test_words_written_into_the_prompt_file_are_found_on_going_on(
+    small_photo: SmallPhoto, prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backends = str(Path(__file__).with_name("backends"))
+    monkeypatch.setattr(stages.segment, "__path__", [*stages.segment.__path__, backends])
+    command = ["segment", small_photo.photo, "-i", "-o", tmp_path / "run", "--store",
+               tmp_path / "store", "--set", "segment.backend=by_colour"]  # fmt: skip
+    assert call(*command, lines="point 195 120\n").exit_code == 1
+    file = tmp_path / "run" / "prompts.json"
+    written = json.loads(file.read_text("utf-8"))
+    written["objects"].append({"text": "red"})
+    file.write_text(json.dumps(written))
+    result = call(*command, "--resume", lines="accept\n")
+    assert result.exit_code == 0, result.stderr
+    assert "resumed with 2 objects" in result.stdout
+    box = json.loads(file.read_text("utf-8"))["objects"][1]
+    assert box["label"] == box["text"] == "red"
+    np.testing.assert_allclose(box["box"], (20, 72, 101, 122), atol=2)
 
 
 def test_an_input_that_ends_early_keeps_the_choice(small_photo: SmallPhoto, tmp_path: Path) -> None:

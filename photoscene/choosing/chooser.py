@@ -55,9 +55,11 @@ class Chooser:
     the prompt file finds them there, byte for byte.
     """
 
-    def __init__(self, request: Request, store: Store, folder: Path, photo_name: str) -> None:
+    def __init__(
+        self, request: Request, store: Store, folder: Path, photo_name: str, device: str = "cpu"
+    ) -> None:
         self.request, self.store, self.folder = request, store, folder
-        self.pool = ModelPool()
+        self.pool = ModelPool(device)
         self.work = self._open_photo(photo_name)
         self.session = Session()
         self.objects: tuple[Chosen, ...] = ()
@@ -80,13 +82,16 @@ class Chooser:
         return self.folder / MASKS
 
     def begin(self, start: tuple[ObjectPrompt, ...]) -> None:
-        """Start with these objects; ValueError when the folder has a choice already."""
+        """Start with these objects; ValueError when the folder has a choice already.
+
+        Words alone become the objects that they mean.
+        """
         if self.prompts_path.exists():
             raise ValueError(
                 f"{self.prompts_path} holds an earlier choice: go on with --resume, "
                 "or give another -o to choose anew"
             )
-        self._take(begin(start))
+        self._take(begin(self._placed(start)))
 
     def resume(self) -> str:
         """Go on with the prompt file of the folder; returns what was found, in words."""
@@ -94,6 +99,9 @@ class Chooser:
             self._take(begin())
             return f"nothing to resume at {self.prompts_path}: a new choice begins"
         session = load_session(self.prompts_path, self.work.file)
+        objects = session.present.objects
+        if self.knows_words and any(_only_words(o) for o in objects):  # written by hand
+            session = begin(self._placed(objects))
         try:
             self._take(session)
         except ValueError as error:
@@ -106,13 +114,16 @@ class Chooser:
 
     def enter(self, entry: str) -> str:
         """Follow one entry and say what came of it; ValueError when nothing changed, and why."""
-        if split_entry(entry)[0] == "text" and not self.knows_words:
+        verb, rest = split_entry(entry)
+        if verb == "text" and not self.knows_words:
             backend = self.request.profile.stages["segment"].backend
             raise ValueError(
                 f"segment backend {backend} does not know words: give a point or a box, "
                 "and name the object with `label`"
             )
         session = enter(self.session, entry)
+        if verb == "text" and self.session.present.on_new_object:
+            return self._find(rest)
         check_prompts(
             self.work.details["width"], self.work.details["height"], session.present.objects
         )
@@ -127,14 +138,36 @@ class Chooser:
 
     def propose(self) -> str:
         """Draw a box around everything that the backend finds by itself, as one entry."""
-        factor = self.work.details["width"] / self.work.photo.width
         known = [o.mask.pixels for o in self.objects]
         found = [m for m in self._masks(()) if not any(_same(m.pixels, k) for k in known)]
         if not found:
             raise ValueError("nothing else stands out by itself: give a point or a box")
-        boxes = [" ".join(f"{v * factor:g}" for v in _box_of(m)) for m in found]
-        self.enter("boxes " + "; ".join(boxes))
+        self.enter("boxes " + "; ".join(self._box_text(m) for m in found))
         return f"{count(len(found))} proposed"
+
+    def _find(self, words: str) -> str:
+        """Make an object of everything that words mean, as one entry: it replays without asking."""
+        known = [o.mask.pixels for o in self.objects]
+        meant = self._masks((ObjectPrompt(text=words),))
+        found = [m for m in meant if not any(_same(m.pixels, k) for k in known)]
+        if not found:
+            raise ValueError(f"nothing else here looks like {words!r}: give a point or a box")
+        line = self.enter(f"found {words}: " + "; ".join(self._box_text(m) for m in found))
+        return line if len(found) == 1 else f"{count(len(found))} found"
+
+    def _placed(self, prompts: tuple[ObjectPrompt, ...]) -> tuple[ObjectPrompt, ...]:
+        """The prompts, with a box around every object that words alone mean."""
+        placed: list[ObjectPrompt] = []
+        for prompt in prompts:
+            if not _only_words(prompt):
+                placed.append(prompt)
+                continue
+            found = self._masks((prompt,))
+            if not found:
+                raise ValueError(f"nothing here looks like {prompt.text!r}: give a point or a box")
+            label = prompt.label or prompt.text
+            placed += [replace(prompt, label=label, box=self._box_of(m)) for m in found]
+        return tuple(placed)
 
     def accept(self) -> tuple[ObjectPrompt, ...]:
         """Settle the choice; ValueError while there is none."""
@@ -166,6 +199,16 @@ class Chooser:
         masks = [o.mask.pixels for o in self.objects]
         width = self.work.details["width"]
         return draw_choice(self.work.photo, masks, self.session.present, width)
+
+    def _box_of(self, mask: Mask) -> tuple[float, float, float, float]:
+        """The box around a mask in pixels of the photo's own size."""
+        factor = self.work.details["width"] / self.work.photo.width
+        x0, y0, x1, y1 = _box_of(mask)
+        return x0 * factor, y0 * factor, x1 * factor, y1 * factor
+
+    def _box_text(self, mask: Mask) -> str:
+        """The same box as entries have it."""
+        return " ".join(f"{v:g}" for v in self._box_of(mask))
 
     def _line(self, index: int) -> str:
         chosen = self.objects[index]
@@ -210,6 +253,11 @@ class Chooser:
 def count(objects: int) -> str:
     """ "1 object", "2 objects"."""
     return f"{objects} object{'' if objects == 1 else 's'}"
+
+
+def _only_words(prompt: ObjectPrompt) -> bool:
+    """Whether a prompt may mean many objects: it does not say where it is."""
+    return bool(prompt.text) and prompt.box is None and not any(p.foreground for p in prompt.points)
 
 
 def _given(prompt: ObjectPrompt) -> str:

@@ -111,6 +111,18 @@ def _boxes(choice: Choice, rest: str) -> Choice:
     return Choice((*choice.objects, *objects), len(choice.objects) + len(objects))
 
 
+def _found(choice: Choice, rest: str) -> Choice:
+    words, colon, boxes = rest.rpartition(":")
+    words = _words(words.strip())
+    if not colon or not words:
+        raise ValueError("found: expected WORDS: X0 Y0 X1 Y1; X0 Y0 X1 Y1 ...")
+    more = _boxes(choice, boxes)
+    old = len(choice.objects)
+    named = tuple(replace(o, text=words, label=words) for o in more.objects[old:])
+    # One object is still the current one, as after `text`; several are done.
+    return Choice((*choice.objects, *named), old if len(named) == 1 else more.current)
+
+
 def _text(choice: Choice, rest: str) -> Choice:
     words = _words(rest)
     if not words:
@@ -150,7 +162,8 @@ VERBS = {
     "not": Verb("X Y", "a click on what is not part of it", _not),
     "box": Verb("X0 Y0 X1 Y1", "a box around the whole object", _box),
     "boxes": Verb("BOX; BOX ...", "one new object for each box", _boxes),
-    "text": Verb("WORDS", "the object in words, where the backend knows words", _text),
+    "text": Verb("WORDS", "every object that words mean, or what the object is in words", _text),
+    "found": Verb("WORDS: BOX; BOX ...", "one new object for each box, as `text` finds", _found),
     "label": Verb("NAME", "name the object", _label),
     "next": Verb("", "go on to a new object", _next),
     "select": Verb("N", "go back to an object", _select),

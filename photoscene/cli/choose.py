@@ -34,7 +34,13 @@ class Choosing:
 
 
 def choose_objects(
-    request: Request, store: Store, folder: Path, photo_name: str, how: Choosing, as_json: bool
+    request: Request,
+    store: Store,
+    folder: Path,
+    photo_name: str,
+    how: Choosing,
+    as_json: bool,
+    device: str,
 ) -> Request | None:
     """The request with the objects that a person chose, None when they stopped before accepting.
 
@@ -52,7 +58,7 @@ def choose_objects(
             "leave out --text, --point, --box and --prompts"
         )
     out = sys.stderr if as_json else sys.stdout
-    chooser = Chooser(request, store, folder, photo_name)
+    chooser = Chooser(request, store, folder, photo_name, device)
     if how.resume:
         print(printable(chooser.resume()), file=out)
     else:
@@ -68,6 +74,8 @@ def choose_objects(
         raise KeyboardInterrupt(
             f"stopped; everything is in {chooser.prompts_path}: {GO_ON}"
         ) from None
+    finally:
+        chooser.pool.release()  # the run that follows finds these masks in the store
     print(printable(f"prompts: {chooser.prompts_path}"), file=out, flush=True)
     if not accepted:
         print(f"not accepted yet: {GO_ON}", file=sys.stderr)

@@ -16,6 +16,7 @@ from photoscene.choosing import MASKS
 from photoscene.cli.choose import Choosing, choose_objects
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
+from photoscene.device import check_device, device_for
 from photoscene.fits import GOOD, has_failed
 from photoscene.inputs import Arguments, build_request, check_backends, check_seed
 from photoscene.reconstruction import InputNames, check_files, reconstruct_photo
@@ -45,10 +46,10 @@ class Inspecting:
 
 @dataclass(frozen=True)
 class Where:
-    """The store as given (None: the default one), and the device that networks run on."""
+    """The store as given (None: the default one), and the device as `--device` names it."""
 
     store: str | None
-    device: str = "cpu"
+    device: str = "auto"
 
 
 def run_photo(
@@ -61,6 +62,7 @@ def run_photo(
 ) -> int:
     """`photoscene run` and `photoscene segment`: returns the exit status."""
     choosing.check()
+    check_device(where.device)
     known_stage(arguments.until)
     for stage in refresh:
         known_stage(stage)
@@ -70,7 +72,10 @@ def run_photo(
     check_folder(folder)
     if choosing.wanted:
         check_files(request, store, names)
-        chosen = choose_objects(request, store, folder, arguments.photo.name, choosing, as_json)
+        device = device_for(where.device, request.profile)
+        chosen = choose_objects(
+            request, store, folder, arguments.photo.name, choosing, as_json, device
+        )
         if chosen is None:
             return INCOMPLETE
         request = chosen
@@ -90,6 +95,7 @@ def rerun_object(
 ) -> int:
     """`photoscene rerun`: returns the exit status."""
     started = time.monotonic()
+    check_device(where.device)
     if first not in RERUN_STAGES:
         raise ValueError(f"--from {first}: expected {' or '.join(RERUN_STAGES)}")
     from photoscene.inspection import find_object
@@ -225,7 +231,9 @@ def _draw_masks(
     details = store.load(opened.outputs["details"], dict)
     masks = [store.load(o.mask, Mask).pixels for o in scene.objects]
     photo = store.load(scene.photo, Photo)
-    picture = draw_choice(photo, masks, Choice(request.prompts), details["width"])
+    # Words may have given many masks or none: then a prompt's number is no mask's.
+    prompts = request.prompts if len(request.prompts) == len(masks) else ()
+    picture = draw_choice(photo, masks, Choice(prompts), details["width"])
     write_atomically(path, encode_png(picture))
 
 

@@ -94,7 +94,7 @@ def reported(debug: bool) -> Iterator[None]:
         _stop(f"{text}: {remedy}" if remedy else text, ENVIRONMENT, debug)
     except (ImportError, MemoryError, RuntimeError) as error:
         # Our own words need no type's name before them.
-        known = type(error).__module__.startswith(("flows", "stages"))
+        known = type(error).__module__.startswith(("flows", "stages", "photoscene"))
         _stop(str(error) if known else f"{type(error).__name__}: {error}", ENVIRONMENT, debug)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from photoscene.cli import models
 from photoscene.cli.errors import OneLineUsage
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(models.app, name="models")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and every library's log.")]
@@ -35,7 +37,7 @@ Settings = Annotated[
     typer.Option("--set", metavar="STAGE.NAME=VALUE", help="Change one setting of the profile."),
 ]
 PhotoFile = Annotated[Path, typer.Argument(help="The photo: JPEG, PNG, WebP, HEIC, TIFF ...")]
-Texts = Annotated[list[str] | None, typer.Option("--text", help="An object in words.")]
+Texts = Annotated[list[str] | None, typer.Option("--text", help="Every object that these words mean.")]
 Points = Annotated[
     list[str] | None, typer.Option("--point", metavar="X,Y", help="A click on an object.")
 ]
@@ -81,7 +83,7 @@ def run(
         Path | None, typer.Option(help="Depth or points: PNG16, NPY, NPZ, EXR.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Device = "cpu",
+    device: Device = "auto",
     until: Annotated[str, typer.Option(metavar="STAGE", help="Stop after a stage.")] = "compose",
     refresh: Refresh = None,
     output: Output = None,
@@ -93,7 +95,6 @@ def run(
     from photoscene.cli.choose import Choosing
     from photoscene.cli.commands import Where, run_photo
     from photoscene.cli.errors import reported
-    from photoscene.device import chosen_device
     from photoscene.inputs import Arguments
     from photoscene.run_folder import default_folder
 
@@ -115,7 +116,7 @@ def run(
     with reported(debug):
         folder = output or default_folder(photo)
         choosing = Choosing(interactive, browser, resume)
-        where = Where(store, chosen_device(device))
+        where = Where(store, device)
         raise typer.Exit(run_photo(arguments, folder, where, refresh or (), choosing, json))
 
 
@@ -184,6 +185,7 @@ def segment(
     resume: Resume = False,
     profile: ProfileName = "lite",
     settings: Settings = None,
+    device: Device = "auto",
     output: Output = None,
     store: StorePath = None,
     json: Json = False,
@@ -210,7 +212,8 @@ def segment(
     with reported(debug):
         folder = output or default_folder(photo)
         choosing = Choosing(interactive, browser, resume)
-        raise typer.Exit(run_photo(arguments, folder, Where(store), (), choosing, json))
+        where = Where(store, device)
+        raise typer.Exit(run_photo(arguments, folder, where, (), choosing, json))
 
 
 @app.command()
@@ -224,7 +227,7 @@ def rerun(
     ] = "complete",
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="Another seed for this object.")] = None,
-    device: Device = "cpu",
+    device: Device = "auto",
     store: StorePath = None,
     json: Json = False,
     debug: Debug = False,
@@ -232,10 +235,9 @@ def rerun(
     """Compute one object's chain again, then place and compose; the other objects stay cached."""
     from photoscene.cli.commands import Where, rerun_object
     from photoscene.cli.errors import reported
-    from photoscene.device import chosen_device
 
     with reported(debug):
-        where = Where(store, chosen_device(device))
+        where = Where(store, device)
         raise typer.Exit(rerun_object(folder, object_, from_, settings or (), seed, where, json))
 
 
@@ -264,6 +266,22 @@ def inspect(
     with reported(debug):
         asked = Inspecting(object_, stage, open_, html, diff)
         raise typer.Exit(inspect_run(folder, asked, store, json))
+
+
+@app.command()
+def check(
+    photo: PhotoFile,
+    mask: Masks = None,
+    box: Boxes = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Judge a photo from 0 to 100 before it is reconstructed; status 1 where it is not ready."""
+    from photoscene.cli.check import check_readiness
+    from photoscene.cli.errors import reported
+
+    with reported(debug):
+        raise typer.Exit(check_readiness(photo, mask or (), box or (), json))
 
 
 @app.command()

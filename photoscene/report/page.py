@@ -181,11 +181,11 @@ def _flat_pictures(scene: Scene, store: Store) -> dict[str, str]:
 
 
 def _point_pictures(points: Files, details: Mapping[str, Any]) -> dict[str, Any]:
-    """Depth picture, its scale with ticks, and the two views of the points."""
+    """Depth picture, its scale with ticks, the two views of the points, and perhaps normals."""
     span = details["range"]
     pictures = {
         name: data_uri(points[f"{name}.webp"], ".webp") if f"{name}.webp" in points else ""
-        for name in ("depth", "scale", "turned", "above")
+        for name in ("depth", "scale", "turned", "above", "normals")
     }
     ticks = [] if span is None else [
         f"{span['near'] + (span['far'] - span['near']) * i / (SCALE_TICKS - 1):#.3g}"

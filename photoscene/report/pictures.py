@@ -110,6 +110,14 @@ def depth_picture(depth: Float32, span: DepthRange) -> bytes:
     return webp(shrunk(picture, SCENE_SIDE_PX))
 
 
+def normals_picture(normals: Float32) -> bytes:
+    """Unit normals (H, W, 3) as colour: x to the right red, y up green, toward the camera blue."""
+    level = np.nan_to_num(normals * np.array([1, -1, -1])) * 127.5 + 127.5
+    picture = np.rint(level).clip(0, 255).astype(np.uint8)
+    picture[np.isnan(normals[..., 0])] = UNKNOWN_RGB
+    return webp(shrunk(picture, SCENE_SIDE_PX))
+
+
 def depth_scale_picture() -> bytes:
     """The colours of `depth_picture` from near (left) to far (right)."""
     level = np.repeat(np.linspace(1, 0, SCALE_WIDTH_PX)[None], SCALE_HEIGHT_PX, 0)

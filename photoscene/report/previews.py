@@ -63,7 +63,8 @@ def masks_preview(store: Store, photo: Artifact, masks: list[Artifact]) -> Files
 
 def points_preview(store: Store, photo: Artifact, points: Artifact, up: Float64 | None) -> Files:
     """The point map: details.json always; depth.webp, scale.webp, turned.webp and above.webp where
-    any depth is known. up (3,): the scene's upward direction, None for the camera's own."""
+    any depth is known, normals.webp where normals are. up (3,): the scene's upward direction, None
+    for the camera's own."""
     settings = {"up": None if up is None else up.tolist()}
 
     def draw() -> Files:
@@ -77,6 +78,8 @@ def points_preview(store: Store, photo: Artifact, points: Artifact, up: Float64 
         from photoscene.report.views import points_from_above, points_turned
 
         shown = store.load(photo, Photo)
+        if point_map.normals is not None:
+            files["normals.webp"] = pictures.normals_picture(point_map.normals)
         return files | {
             "depth.webp": pictures.depth_picture(point_map.depth, span),
             "scale.webp": pictures.depth_scale_picture(),

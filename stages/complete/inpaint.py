@@ -1,24 +1,13 @@
-"""Complete backend `inpaint`: the hidden part continues the visible outline.
-
-A round outline goes on as the ellipse that fits it, any other as its convex hull.
-
-Only pixels of occluders may be filled: where the photo shows that the object ends, it ends.
-Colours come from Telea's inpainting (A. Telea, An Image Inpainting Technique Based on the Fast
-Marching Method, 2004).
-"""
+"""Complete backend `inpaint`: the hidden part continues the visible outline and its colours."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
-
-from scene.types import Bool, Completion, Crop
+from scene.types import Completion, Crop
+from stages.complete.continuation import continued
 
 VERSION = "2"
-MIN_ELLIPSE_IOU = 0.97  # of the fitted ellipse and the object, where both can be seen
-MIN_OUTLINE_PX = 40  # fewer outline pixels fit too many ellipses
 
 
 @dataclass(frozen=True)
@@ -38,84 +27,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class HullInpainting:
-    """Fills the occluded part of the convex hull."""
+    """Fills the occluded part of the convex hull, or of the ellipse that the outline is."""
 
     settings: Settings
 
     def complete(self, crop: Crop, label: str, seed: int) -> Completion:
         """The visible cut-out, and below the occluders its continuation with continued colours."""
-        visible = crop.rgba[..., 3] > 127
-        hidden = hidden_part(visible, crop.occluder)
-        if hidden.sum() < self.settings.min_hidden * visible.sum():
-            return Completion(crop.rgba)
-        rgb = self._continue_colours(crop, visible, hidden)
-        alpha = np.where(hidden, 255, crop.rgba[..., 3])
-        seam = cv2.dilate(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        alpha = np.where(seam & (crop.rgba[..., 3] > 0), 255, alpha)  # close the antialiased border
-        rgba = np.concatenate([rgb, alpha[..., None]], -1).astype(np.uint8)
-        share = hidden.sum() / (hidden.sum() + visible.sum())
-        return Completion(rgba, (f"{share:.0%} of the outline was hidden and has been continued",))
-
-    def _continue_colours(self, crop: Crop, visible: Bool, hidden: Bool) -> np.ndarray:
-        """(N, N, 3): the photo, with hidden pixels painted from the object's own solid pixels."""
-        solid = crop.rgba[..., 3] > 250
-        unknown = ~solid & _near(hidden, 2 * self.settings.radius_px)
-        far = ~solid & ~unknown
-        picture = crop.rgba[..., :3].copy()
-        picture[far] = np.median(picture[solid if solid.any() else visible], axis=0)
-        painted = cv2.inpaint(
-            picture, unknown.astype(np.uint8), self.settings.radius_px, cv2.INPAINT_TELEA
-        )
-        rgb = crop.rgba[..., :3].copy()
-        fill = unknown & _near(hidden, 1)
-        rgb[fill] = painted[fill]
-        return rgb
+        return continued(crop, self.settings.min_hidden, self.settings.radius_px)
 
 
 def load(settings: Settings, device: str) -> HullInpainting:
     """Nothing to load."""
     return HullInpainting(settings)
-
-
-def hidden_part(visible: Bool, occluder: Bool) -> Bool:
-    """(N, N): pixels of the occluder inside the visible outline's continuation.
-
-    Pieces that do not touch the visible part are dropped.
-    """
-    points = np.stack(np.nonzero(visible)[::-1], -1).astype(np.int32)
-    if len(points) < 3:
-        return np.zeros_like(visible)
-    hull = cv2.fillConvexPoly(np.zeros(visible.shape, np.uint8), cv2.convexHull(points), 1) > 0
-    ellipse = fitting_ellipse(visible, occluder)
-    whole = hull if ellipse is None else hull | ellipse
-    candidate = whole & occluder & ~visible
-    count, parts = cv2.connectedComponents((candidate | visible).astype(np.uint8), connectivity=8)
-    touching = np.isin(parts, np.unique(parts[visible])) if count > 1 else visible
-    return candidate & touching
-
-
-def fitting_ellipse(visible: Bool, occluder: Bool) -> Bool | None:
-    """(N, N): the filled ellipse through the outline that no occluder cuts, if it is one.
-
-    None when the ellipse and the visible pixels differ by more than 3 % where nothing hides them.
-    """
-    contours, _ = cv2.findContours(
-        visible.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
-    outline = np.concatenate(contours).reshape(-1, 2).astype(np.int64)
-    free = outline[~_near(occluder, 2)[outline[:, 1], outline[:, 0]]]
-    if len(free) < MIN_OUTLINE_PX:
-        return None
-    (x, y), axes, angle = cv2.fitEllipse(free.astype(np.float32))
-    if not all(0 < side < 2 * max(visible.shape) for side in axes):
-        return None
-    canvas = np.zeros(visible.shape, np.uint8)
-    ellipse = cv2.ellipse(canvas, ((x, y), axes, angle), 1, -1) > 0
-    shown = ellipse & ~occluder
-    agreement = (shown & visible).sum() / max(int((shown | visible).sum()), 1)
-    return ellipse if agreement >= MIN_ELLIPSE_IOU else None
-
-
-def _near(mask: Bool, radius_px: int) -> Bool:
-    size = 2 * radius_px + 1
-    return cv2.dilate(mask.astype(np.uint8), np.ones((size, size), np.uint8)) > 0

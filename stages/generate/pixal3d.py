@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 MODEL = "pixal3d"
+LIBRARIES = dict.fromkeys(
+    ("torch", "safetensors", "fast_simplification", "xatlas"), "pip install -e '.[pixal3d]'"
+)
 REMEDY = "lower generate.resolution, or set generate.memory=one_at_a_time"
 # What lies in a folder of weights, in the layouts that `pixal3d.checkpoints` knows.
 WEIGHT_FILES = (

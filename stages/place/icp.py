@@ -10,6 +10,7 @@ from alignment.placing import place_mesh
 from stages.place.each import EachAlone, check_truncation
 
 VERSION = "2"
+LIBRARIES = {"open3d": "pip install -e '.[benchmark]'"}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,11 @@ class Segmenter(Protocol):
     def segment(
         self, photo: Photo, prompts: tuple[ObjectPrompt, ...], files: tuple[Mask, ...]
     ) -> list[Mask]:
-        """One mask per prompt, or the objects it finds when there are neither prompts nor files."""
+        """One mask per prompt in order, or the objects it finds without prompts and files.
+
+        A backend that knows words answers a prompt of words alone with every object that they
+        fit, best first, in that prompt's place: many masks, one, or none.
+        """
         ...
 
 
@@ -32,7 +36,7 @@ def check_prompts(photo_width: int, photo_height: int, prompts: tuple[ObjectProm
     """
     size = f"the photo is {photo_width} x {photo_height} pixels"
     for index, prompt in enumerate(prompts):
-        name = f"prompt {index + 1}" + (f" ({prompt.label})" if prompt.label else "")
+        name = name_of(prompt, index)
         if not (prompt.text or prompt.box or any(p.foreground for p in prompt.points)):
             raise ValueError(
                 f"{name} does not say where the object is: "
@@ -48,6 +52,11 @@ def check_prompts(photo_width: int, photo_height: int, prompts: tuple[ObjectProm
                 raise ValueError(f"{name}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is outside: {size}")
 
 
+def name_of(prompt: ObjectPrompt, index: int) -> str:
+    """What to call a prompt in a message; the first is prompt 1."""
+    return f"prompt {index + 1}" + (f" ({prompt.label})" if prompt.label else "")
+
+
 def run(
     segmenter: Segmenter,
     photo: Photo,
@@ -56,9 +65,10 @@ def run(
 ) -> list[Mask]:
     """Segment a photo; masks come back disjoint, in the order of the prompts or files.
 
-    Where two masks claim a pixel the smaller one keeps it: an object in front of, or lying in,
-    another is usually smaller, and a visible pixel has one owner. Raises ValueError for a mask
-    of the wrong size, an empty one, or one that others cover completely.
+    Words alone give as many masks as they fit, perhaps none. Where two masks claim a pixel the
+    smaller one keeps it: an object in front of, or lying in, another is usually smaller, and a
+    visible pixel has one owner. Raises ValueError for a mask of the wrong size, an empty one, or
+    one that others cover completely.
     """
     check_prompts(photo.width, photo.height, prompts)
     masks = segmenter.segment(photo, prompts, files)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from scene.types import Bool, Float32, Float64, Mask, ObjectPrompt, Photo, Point, Uint8
+from stages.segment import name_of
 from stages.segment.outline import cut, enlarged, overlap, unlike_surroundings, window_size
 from stages.segment.partition import RegionTree, region_tree
 from stages.segment.saliency import (
@@ -145,11 +146,6 @@ def check_prompt(prompt: ObjectPrompt, name: str) -> None:
             f"{name} has {words}: grabcut understands points and boxes, not words; "
             "give --point or --box, or choose a backend that knows words"
         )
-
-
-def name_of(prompt: ObjectPrompt, index: int) -> str:
-    """What to call a prompt in a message; the first is prompt 1."""
-    return f"prompt {index + 1}" + (f" ({prompt.label})" if prompt.label else "")
 
 
 def look(

@@ -1,0 +1,55 @@
+"""`photoscene check`: judges a photo and prints the findings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from flows.steps import MAX_PHOTO_SIDE_PX
+from photoscene.inputs import read_boxes, read_file
+from photoscene.readiness import READY, Readiness, check_photo
+from photoscene.readiness.findings import NOTABLE
+from scene.text import printable
+
+DONE, NOT_READY = 0, 1
+
+
+def check_readiness(photo: Path, masks: Sequence[Path], boxes: Sequence[str], as_json: bool) -> int:
+    """Judge a photo, print the findings, return the exit status."""
+    data = read_file(photo, "photo")
+    named = [(str(mask), read_file(mask, "--mask")) for mask in masks]
+    try:
+        found = check_photo(data, MAX_PHOTO_SIDE_PX, named, read_boxes(boxes))
+    except ValueError as error:
+        told = str(error)
+        raise ValueError(told if told.startswith("--") else f"photo {photo} {told}") from None
+    told = readiness_json(found) if as_json else readiness_text(found, photo.name)
+    print(told)
+    return DONE if found.ready else NOT_READY
+
+
+def readiness_json(found: Readiness) -> str:
+    """One JSON document."""
+    listed = [asdict(finding) for finding in found.findings]
+    return json.dumps(
+        {"score": found.score, "ready": found.ready, "threshold": READY, "findings": listed},
+        indent=1,
+    )
+
+
+def readiness_text(found: Readiness, name: str) -> str:
+    """The score, then a line and an advice for each finding that costs points, then the others."""
+    verdict = "ready" if found.ready else f"not ready (below {READY})"
+    lines = [f"{found.score} of 100: {printable(name)} is {verdict}"]
+    costly = [f for f in found.findings if f.penalty >= NOTABLE]
+    for finding in costly:
+        value = "" if finding.value is None else f"{finding.value:.3g} {finding.unit}"
+        lines.append(f"  -{finding.penalty:<4.0f} {finding.name}: {value}")
+        lines.append(f"        {finding.advice}")
+    fine = ", ".join(f.name for f in found.findings if f.penalty < NOTABLE and f.value is not None)
+    unknown = ", ".join(f.name for f in found.findings if f.value is None)
+    lines += [f"  fine: {fine}"] if fine else []
+    lines += [f"  cannot be told from this photo: {unknown}"] if unknown else []
+    return "\n".join(lines)

@@ -1,0 +1,68 @@
+"""`photoscene models`: its commands and their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="The weights: which there are, fetching them, checking them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and every library's log.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME...", help="Models, as `models list` names them.")
+]
+Profile = Annotated[str | None, typer.Option("--profile", help="All models of a profile.")]
+
+
+@app.command("list")
+def list_models(profile: Profile = None, json: Json = False, debug: Debug = False) -> None:
+    """Every model: what it is, its size, licence and commit, and whether it is here."""
+    from photoscene.cli.errors import reported
+    from photoscene.cli.manage_models import show_models
+
+    with reported(debug):
+        raise typer.Exit(show_models(profile, json))
+
+
+@app.command()
+def pull(
+    names: Names = None,
+    profile: Profile = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Another folder of models, as a mirror to copy.  "
+            "[default: PHOTOSCENE_MODELS, else ~/.cache/photoscene/models]",
+        ),
+    ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Seconds for the hub's first answer.  [default: 1.2]"),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Fetch models from the hub; goes on where it stopped, fetches only what is not here whole."""
+    from photoscene.cli.errors import reported
+    from photoscene.cli.manage_models import pull_models
+
+    with reported(debug):
+        raise typer.Exit(pull_models(names or (), profile, to, wait, json, debug))
+
+
+@app.command()
+def verify(names: Names = None, json: Json = False, debug: Debug = False) -> None:
+    """Read every byte of the models that are here, and say what is damaged and what mends it."""
+    from photoscene.cli.errors import reported
+    from photoscene.cli.manage_models import verify_models
+
+    with reported(debug):
+        raise typer.Exit(verify_models(names or (), json))

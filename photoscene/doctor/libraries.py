@@ -1,0 +1,49 @@
+"""Which libraries are installed, and what installs those that are not?"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib import metadata
+from typing import Any
+
+LIBRARIES = {
+    "numpy": "numpy", "scipy": "scipy", "Pillow": "PIL", "opencv-python-headless": "cv2",
+    "trimesh": "trimesh", "embreex": "embreex", "onnxruntime": "onnxruntime", "OpenEXR": "OpenEXR",
+    "prefect": "prefect",
+}  # fmt: skip
+EXTRAS = {"torch": ("torch", "pixal3d"), "safetensors": ("safetensors", "pixal3d"),
+          "fast-simplification": ("fast_simplification", "pixal3d"),
+          "xatlas": ("xatlas", "pixal3d"), "transformers": ("transformers", "full"),
+          "diffusers": ("diffusers", "full"), "accelerate": ("accelerate", "full"),
+          "huggingface-hub": ("huggingface_hub", "models"), "spconv": ("spconv", "spconv"),
+          "prefect-dask": ("prefect_dask", "cluster"),
+          "prefect-ray": ("prefect_ray", "cluster")}  # fmt: skip
+
+
+def installed_libraries() -> dict[str, dict[str, Any]]:
+    """By name: the version or None, and the command that installs it."""
+    found = {name: _library(name, module, ".") for name, module in LIBRARIES.items()}
+    return found | {
+        name: _library(name, module, f".[{extra}]") for name, (module, extra) in EXTRAS.items()
+    }
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module could be imported; nothing is imported."""
+    return importlib.util.find_spec(module) is not None
+
+
+def command(pip: str) -> str:
+    """A `pip ...` command for this very Python, and where it has to be given."""
+    here = " in photoscene's folder" if "'.[" in pip or "'.'" in pip or " -r " in pip else ""
+    return f"{sys.executable} -m {pip}{here}" if pip.startswith("pip ") else pip
+
+
+def _library(name: str, module: str, package: str) -> dict[str, Any]:
+    if not is_installed(module):
+        return {"version": None, "remedy": command(f"pip install '{package}'")}
+    try:
+        return {"version": metadata.version(name), "remedy": ""}
+    except metadata.PackageNotFoundError:
+        return {"version": "unknown", "remedy": ""}

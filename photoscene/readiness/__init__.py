@@ -1,0 +1,83 @@
+"""Is a photo worth a generator's time? A score from 0 to 100, with what it lost and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from photoscene.readiness import objects, overlays, picture
+from photoscene.readiness.findings import READY as READY
+from photoscene.readiness.findings import Finding as Finding
+from photoscene.readiness.findings import Readiness as Readiness
+from photoscene.readiness.findings import summed
+from scene.pictures import decode_mask, decode_photo
+from scene.types import Bool, Uint8
+
+AROUND_SHARE = 0.02  # of the photo's long side: edges so near an object's outline are its own
+
+
+def check_photo(
+    data: bytes,
+    max_side_px: int,
+    masks: Sequence[tuple[str, bytes]] = (),
+    boxes: Sequence[objects.Box] = (),
+) -> Readiness:
+    """Judge a photo file as it will be worked on, at most max_side_px long.
+
+    masks: name and bytes of mask pictures; boxes: x0, y0, x1, y1 in the photo's own pixels. With
+    neither, objects are found at a glance. Raises ValueError for what is no readable picture, a
+    mask of another size, and an object with no pixel in the photo.
+    """
+    photo, details = decode_photo(data, max_side_px)
+    scale = photo.width / details["width"]
+    native = photo.rgb
+    if scale < 1:
+        native = decode_photo(data, max(details["width"], details["height"]))[0].rgb
+    sizes = [(photo.width, photo.height), (details["width"], details["height"])]
+    chosen = [_mask(name, mask, photo.width, photo.height, sizes) for name, mask in masks]
+    inside = [(a * scale, b * scale, c * scale, d * scale) for a, b, c, d in boxes]
+    for given, (x0, y0, x1, y1) in zip(boxes, inside, strict=True):
+        if x1 <= 0 or y1 <= 0 or x0 >= photo.width or y0 >= photo.height:
+            told = ",".join(f"{value:g}" for value in given)
+            raise ValueError(f"--box {told} lies outside the photo: check it")
+    chosen += objects.objects_in_boxes(photo.rgb, inside)
+    found = chosen or objects.find_objects(photo.rgb)
+    values = _measured(photo.rgb, native, found)
+    values["object size"] = objects.crop_side_px(found, smallest=bool(chosen))
+    values["focal length"] = float(details["focal_35mm"] is not None)
+    return summed(values)
+
+
+def _mask(name: str, data: bytes, width: int, height: int, sizes: list[tuple[int, int]]) -> Bool:
+    try:
+        mask = decode_mask(data, width, height, sizes)
+    except ValueError as error:
+        raise ValueError(f"--mask {name} {error}") from None
+    if not mask.any():
+        raise ValueError(f"--mask {name} is empty: no pixel is above half")
+    return mask
+
+
+def _measured(rgb: Uint8, native: Uint8, found: list[Bool]) -> dict[str, float | None]:
+    """What pixels and masks tell. Pixels are judged where the objects are."""
+    grey = picture.grey_of(rgb)
+    inside = np.any(found, axis=0) if found else np.ones(grey.shape, bool)
+    reach = max(1, round(AROUND_SHARE * max(grey.shape)))
+    near = cv2.dilate(inside.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
+    return {
+        "objects": float(len(found)),
+        "resolution": float(np.sqrt(native.shape[0] * native.shape[1])),
+        "sharpness": picture.edge_blur_px(grey, near),
+        "highlights": picture.burnt_percent(rgb, inside),
+        "shadows": picture.black_percent(grey, inside),
+        "contrast": picture.contrast_levels(grey),
+        "noise": picture.noise_level(grey),
+        # Made smaller, a photo keeps so much less of its blocks.
+        "compression": picture.block_steps(picture.grey_of(native)) * len(rgb) / len(native),
+        "cut off": objects.cut_off_percent(found),
+        "clutter": objects.clutter(found),
+        "see-through": objects.glass_share(rgb, found),
+        "overlay": overlays.overlay_hint(rgb),
+    }

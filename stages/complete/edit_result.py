@@ -1,0 +1,59 @@
+"""What becomes of an edit: registered to the photo, judged, and made the completed object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scene.types import Bool, Crop, Float32, Uint8
+from stages.complete.amodal import compose, hidden_pixels, unknown_pixels
+from stages.complete.background import backdrop, coverage
+from stages.complete.drift import agreement, objection_to, on_photo, tint_of
+from stages.complete.registration import Registration, register
+
+MIN_BODY = 0.002  # of the picture: less is an empty one
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """An edit on the photo. objection: why it cannot be used, "" if it can.
+
+    where: None for an edit that shows no object on a plain background; rgba (N, N, 4) and hidden
+    (N, N), the pixels that the photo did not show: None with an objection.
+    """
+
+    objection: str
+    where: Registration | None = None
+    rgba: Uint8 | None = None
+    hidden: Bool | None = None
+
+
+def judged(edit: Uint8, crop: Crop) -> Judged:
+    """Register an edit (M, M, 3) of a crop's object, and complete the object with it if it may be.
+
+    The edit should show the whole object on a plain background.
+    """
+    behind = backdrop(edit)
+    if not behind.plain:
+        return Judged(f"the background is not plain (only {behind.share:.0%} of the border is)")
+    alpha = coverage(edit, behind)
+    if (alpha > 0.5).mean() < MIN_BODY:
+        return Judged("nothing is drawn")
+    unknown = unknown_pixels(crop)
+    try:
+        where = register(edit, alpha, crop.rgba, unknown)
+    except ValueError as error:
+        return Judged(str(error))
+    placed = on_photo(edit, alpha, where, _border_colour(edit, alpha))
+    tint = tint_of(placed, crop.rgba)
+    objection = objection_to(where, agreement(placed, tint, crop.rgba, unknown))
+    if objection:
+        return Judged(objection, where)
+    hidden = hidden_pixels(crop, placed)
+    return Judged("", where, compose(crop, placed, tint, hidden), hidden)
+
+
+def _border_colour(edit: Uint8, alpha: Float32) -> np.ndarray:
+    """(3,) the median colour of what is not the object."""
+    return np.median(edit[alpha <= 0], axis=0) if (alpha <= 0).any() else np.zeros(3)

@@ -1,0 +1,223 @@
+"""Map points backend `moge`: MoGe-2 and MoGe, metric points (v1: up to scale) of one photo.
+
+MoGe guesses points up to a shift along z and recovers the shift and the focal length together; a
+known focal length is imposed, and then the shift is the one that fits it. Its z then lies on the
+ray of each pixel (force_projection), which is what a PointMap is made of: only z is kept, so every
+point projects onto its pixel exactly.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from scene.cameras import camera_from_matrix
+from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap, Uint8
+from stages.backends import local
+from stages.devices import Keeping, LoadedWhenWanted, put_on, retrying_after_freeing
+from stages.map_points.centred import (
+    centred_view,
+    depth_from_view,
+    is_centred,
+    normals_from_view,
+    seen_by,
+)
+from stages.map_points.moge_weights import MoGe, load_moge, weight_files
+from stages.weights import weights_digest, weights_folder
+
+VERSION = "1"
+Model = Literal[
+    "moge-2-vitl-normal", "moge-2-vitl", "moge-2-vitb-normal", "moge-2-vits-normal", "moge-vitl"
+]
+REMEDY = (
+    "lower map_points.tokens, choose a smaller map_points.model, "
+    "or set map_points.memory=one_at_a_time"
+)
+LIBRARIES = {"torch": "pip install -e '.[full]'",
+             "moge": "pip install --no-deps -r moge-requirements.txt",
+             "utils3d": "pip install --no-deps -r moge-requirements.txt"}  # fmt: skip
+MAX_TOKENS = 20_000  # attention to more fills any device; the models were trained for 3600 at most
+
+
+@dataclass(frozen=True)
+class Settings:
+    """model: whose weights; tokens: patches that the photo is seen in, null for the most that the
+    model was trained for; precision: official is half on CUDA and float32 on a CPU. weights: the
+    folder; memory: whether the network stays on the device."""
+
+    model: Model = local("moge-2-vitl-normal")
+    tokens: int | None = None
+    precision: Literal["official", "float32"] = "official"
+    weights: str = local("")
+    memory: Keeping = local("keep")
+
+    def __post_init__(self) -> None:
+        if self.tokens is not None and not 1 <= self.tokens <= MAX_TOKENS:
+            raise ValueError(f"tokens: expected 1 to {MAX_TOKENS}, got {self.tokens}")
+
+
+def weights_sha256(settings: Settings) -> str:
+    """The digest of the weights that the settings point to."""
+    folder = _folder(settings)
+    return weights_digest(folder, weight_files(folder))
+
+
+class Seen(NamedTuple):
+    """What MoGe makes of a picture: z (H, W), NaN unknown; its normalized focal length fx / W; and
+    normals (H, W, 3), where the model has them; the model's name, and whether z is in metres."""
+
+    depth: Float32
+    focal_over_width: float
+    normals: Float32 | None
+    name: str
+    metric: bool
+
+
+class MoGeMapper:
+    """One MoGe network, read when the first photo comes."""
+
+    def __init__(self, settings: Settings, device: str) -> None:
+        self.settings, self.device = settings, device
+        self._model = LoadedWhenWanted("MoGe", self._load, device)
+
+    def map_points(
+        self,
+        photo: Photo,
+        camera: Camera | None,
+        masks: tuple[Mask, ...],
+        file: DepthFile | None,
+    ) -> PointMap:
+        """The photo's depth in metres (v1: up to scale), with MoGe's own camera or the known one.
+
+        MoGe assumes a centred camera with square pixels: where the known one has not, it looks
+        through one that is turned to the photo's centre, and its points are turned back.
+        Raises ValueError where no camera fits the points, OutOfDeviceMemory.
+        """
+        if camera is None:
+            seen = self._look(photo.rgb, None)
+            camera = estimated_camera(photo, seen.focal_over_width)
+            said = f"field of view {math.degrees(camera.fov_x_rad):.3g} degrees estimated"
+            return _point_map(seen, camera, said)
+        said = f"field of view {math.degrees(camera.fov_x_rad):.3g} degrees imposed"
+        if is_centred(camera):
+            return _point_map(self._look(photo.rgb, camera.fov_x_rad), camera, said)
+        view = centred_view(camera)
+        seen = self._look(seen_by(view, camera, photo.rgb), view.camera.fov_x_rad)
+        depth = depth_from_view(seen.depth, view, camera)
+        normals = seen.normals
+        if normals is not None:
+            normals = normals_from_view(normals, view, camera)
+        turned = math.degrees(math.acos(min(1.0, view.photo_from_crop[2, 2])))
+        said += (
+            f", seen through a camera turned by {turned:.2g} degrees, for this one is off centre"
+        )
+        return _point_map(seen._replace(depth=depth, normals=normals), camera, said)
+
+    def release(self) -> None:
+        """Let go of the network; it is read again when it is wanted."""
+        self._model.release()
+
+    def _look(self, rgb: Uint8, fov_x_rad: float | None) -> Seen:
+        what = f"a photo of {rgb.shape[1]} x {rgb.shape[0]}"
+        work = partial(self._infer, rgb, fov_x_rad)
+        return retrying_after_freeing(work, self.release, what, REMEDY)
+
+    def _infer(self, rgb: Uint8, fov_x_rad: float | None) -> Seen:
+        import torch
+
+        model = self._model.get()
+        image = torch.from_numpy(rgb.copy()).to(self.device)  # the photo may be read-only
+        image = image.permute(2, 0, 1).float() / 255
+        try:
+            with _no_talk_of_autocast():
+                out = model.network.infer(
+                    image,
+                    num_tokens=self.settings.tokens,
+                    fov_x=None if fov_x_rad is None else math.degrees(fov_x_rad),
+                    # It would only compute x and y from the same z, which `points_of` does.
+                    force_projection=False,
+                    use_fp16=self.settings.precision == "official" and image.is_cuda,
+                )
+        except ValueError as error:  # of the solver for shift and focal length
+            raise ValueError(
+                f"{model.name}: no camera fits its points ({error}): "
+                "give --fov, or --set map_points.precision=float32"
+            ) from None
+        depth, normals = _numpy(out["depth"]), out.get("normal")
+        depth[~(np.isfinite(depth) & (depth > 0))] = np.nan
+        focal = float(out["intrinsics"][0, 0])
+        if normals is not None:
+            normals = _numpy(normals)
+            normals[np.isnan(depth)] = np.nan
+        return Seen(depth, focal, normals, model.name, model.metric)
+
+    def _load(self) -> MoGe:
+        model = load_moge(_folder(self.settings))
+        low, high = model.tokens_range
+        tokens = self.settings.tokens
+        if tokens is not None and not low <= tokens <= high:
+            raise ValueError(
+                f"map_points.tokens: {model.name} was trained for {low} to {high}, got {tokens}"
+            )
+        put_on(model.network, self.device)
+        return model
+
+
+def load(settings: Settings, device: str) -> MoGeMapper:
+    """Looks for the folder and the libraries; the network is read at the first photo."""
+    _folder(settings)
+    for name, remedy in LIBRARIES.items():
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(f"map_points backend moge needs {name}: {remedy}")
+    return MoGeMapper(settings, device)
+
+
+def estimated_camera(photo: Photo, focal_over_width: float) -> Camera:
+    """The centred camera with square pixels of MoGe's normalized focal length fx / W.
+
+    Raises ValueError for a focal length that no camera has.
+    """
+    width, height = photo.width, photo.height
+    focal_px = focal_over_width * width
+    K = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
+    try:
+        return camera_from_matrix(width, height, K)
+    except ValueError:
+        raise ValueError(
+            f"MoGe's estimate of the focal length, {focal_px:.3g} px for {width} x {height} "
+            "pixels, is none that a camera has: give --fov or --camera"
+        ) from None
+
+
+def _folder(settings: Settings) -> Path:
+    return weights_folder(settings.weights, settings.model, "map_points")
+
+
+def _point_map(seen: Seen, camera: Camera, said: str) -> PointMap:
+    """The map, with what is worth knowing of it in words."""
+    unknown = (
+        f"{1 - np.isfinite(seen.depth).mean():.1%} of the pixels have no depth (sky, or unsure)"
+    )
+    notes = (seen.name, said, unknown)
+    return PointMap(seen.depth, camera, seen.metric, notes, seen.normals)
+
+
+def _numpy(tensor: Any) -> Float32:
+    return np.array(tensor.float().cpu().numpy(), np.float32)  # a copy that may be written
+
+
+@contextmanager
+def _no_talk_of_autocast() -> Iterator[None]:
+    """MoGe asks for float32 autocast on a CPU, which torch declines in words, harmlessly."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*autocast.*")
+        yield
