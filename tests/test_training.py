@@ -35,7 +35,7 @@ from training.shapes.draw import draw_sample, draw_shot, true_occupancy  # noqa:
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "weights" / "lite"
-PHASE = parts.Phase(0, 2e-3, 0.5, ((64, 1.0, 6),))
+PHASE = parts.Phase(0, 2e-3, 1.5e-3, 0.5, 0.25, None, ((64, 1.0, 6),))
 SMOKE = parts.Recipe(steps=40, phases=(PHASE,), check_every=20)
 
 
@@ -139,7 +139,7 @@ def test_a_mesh_becomes_a_sample(tmp_path) -> None:
 def test_augmented_pictures_are_pictures(data: Path) -> None:
     shards = Shards(sorted((data / "64").glob("shapes_*")))
     batch = shards.take(np.arange(24))
-    seen, truth = augmented(batch, np.random.default_rng(0), 0.5)
+    seen, truth = augmented(batch, np.random.default_rng(0), 0.5, 0.5)
     assert np.isfinite(network_input(seen)).all()
     assert 0 <= seen.rgb.min() and seen.rgb.max() <= 1
     assert seen.hidden.any() and np.isfinite(seen.depth).any() and np.isnan(seen.depth).any()

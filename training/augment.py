@@ -31,8 +31,11 @@ class Truth:
     inner: Float32
 
 
-def augmented(batch: Batch, generator: Generator, measured: float) -> tuple[Seen, Truth]:
-    """Pictures as they could come from photos, a share of them with depth, and their truth."""
+def augmented(
+    batch: Batch, generator: Generator, measured: float, hidden_share: float
+) -> tuple[Seen, Truth]:
+    """Pictures as they could come from photos, shares of them with depth and with something in
+    front, and their truth."""
     flipped = _flip(batch, generator)
     rgb = flipped["rgba"][..., :3].astype(np.float32) / 255
     alpha = flipped["rgba"][..., 3] > 127
@@ -48,7 +51,7 @@ def augmented(batch: Batch, generator: Generator, measured: float) -> tuple[Seen
         seen_rgb[i], seen_alpha[i] = _photographed(one, alpha[i], generator)
         if generator.random() < measured:
             depth[i] = _measured(depths[i, ..., 0] + camera_distance(fov_rad), alpha[i], generator)
-        if generator.random() < 0.25:
+        if generator.random() < hidden_share:
             hidden[i] = _cover(alpha[i], alpha[i - 1], generator)
             seen_rgb[i], seen_alpha[i], depth[i] = _hide(
                 seen_rgb[i], seen_alpha[i], depth[i], hidden[i], generator

@@ -103,14 +103,14 @@ def train(recipe: Recipe, folder: Path, out: Path, device: str, helpers: int = 0
 def start(recipe: Recipe, device: str) -> State:
     """Fresh weights and optimizers."""
     network = new_network(recipe.seed).to(device)
-    kernels, rest, rate = [], [], recipe.phase(0).rate
+    kernels, rest, first = [], [], recipe.phase(0)
     for name, parameter in network.named_parameters():
         # Muon is for matrices inside the network, not for its first and last layers.
         inside = parameter.ndim == 4 and parameter.shape[0] >= 16 and not name.startswith("stem")
         (kernels if inside else rest).append(parameter)
     optimizers: list[torch.optim.Optimizer] = [
-        Muon(kernels, rate, MUON_MOMENTUM, WEIGHT_DECAY),
-        torch.optim.AdamW(rest, rate, ADAM_BETAS, weight_decay=WEIGHT_DECAY),
+        Muon(kernels, first.rate, MUON_MOMENTUM, WEIGHT_DECAY),
+        torch.optim.AdamW(rest, first.adam_rate, ADAM_BETAS, weight_decay=WEIGHT_DECAY),
     ]
     return State(network, copy.deepcopy(network), optimizers)
 
@@ -119,11 +119,12 @@ def train_step(
     state: State, recipe: Recipe, data: Data, device: str, crew: Helpers | None = None
 ) -> list[Errors]:
     """One step; returns the errors of first and last surface on its batches."""
-    rate = recipe.phase(state.step).rate
-    for optimizer in state.optimizers:
+    phase, share = recipe.phase(state.step), rate_share(state.step, recipe.steps)
+    rates = (phase.rate * share, phase.adam_rate * share)
+    for optimizer, rate in zip(state.optimizers, rates, strict=True):
         optimizer.zero_grad()
         for group in optimizer.param_groups:
-            group["lr"] = rate * rate_share(state.step, recipe.steps)
+            group["lr"] = rate
     if crew is not None:
         crew.begin(state.network, state.step)
     own_parts = range(recipe.parts if crew is None else 1)

@@ -27,6 +27,7 @@ class Sample:
     fov_rad: Float32
 
 
+MESHES = "meshes"  # what the names of their shards begin with
 NAMES = tuple(f.name for f in fields(Sample))
 
 
@@ -63,7 +64,10 @@ def save_shard(samples: list[Sample], folder: Path) -> None:
 
 
 class Shards:
-    """All samples of one size below a folder, read from disk as they are wanted."""
+    """All samples of one size below a folder, read from disk as they are wanted.
+
+    meshes: how many show meshes; they come first.
+    """
 
     def __init__(self, folders: list[Path]) -> None:
         """Raises ValueError when there is no shard."""
@@ -72,6 +76,10 @@ class Shards:
         self._shards = [{n: np.load(f / f"{n}.npy", mmap_mode="r") for n in NAMES} for f in folders]
         lengths = [len(shard["rgba"]) for shard in self._shards]
         self._first = np.cumsum([0, *lengths])
+        named = [f.name.startswith(MESHES) for f in folders]
+        if named != sorted(named, reverse=True):
+            raise ValueError("shards of meshes are expected before those of shapes")
+        self.meshes = int(sum(n for n, is_mesh in zip(lengths, named, strict=True) if is_mesh))
 
     def __len__(self) -> int:
         return int(self._first[-1])
