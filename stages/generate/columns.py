@@ -146,12 +146,14 @@ def _march(columns: Columns, slabs: Slabs) -> Surface:
         return (chosen - low) / (high - low)
 
     def _share_across(first: Ints, second: Ints) -> Float64:
-        """On the outline where it is crossed, else where the nearest layer passes."""
+        """On the outline where it is crossed, else where the nearest layer passes; half-way at a
+        step, so that what lies before and what lies behind it leave no crack between them."""
         a, b = alpha[first[:, 0], first[:, 1]], alpha[second[:, 0], second[:, 1]]
         outline = (a >= 0) != (b >= 0)
         c, d = (slabs.level[tuple(node.T)] for node in (first, second))
         total = np.where(outline, np.abs(a) + np.abs(b), np.abs(c) + np.abs(d))
-        return np.where(outline, np.abs(a), np.abs(c)) / np.maximum(total, 1e-9)
+        share = np.where(outline, np.abs(a), np.abs(c)) / np.maximum(total, 1e-9)
+        return np.where(~outline & (np.maximum(c, d) > STEP / 2), 0.5, share)
 
     cut = march(slabs.solid, crossing)
     points = cut.points.copy()

@@ -17,6 +17,7 @@ SMOOTH = 0.06  # of the crop's side: how far a difference of the front carries t
 GAP_BLUR = 0.015  # of the crop's side: ragged edges of a gap would show as spikes
 GAP_WIDER, GAP_FROM_RIM = 0.02, 0.06  # of the crop's side
 MIN_DEPTH_SHARE = 0.25  # of a small picture's pixel that must have measured depth
+MOST_SHIFT = 0.9  # cube sides that a measured front may lie off the network's
 MIXED = 0.003  # of its distance: a node that far from the median lies between two surfaces
 SOLID_SHARE = 0.05  # of the outline that must have measured depth for it to be used at all
 
@@ -106,7 +107,9 @@ def _measured_shift(crop: ObjectCrop, front: Float64, inside: Bool, grid: int) -
     # One scale about the camera is free: the one that the network's own front asks for.
     scale = float(np.median((distance + front[known]) * inverse[known]))
     measured = scale / np.where(known, inverse, 1) - distance
-    return harmonic_fill(np.where(known, measured - front, 0), known, inside)
+    # A mesh of noise could not be placed.
+    shift = np.clip(measured - front, -MOST_SHIFT, MOST_SHIFT)
+    return harmonic_fill(np.where(known, shift, 0), known, inside)
 
 
 def _unmixed(inverse: Float64, depth: Float32, grid: int) -> Float64:

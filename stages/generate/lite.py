@@ -20,7 +20,7 @@ from stages.generate.layered import Network, layers_of, load_network, network_in
 from stages.generate.panels import paint, panel_of_faces, panel_uv
 
 VERSION = "1"
-WEIGHTS_SHA256 = "4f89b9d63cc54385f5383213287cd1df4545856272277f275891e42541c6d61e"
+WEIGHTS_SHA256 = "9d81713cbcde5f88eee6c9f4c431485472a960a6570eb731f8a2bde808454aa6"
 WEIGHTS_FILE = "generator.onnx"
 MOST_FACES = 20000
 LEAST_GRID = 8
