@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from benchmarks.lite_cost import cost_of
 from benchmarks.lite_sheets import draw_sheets
@@ -31,23 +30,25 @@ BACKENDS = ("billboard", "relief", "lite")
 
 
 def main() -> None:
-    """Run all measurements and rewrite the document's sections."""
+    """Run the measurements that were asked for, all by default, and rewrite their sections."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    shared = parser.parse_args().shared
+    parser.add_argument("--section", choices=tuple(SECTIONS), action="append")
+    options = parser.parse_args()
     keep_quiet()
-    sections = {"Lite generator: held-out objects": held_out_table(shared)}
-    folders = sorted((shared / "data" / "scenes").glob("*/camera.json"))
-    if folders:
-        scenes = [f.parent for f in folders]
-        with tempfile.TemporaryDirectory() as work, prefect_api():
-            sections["Lite generator: scenes"] = scene_table(scenes, shared, Path(work))
-            sheets = draw_sheets(shared, PICTURES, Store(Path(work) / "sheets"))
-        sections["Lite generator: contact sheets"] = sheet_list(sheets)
-        sections["Lite generator: cost of an object"] = cost_table(scenes[0])
-    for title, text in sections.items():
+    if not (options.shared / "data" / "scenes").is_dir():
+        print(f"no ground-truth scenes below {options.shared}/data/scenes: nothing measured")
+        return
+    for name in options.section or SECTIONS:
+        title, make = SECTIONS[name]
+        text = make(options.shared)
         replace_section(DOCUMENT, title, text)
-        print(f"\n{title}\n{text}")
+        print(f"\n{title}\n{text}", flush=True)
+
+
+def scenes_of(shared: Path) -> list[Path]:
+    """The ground-truth scenes."""
+    return sorted(f.parent for f in (shared / "data" / "scenes").glob("*/camera.json"))
 
 
 def masks_alone(scene: Path) -> Arguments:
@@ -64,21 +65,25 @@ def with_backend(told: Told, backend: str, *settings: str) -> Told:
     return changed
 
 
-def scene_table(scenes: list[Path], shared: Path, work: Path) -> str:
-    """Mean figures of every backend: told masks and depth, and masks without depth."""
-    cases: dict[str, Told] = {}
-    for backend in BACKENDS:
-        cases[f"masks and depth, {backend}"] = with_backend(masks_and_depth, backend)
-    cases["masks; depth for placing only, lite"] = with_backend(
-        masks_and_depth, "lite", "generate.depth=none"
-    )
-    for backend in BACKENDS:
-        cases[f"masks, {backend}"] = with_backend(masks_alone, backend)
-    rows = ["| given, backend | " + " | ".join(COLUMNS.values()) + " |",
-            "|---|" + "---|" * len(COLUMNS)]  # fmt: skip
-    for i, (name, told) in enumerate(cases.items()):
-        result = score(scenes, work / str(i), shared, told)
-        rows.append(f"| {name} | {_cells(result['mean'])} |")
+def measured_table(shared: Path) -> str:
+    """Every backend told masks and depth; and the lite one when depth only places its objects."""
+    cases = {b: with_backend(masks_and_depth, b) for b in BACKENDS}
+    unseen = with_backend(masks_and_depth, "lite", "generate.depth=none")
+    return scene_table({**cases, "lite, depth only places": unseen}, shared)
+
+
+def alone_table(shared: Path) -> str:
+    """Every backend told masks and the camera."""
+    return scene_table({b: with_backend(masks_alone, b) for b in BACKENDS}, shared)
+
+
+def scene_table(cases: dict[str, Told], shared: Path) -> str:
+    """Mean figures over the scenes."""
+    rows = ["| backend | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---|" * len(COLUMNS)]
+    with tempfile.TemporaryDirectory() as work, prefect_api():
+        for i, (name, told) in enumerate(cases.items()):
+            result = score(scenes_of(shared), Path(work) / str(i), shared, told)
+            rows.append(f"| {name} | {_cells(result['mean'])} |")
     return "\n".join(rows)
 
 
@@ -107,9 +112,9 @@ def held_out_table(shared: Path) -> str:
     return "\n".join(rows)
 
 
-def cost_table(scene: Path) -> str:
+def cost_table(shared: Path) -> str:
     """Seconds and memory of one object."""
-    cutout: Any = sorted((scene / "amodal").glob("*.png"))[0]
+    cutout = sorted((scenes_of(shared)[0] / "amodal").glob("*.png"))[0]
     rows = ["| backend | seconds | peak memory of the process, MB |", "|---|---|---|"]
     for backend in BACKENDS:
         seconds, peak_mb = cost_of(backend, cutout)
@@ -117,12 +122,23 @@ def cost_table(scene: Path) -> str:
     return "\n".join(rows)
 
 
-def sheet_list(sheets: list[tuple[str, str]]) -> str:
-    """The pictures in order, a line each."""
+def sheet_list(shared: Path) -> str:
+    """Draw the pictures; a line and a picture each."""
+    with tempfile.TemporaryDirectory() as work, prefect_api():
+        sheets = draw_sheets(shared, PICTURES, Store(Path(work)))
     lines = []
     for file, said in sheets:
         lines += [f"{said}.", ""] + ([f"![{file}](lite_generator/{file})", ""] if file else [])
     return "\n".join(lines).rstrip()
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Path], str]]] = {
+    "measured": ("Lite generator: masks and depth", measured_table),
+    "alone": ("Lite generator: masks alone", alone_table),
+    "held-out": ("Lite generator: held-out objects", held_out_table),
+    "cost": ("Lite generator: cost of an object", cost_table),
+    "sheets": ("Lite generator: contact sheets", sheet_list),
+}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ MARGIN = 1.6  # slices before the first and behind the last surface
 THINNEST = 1.1  # slices that the thinnest solid stretch has, so that none falls between two
 LEAST_GAP = 2.0  # thinnest gap over the thinnest wall
 STEP = 0.08  # cube sides: a larger difference of neighbours is one thing before another
+WALL_STEP = 0.12  # ... and that between the walls of one vessel
 RIM_REACH = 3.0  # slices that the outline's points may move to lie on their layer
 LEAST_SHARE = 0.02  # of a cell's edge that a cut keeps away from its nodes
 
@@ -88,7 +89,7 @@ def _thick_enough(columns: Columns, least: float) -> Columns:
     """
     front, inside = columns.front, columns.inside
     back = np.maximum(columns.back, _reached(front, inside) + least)
-    near = np.maximum(columns.near, _reached(front, inside) + least)
+    near = np.maximum(columns.near, _reached(front, inside, WALL_STEP) + least)
     wide = inside & (columns.gap_level > 0)
     far = np.minimum(columns.far, back - least)
     back = np.where(wide, np.maximum(back, _reached(far, wide) + least), back)
@@ -98,12 +99,12 @@ def _thick_enough(columns: Columns, least: float) -> Columns:
     return replace(columns, back=back, near=near, far=far, gap_level=level)
 
 
-def _reached(depth: Float64, where: Bool) -> Float64:
+def _reached(depth: Float64, where: Bool, step: float = STEP) -> Float64:
     """The deepest of a node's own depth and its neighbours', but for neighbours beyond a step."""
     out = depth.copy()
     for here, there in neighbour_views():
         deeper = depth[there] - depth[here]
-        joined = where[here] & where[there] & (deeper > 0) & (deeper < STEP)
+        joined = where[here] & where[there] & (deeper > 0) & (deeper < step)
         out[here] = np.where(joined, np.maximum(out[here], depth[there]), out[here])
     return out
 
@@ -153,7 +154,7 @@ def _march(columns: Columns, slabs: Slabs) -> Surface:
         c, d = (slabs.level[tuple(node.T)] for node in (first, second))
         total = np.where(outline, np.abs(a) + np.abs(b), np.abs(c) + np.abs(d))
         share = np.where(outline, np.abs(a), np.abs(c)) / np.maximum(total, 1e-9)
-        return np.where(~outline & (np.maximum(c, d) > STEP / 2), 0.5, share)
+        return np.where(~outline & (np.maximum(c, d) > 1.5 * STEP), 0.5, share)
 
     cut = march(slabs.solid, crossing)
     points = cut.points.copy()

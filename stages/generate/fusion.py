@@ -15,8 +15,9 @@ from stages.generate.outline import lattice_alpha
 COVERED = 0.2  # of a network cell that the object must cover for its depths to mean something
 SMOOTH = 0.06  # of the crop's side: how far a difference of the front carries to the layers behind
 GAP_BLUR = 0.015  # of the crop's side: ragged edges of a gap would show as spikes
-GAP_WIDER, GAP_FROM_RIM = 0.02, 0.06  # of the crop's side
+GAP_WIDER, GAP_FROM_RIM = 0.045, 0.06  # of the crop's side
 MIN_DEPTH_SHARE = 0.25  # of a small picture's pixel that must have measured depth
+SAME_WALL = 0.15  # cube sides between a gap's far end and the seen wall that goes on from it
 MOST_SHIFT = 0.9  # cube sides that a measured front may lie off the network's
 MIXED = 0.003  # of its distance: a node that far from the median lies between two surfaces
 SOLID_SHARE = 0.05  # of the outline that must have measured depth for it to be used at all
@@ -73,9 +74,18 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
         shift = _measured_shift(crop, front, alpha_level >= 0, grid)
     carried = _carried(shift, alpha_level >= 0, grid)
     # A wall goes with its own front, what lies behind it with the object as a whole.
-    return Columns(
-        front + shift, back + carried, near + shift, far + carried, gap_level, alpha_level
-    )
+    front, near, back = front + shift, near + shift, back + carried
+    far = _joined_to_seen(far + carried, front, gap_level > 0, alpha_level >= 0)
+    return Columns(front, back, near, far, gap_level, alpha_level)
+
+
+def _joined_to_seen(far: Float64, front: Float64, gap: Bool, inside: Bool) -> Float64:
+    """A gap's far end, moved so that it goes on from the inner wall that is seen beside it."""
+    off = front - far
+    seen = inside & ~gap & (np.abs(off) < SAME_WALL)
+    if not (gap.any() and seen.any()):
+        return far
+    return far + harmonic_fill(np.where(seen, off, 0), seen, inside)
 
 
 def _gap_level(gap: Float64, inside: Bool, grid: int) -> Float64:

@@ -20,7 +20,7 @@ from stages.generate.layered import Network, layers_of, load_network, network_in
 from stages.generate.panels import paint, panel_of_faces, panel_uv
 
 VERSION = "1"
-WEIGHTS_SHA256 = "9d81713cbcde5f88eee6c9f4c431485472a960a6570eb731f8a2bde808454aa6"
+WEIGHTS_SHA256 = "7461b2b8784c1a85bab4b746a5a099cea58b0a30a2ed043904d0b75b6eaa8f88"
 WEIGHTS_FILE = "generator.onnx"
 MOST_FACES = 20000
 LEAST_GRID = 8

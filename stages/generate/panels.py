@@ -17,6 +17,8 @@ from stages.generate.lattice import at_points, bleed_colours
 PHOTO, BACK, INNER = range(3)
 NEAR_LAYER = 2.0  # slices: a face that near to a layer is part of it
 EDGE_ON = 0.02  # cells squared: faces with less area in the picture are seen from the side
+OWN_SHARE, SHADE = 0.3, 0.85  # of the network's colours; of the blurred photo's brightness
+BLUR = 0.06  # of the crop's side
 BLEND = 0.05  # of the crop's side: how far the rim's colours reach into the unseen side
 
 
@@ -51,11 +53,23 @@ def paint(rgba: Uint8, back: Float32, inner: Float32, covered: Bool) -> Uint8:
     out[:, :size] = photo
     small = cv2.resize(rgba[..., 3], (half, half), interpolation=cv2.INTER_AREA) > 127
     rim, weight = _rim_colours(cv2.resize(photo, (half, half), interpolation=cv2.INTER_AREA), small)
+    near = _blurred(rgba, half) * SHADE
     for top, colours in ((0, back), (half, inner)):
-        guess = _enlarged(colours, covered, half) * 255
+        # Each is closer to the truth than either: a back has its front's colours, a little darker.
+        guess = OWN_SHARE * _enlarged(colours, covered, half) * 255 + (1 - OWN_SHARE) * near
         mixed = guess + weight[..., None] * (rim - guess)
         out[top : top + half, size:] = np.rint(mixed).clip(0, 255)
     return out
+
+
+def _blurred(rgba: Uint8, size: int) -> Float32:
+    """(H, H, 3): the photo's colours at half size, so blurred that no detail is left of them."""
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    both = np.concatenate([rgba[..., :3] * alpha, alpha], -1)
+    small = np.asarray(cv2.resize(both, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+    wide = cv2.GaussianBlur(small, (0, 0), BLUR * size)
+    # Far from the object nothing of it is left; no face shows those places.
+    return wide[..., :3] / np.maximum(wide[..., 3:], 1e-3)
 
 
 def _rim_colours(photo: Uint8, solid: Bool) -> tuple[Float32, Float32]:
