@@ -37,9 +37,9 @@ def augmented(
     """Pictures as they could come from photos, shares of them with depth and with something in
     front, and their truth."""
     flipped = _flip(batch, generator)
-    rgb = flipped["rgba"][..., :3].astype(np.float32) / 255
+    rgb = flipped["rgba"][..., :3].astype(np.float32) / np.float32(255)
     alpha = flipped["rgba"][..., 3] > 127
-    back, inner = (flipped[n].astype(np.float32) / 255 for n in ("back", "inner"))
+    back, inner = (flipped[n].astype(np.float32) / np.float32(255) for n in ("back", "inner"))
     depths = flipped["layers"].astype(np.float32)
     truth = halved_truth(depths, alpha, back, inner)
     seen_rgb, seen_alpha = np.zeros_like(rgb), np.zeros(alpha.shape, np.float32)
@@ -64,10 +64,10 @@ def augmented(
 
 def clean(batch: Batch) -> tuple[Seen, Truth]:
     """The pictures as they were rendered, without depth."""
-    rgb = batch["rgba"][..., :3].astype(np.float32) / 255
+    rgb = batch["rgba"][..., :3].astype(np.float32) / np.float32(255)
     alpha = batch["rgba"][..., 3] > 127
     unknown = np.full(alpha.shape, np.nan, np.float32)
-    back, inner = (batch[n].astype(np.float32) / 255 for n in ("back", "inner"))
+    back, inner = (batch[n].astype(np.float32) / np.float32(255) for n in ("back", "inner"))
     truth = halved_truth(batch["layers"].astype(np.float32), alpha, back, inner)
     seen = Seen(rgb, alpha.astype(np.float32), np.zeros_like(alpha), unknown, batch["fov_rad"])
     return seen, truth
@@ -116,7 +116,7 @@ def _textured(rgb: Float32, other: Float32, generator: Generator) -> Float32:
     if generator.random() < 0.3:
         turned = np.rot90(other, int(generator.integers(4)))
         strength = generator.uniform(0.2, 0.9)
-        rgb = rgb * (1 - strength + strength * (0.4 + turned))
+        rgb = np.asarray(rgb * (1 - strength + strength * (0.4 + turned)), np.float32)
     if generator.random() < 0.4:
         cells = int(generator.integers(3, 12))
         noise = generator.normal(0, 0.12, (cells, cells, 3)).astype(np.float32)
@@ -130,7 +130,7 @@ def _photographed(rgb: Float32, alpha: Bool, generator: Generator) -> tuple[Floa
     corners = generator.uniform(0, 1, (2, 2, 3)).astype(np.float32)
     behind = cv2.resize(corners, (size, size), interpolation=cv2.INTER_LINEAR)
     cover = alpha.astype(np.float32)
-    soft = cv2.GaussianBlur(cover, (0, 0), generator.uniform(0.3, 0.8))
+    soft = np.asarray(cv2.GaussianBlur(cover, (0, 0), generator.uniform(0.3, 0.8)), np.float32)
     full = _spread(rgb, alpha)
     photo = full * soft[..., None] + behind * (1 - soft[..., None])
     if generator.random() < 0.5:
@@ -142,7 +142,7 @@ def _photographed(rgb: Float32, alpha: Bool, generator: Generator) -> tuple[Floa
         quality = int(generator.integers(25, 85))
         data = (photo * 255).astype(np.uint8)
         coded = cv2.imencode(".jpg", data, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        photo = cv2.imdecode(coded, cv2.IMREAD_COLOR) / 255
+        photo = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.float32) / 255
     return photo.astype(np.float32), _mask(soft, cover, generator)
 
 

@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def write_onnx(network: LayeredDepth, path: Path) -> None:
     """The graph for any batch and any size that 16 divides; weights as float16 constants."""
     import onnx
 
-    traced = io.BytesIO()
+    traced: Any = io.BytesIO()
     torch.onnx.export(
         network,
         (torch.zeros(2, INPUTS, TRACED_PX, TRACED_PX),),

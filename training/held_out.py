@@ -106,7 +106,7 @@ def measure(generator: generate.Generator, held_out: HeldOut) -> Score:
     unknown = np.full((SIZE, SIZE), np.nan, np.float32)
     crop = ObjectCrop(held_out.rgba, unknown, CropCamera(camera, np.eye(3)))
     mesh = generate.run(generator, crop, 0)
-    alpha = held_out.rgba[..., 3].astype(np.float32) / 255
+    alpha = held_out.rgba[..., 3].astype(np.float32) / np.float32(255)
     return score(mesh, held_out.occupied, alpha, held_out.fov_rad)
 
 

@@ -8,6 +8,7 @@ exactly on the outline, and along a ray exactly on its layer.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +114,8 @@ def _cut(columns: Columns, spacing: float) -> Slabs:
     inside = columns.inside
     start = float(columns.front[inside].min()) - MARGIN * spacing
     stop = float(columns.back[inside].max()) + MARGIN * spacing
-    z = start + spacing * np.arange(int(np.ceil((stop - start) / spacing)) + 1)
+    count = int(np.ceil((stop - start) / spacing)) + 1
+    z = start + spacing * np.arange(count, dtype=np.float64)
     front, back, near, far = (
         v.T[..., None] for v in (columns.front, columns.back, columns.near, columns.far)
     )
@@ -208,7 +210,8 @@ def _join_pieces(columns: Columns, slabs: Slabs, least: float) -> Columns:
     """
     from scipy.ndimage import label
 
-    pieces, count = label(slabs.solid)
+    labelled: Any = label(slabs.solid)
+    pieces, count = labelled
     if count < 2:
         return columns
     back, gap_level = columns.back.copy(), columns.gap_level.copy()

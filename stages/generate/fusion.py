@@ -28,8 +28,8 @@ def seen_of(crop: ObjectCrop, size: int) -> Seen:
 
     Where part of the object has measured depth, the rest of it is what something else hides.
     """
-    alpha = crop.rgba[..., 3].astype(np.float32) / 255
-    colours = crop.rgba[..., :3].astype(np.float32) / 255 * alpha[..., None]
+    alpha = crop.rgba[..., 3].astype(np.float32) / np.float32(255)
+    colours = crop.rgba[..., :3].astype(np.float32) / np.float32(255) * alpha[..., None]
     small = _shrunk(alpha, size)
     rgb = _shrunk(colours, size) / np.maximum(small, 1e-3)[..., None]
     depth = _small_depth(crop.depth, size)

@@ -97,7 +97,7 @@ def network_input(seen: Seen) -> Float32:
 
 def layers_of(output: Float32) -> Layers:
     """The network's output (B, 12, H, H) by name."""
-    gap, solid = (1 / (1 + np.exp(-output[:, i])) for i in (4, 5))
+    gap, solid = (np.asarray(1 / (1 + np.exp(-output[:, i])), np.float32) for i in (4, 5))
     colours = output[:, 6:].transpose(0, 2, 3, 1)
     return Layers(output[:, :4], gap, solid, colours[..., :3], colours[..., 3:])
 

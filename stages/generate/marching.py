@@ -42,8 +42,8 @@ def march(inside: Bool, crossing: Crossing) -> Cut:
     crossing(first, second) tells, for edges from nodes (E, 3) to nodes (E, 3) of which one is
     inside, where the surface cuts them: (E,) in (0, 1) from first to second.
     """
-    case = np.zeros(np.array(inside.shape) - 1, np.int64)
-    a, b, c = case.shape
+    a, b, c = (n - 1 for n in inside.shape)
+    case = np.zeros((a, b, c), np.int64)
     for bit, (i, j, k) in enumerate(CORNERS):
         case |= inside[i : a + i, j : b + j, k : c + k].astype(np.int64) << bit
     cells = np.stack(np.nonzero((case > 0) & (case < 255)), -1)

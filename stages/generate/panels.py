@@ -6,6 +6,8 @@ the right the last surface's colours above those inside the gap, each N/2 x N/2.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +54,8 @@ def paint(rgba: Uint8, back: Float32, inner: Float32, covered: Bool) -> Uint8:
     out = np.zeros((size, size + half, 3), np.uint8)
     out[:, :size] = photo
     small = cv2.resize(rgba[..., 3], (half, half), interpolation=cv2.INTER_AREA) > 127
-    rim, weight = _rim_colours(cv2.resize(photo, (half, half), interpolation=cv2.INTER_AREA), small)
+    small_photo = cv2.resize(photo, (half, half), interpolation=cv2.INTER_AREA)
+    rim, weight = _rim_colours(np.asarray(small_photo, np.uint8), small)
     near = _blurred(rgba, half) * SHADE
     for top, colours in ((0, back), (half, inner)):
         # Each is closer to the truth than either: a back has its front's colours, a little darker.
@@ -69,19 +72,20 @@ def _blurred(rgba: Uint8, size: int) -> Float32:
     small = np.asarray(cv2.resize(both, (size, size), interpolation=cv2.INTER_AREA), np.float32)
     wide = cv2.GaussianBlur(small, (0, 0), BLUR * size)
     # Far from the object nothing of it is left; no face shows those places.
-    return wide[..., :3] / np.maximum(wide[..., 3:], 1e-3)
+    return np.asarray(wide[..., :3] / np.maximum(wide[..., 3:], 1e-3), np.float32)
 
 
 def _rim_colours(photo: Uint8, solid: Bool) -> tuple[Float32, Float32]:
     """(H, H, 3) colours of the nearest rim pixel, and (H, H) how much they count: 1 at the rim."""
     from scipy.ndimage import distance_transform_edt
 
-    distance, nearest = distance_transform_edt(solid, return_indices=True)
-    rows, columns = np.asarray(nearest)
+    found: Any = distance_transform_edt(solid, return_indices=True)
+    distance, (rows, columns) = found
     rim = photo[rows, columns].astype(np.float32)
-    rim = cv2.GaussianBlur(rim, (0, 0), max(1.0, 0.01 * len(photo)))
+    blurred = cv2.GaussianBlur(rim, (0, 0), max(1.0, 0.01 * len(photo)))
     reach = BLEND * len(photo)
-    return rim, np.exp(-((distance / reach) ** 2)).astype(np.float32)
+    weight = np.exp(-((distance / reach) ** 2))
+    return np.asarray(blurred, np.float32), np.asarray(weight, np.float32)
 
 
 def _enlarged(colours: Float32, covered: Bool, size: int) -> Float32:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,9 +158,10 @@ class Builder:
 
     def finish(self) -> tuple[Solid, Paint]:
         """The arrays of all parts."""
-        columns = [np.array(column) for column in zip(*self._parts, strict=True)]
-        columns = [c.astype(np.int64 if i in (0, 1, 10) else np.float64)
-                   for i, c in enumerate(columns)]  # fmt: skip
+        columns: list[Any] = [np.array(column) for column in zip(*self._parts, strict=True)]
+        whole = (0, 1, 10)  # kind, operation and pattern are numbers of things
+        kinds = [np.int64 if i in whole else np.float64 for i in range(len(columns))]
+        columns = [c.astype(kind) for c, kind in zip(columns, kinds, strict=True)]
         return Solid(*columns[:8]), Paint(*columns[8:])
 
 

@@ -76,7 +76,8 @@ def vase(b: Builder) -> None:
     points = b.count(3, 5)
     degree = 3 if points > 3 else 2
     fit = np.polyfit(np.linspace(0, 1, points), b.generator.uniform(0.15, 0.6, points), degree)
-    profile = np.clip(np.polyval(fit, np.linspace(0, 1, PROFILE_KNOTS)), 0.1, 0.7)
+    curve = np.asarray(np.polyval(fit, np.linspace(0, 1, PROFILE_KNOTS)), np.float64)
+    profile = np.clip(curve, 0.1, 0.7)
     turned(b, b.between(0.5, 0.95), profile, b.between(0.04, 0.07) if b.chance(0.7) else 0)
     if b.chance(0.3):
         for side in (-1, 1):
