@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo install test test-slow benchmark benchmark-placement benchmark-generator pictures clean
+.PHONY: demo install test test-slow benchmark benchmark-placement benchmark-generator benchmark-registration pictures clean
 
 demo: install  ## reconstruct the bundled example photo
 	$(BIN)/photoscene run examples/breakfast.jpg --prompts examples/breakfast.prompts.json -o runs/breakfast
@@ -44,6 +44,9 @@ benchmark-placement: install  ## sweep the placement methods and write docs/plac
 
 benchmark-generator: .venv/generator  ## measure the generator's networks and shortcuts on random weights (ten minutes)
 	$(BIN)/python -m benchmarks.generator
+
+benchmark-registration: install  ## measure how an image editor's picture is brought back to the photo (five minutes)
+	$(BIN)/python -m benchmarks.registration
 
 pictures: install  ## draw docs/gallery and docs/screenshots anew
 	$(BIN)/python -m benchmarks.gallery

@@ -312,6 +312,21 @@ def test_a_lora_changes_the_picture_and_must_fit(
     assert "\n" not in str(caught.value)
 
 
+def test_a_lora_on_quantised_weights_does_what_it_does_on_plain_ones(
+    folder: Path, picture: Uint8, edited: Uint8, tmp_path: Path
+) -> None:
+    """Both together, as profile full_low_vram has them."""
+    pytest.importorskip("peft", reason="LoRA weights: pip install peft")
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    eight = write_gguf(tmp_path / "eight.gguf", weights)
+    lora = write_lora(tmp_path / "lora.safetensors")
+    plain = _edit(Weights(folder, None, lora), picture).astype(int)
+    both = _edit(Weights(folder, eight, lora), picture).astype(int)
+    assert np.abs(both - plain).mean() < 0.2 * np.abs(plain - edited).mean()
+
+
 def test_lightning_has_a_schedule_of_fixed_shift(folder: Path) -> None:
     """sigma' = s sigma / (1 + (s - 1) sigma) for shift s, whatever the picture's size."""
     scheduler = _scheduler(folder, 3.0)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks.edits import Drift, crop_from_edit, drifted, finished
-from scene.cameras import camera_from_fov
+from benchmarks.known_scenes import KnownObject
+from benchmarks.registration import displaced
+from scene.cameras import camera_from_fov, project
 from scene.types import Bool, Crop, CropCamera, Uint8
 from stages.complete.amodal import unknown_pixels
 from stages.complete.background import backdrop, coverage
@@ -201,6 +203,22 @@ def test_another_object_and_a_repainted_one_are_refused(truth: Uint8) -> None:
     painted = truth.copy()
     painted[:, :256, :3] = (40, 160, 200)
     assert judged(edited(painted, Drift(), crop), crop).objection
+
+
+def test_the_benchmark_displaces_an_object_as_its_picture() -> None:
+    """Every vertex lies at its depth, on the ray of its displaced pixel in a turned camera."""
+    angle = 0.3
+    turn = np.array(
+        [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
+    )
+    view = CropCamera(camera_from_fov(SIDE, SIDE, 0.5), turn)
+    seen = np.random.default_rng(0).uniform((-0.2, -0.2, 1.5), (0.2, 0.2, 2.5), (50, 3))
+    known = KnownObject("box", seen @ turn.T, np.zeros((0, 3), np.int32))
+    moved = Registration(SIDE, 1.03, 4.0, -7.0).photo_from_edit(SIDE)
+    after = displaced(known, view, moved).vertices @ turn
+    np.testing.assert_allclose(after[:, 2], seen[:, 2])
+    expected = project(view.camera, seen) * 1.03 + [4 - 0.03 * SIDE / 2, -7 - 0.03 * SIDE / 2]
+    np.testing.assert_allclose(project(view.camera, after), expected, atol=1e-8)
 
 
 def test_nothing_visible_is_one_line() -> None:

@@ -37,7 +37,7 @@ Settings = Annotated[
     typer.Option("--set", metavar="STAGE.NAME=VALUE", help="Change one setting of the profile."),
 ]
 PhotoFile = Annotated[Path, typer.Argument(help="The photo: JPEG, PNG, WebP, HEIC, TIFF ...")]
-Texts = Annotated[list[str] | None, typer.Option("--text", help="Every object that these words mean.")]
+Texts = Annotated[list[str] | None, typer.Option("--text", help="All that these words mean.")]
 Points = Annotated[
     list[str] | None, typer.Option("--point", metavar="X,Y", help="A click on an object.")
 ]

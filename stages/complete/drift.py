@@ -14,10 +14,10 @@ from stages.complete.registration import Registration
 
 # What is accepted. Editors tint, shade and redraw fine pattern; a drawn object that differs by
 # more is another one, or another view of it.
-MAX_SHIFT_LAB = 20.0  # of the visible part's mean colour
-OFF_LAB, MAX_OFF = 12.0, 0.15  # a colour that is off after correction; how many may be
+MAX_SHIFT_LAB = 20.0  # of the visible part's colour, by the median
+OFF_LAB, MAX_OFF = 12.0, 0.2  # a colour that is off after correction; how many may be
 MAX_MISSING, MAX_EXTRA = 0.06, 0.10  # of the visible area: not drawn; drawn where it is not
-MIN_PATTERN, PATTERN_LEVELS = 0.5, 4.0  # correlation; the contrast from which there is a pattern
+MIN_PATTERN, PATTERN_LEVELS = 0.4, 4.0  # correlation; the contrast from which there is a pattern
 MAX_OUTLINE = 0.012  # over the side, of the outline's distances: a stretched or turned object
 OUTLINE_QUANTILE = 0.8  # a shadow or a bad piece of the mask is not a fifth of the outline
 MAX_ZOOM_OFF, MAX_SHIFT_OFF = 0.08, 0.04  # the search's own range, over the side
@@ -53,10 +53,10 @@ class Tint:
 class Agreement:
     """How a registered edit differs from the photo; see the constants of this file.
 
-    shift: of the mean colour, Lab; off, missing, extra: shares of the visible area; pattern: the
-    correlation of what lies between two blurs where the colour is not off, 1 without contrast;
-    outline: over the side, how far the visible outline is from the drawn one for most of its length
-    that nothing hides.
+    shift: of the colour, the median in Lab; off, missing, extra: shares of the visible area;
+    pattern: the correlation of what lies between two blurs where the colour is not off, 1 without
+    contrast; outline: over the side, how far the visible outline is from the drawn one for most of
+    its length that nothing hides.
     """
 
     shift: float
@@ -131,7 +131,7 @@ def agreement(edit: RegisteredEdit, tint: Tint, crop: Uint8, unknown: Bool) -> A
     area = float(visible.sum())
     photo = crop[..., :3].astype(np.float32)
     seen, drawn = _blurred(photo, core), _blurred(edit.rgb, core)
-    before = np.linalg.norm(np.mean(to_lab(seen[core]) - to_lab(drawn[core]), axis=0))
+    before = np.linalg.norm(np.median(to_lab(seen[core]) - to_lab(drawn[core]), axis=0))
     apart = np.linalg.norm(to_lab(seen[core]) - to_lab(tint.apply(drawn[core])), axis=-1)
     body = edit.alpha > 0.5
     reach = _radius(crop)
