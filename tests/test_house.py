@@ -15,7 +15,13 @@ MAY_IMPORT = {
     "photoscene": {"scene", "alignment", "pixal3d", "stages", "flows"},
     "training": {"scene", "alignment", "pixal3d", "stages"},
     "benchmarks": {
-        "scene", "alignment", "pixal3d", "stages", "flows", "photoscene", "training",
+        "scene",
+        "alignment",
+        "pixal3d",
+        "stages",
+        "flows",
+        "photoscene",
+        "training",
     },
 }
 LATE = ("torch", "prefect", "trimesh", "scipy", "onnxruntime", "open3d", "rich")

@@ -30,6 +30,7 @@ def seen_of(crop: ObjectCrop, size: int) -> Seen:
     """
     alpha = crop.rgba[..., 3].astype(np.float32) / np.float32(255)
     colours = crop.rgba[..., :3].astype(np.float32) / np.float32(255) * alpha[..., None]
+    colours = colours.astype(np.float32)
     small = _shrunk(alpha, size)
     rgb = _shrunk(colours, size) / np.maximum(small, 1e-3)[..., None]
     depth = _small_depth(crop.depth, size)
