@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from scene.types import Bool, Crop, Float32, Uint8
+from stages.complete.discs import dilated
 from stages.complete.drift import RegisteredEdit, Tint
-from stages.complete.edit_request import gap_px, near
+from stages.complete.edit_request import gap_px
 
 SEAM = 0.02  # over the side: how far what differs at the seam is carried into the drawn part
 SOLID = 0.98  # coverage from which a pixel's colour is the object's own
@@ -27,7 +28,7 @@ def hidden_pixels(crop: Crop, edit: RegisteredEdit) -> Bool:
     visible = crop.rgba[..., 3] > 127
     unknown = unknown_pixels(crop)
     gap = gap_px(visible.shape[0])
-    seam = near(visible, gap) & near(unknown, gap)
+    seam = dilated(visible, gap) & dilated(unknown, gap)
     hidden = (edit.alpha > 0.5) & (unknown | seam) & ~visible
     _, pieces = cv2.connectedComponents((hidden | visible).astype(np.uint8), connectivity=8)
     return hidden & np.isin(pieces, np.unique(pieces[visible]))
@@ -40,9 +41,9 @@ def compose(crop: Crop, edit: RegisteredEdit, tint: Tint, hidden: Bool) -> Uint8
     """
     alpha, open_ = crop.rgba[..., 3].astype(np.float32), crop.rgba[..., 3] <= 250
     photo = crop.rgba[..., :3].astype(np.float32)
-    rim = near(hidden, 1) & unknown_pixels(crop)
+    rim = dilated(hidden, 1) & unknown_pixels(crop)
     fresh = open_ & (hidden | rim)
-    seam = open_ & near(hidden, 2) & near(~open_, 2) & (edit.alpha > 0.5)
+    seam = open_ & dilated(hidden, 2) & dilated(~open_, 2) & (edit.alpha > 0.5)
     joined = np.where(fresh, np.maximum(alpha, 255 * edit.alpha), alpha)
     joined = np.where(seam, 255, joined)[..., None]
     drawn = _met(tint.apply(_own_colours(edit)), photo, ~open_)

@@ -10,6 +10,7 @@ import numpy as np
 from scene.cameras import warp
 from scene.types import Bool, Float32, Float64, Uint8
 from stages.complete.background import to_lab
+from stages.complete.discs import dilated, eroded
 from stages.complete.registration import Registration
 
 # What is accepted. Editors tint, shade and redraw fine pattern; a drawn object that differs by
@@ -135,14 +136,14 @@ def agreement(edit: RegisteredEdit, tint: Tint, crop: Uint8, unknown: Bool) -> A
     apart = np.linalg.norm(to_lab(seen[core]) - to_lab(tint.apply(drawn[core])), axis=-1)
     body = edit.alpha > 0.5
     reach = _radius(crop)
-    ends = ~_grown(visible, reach) & ~_grown(unknown, reach)
+    ends = ~dilated(visible, reach) & ~dilated(unknown, reach)
     return Agreement(
         float(before),
         float((apart > OFF_LAB).mean()),
         float((core & ~body).sum() / max(core.sum(), 1)),
         float((body & ends).sum() / area),
         _pattern(photo, edit.rgb, core, apart <= OFF_LAB),
-        _outline_distance(visible, body, ~_grown(unknown, reach)),
+        _outline_distance(visible, body, ~dilated(unknown, reach)),
     )
 
 
@@ -172,8 +173,8 @@ def _pattern(photo: Float32, drawn: Float32, core: Bool, right: Bool) -> float:
 
 def _outline_distance(visible: Bool, body: Bool, free: Bool) -> float:
     """Over the side: the distance to the drawn outline of 80 % of the free visible outline."""
-    outline = visible & ~_eroded(visible, 1) & free
-    drawn = body & ~_eroded(body, 1)
+    outline = visible & ~eroded(visible, 1) & free
+    drawn = body & ~eroded(body, 1)
     if not outline.any() or not drawn.any():
         return 0.0
     distance = cv2.distanceTransform((~drawn).astype(np.uint8), cv2.DIST_L2, 5)
@@ -193,21 +194,9 @@ def _blurred(picture: Float32, inside: Bool, width: float = COARSE) -> Float32:
 def _core(crop: Uint8) -> Bool:
     """The visible pixels away from the mask's border; all of them where that leaves none."""
     visible = crop[..., 3] > 127
-    core = _eroded(visible, _radius(crop))
+    core = eroded(visible, _radius(crop))
     return core if core.sum() > visible.sum() / 4 else visible
 
 
 def _radius(crop: Uint8) -> int:
     return max(2, round(ERODED * crop.shape[0]))
-
-
-def _grown(mask: Bool, radius_px: int) -> Bool:
-    size = (2 * radius_px + 1,) * 2
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
-    return cv2.dilate(mask.astype(np.uint8), kernel) > 0
-
-
-def _eroded(mask: Bool, radius_px: int) -> Bool:
-    size = (2 * radius_px + 1,) * 2
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
-    return cv2.erode(mask.astype(np.uint8), kernel) > 0

@@ -7,6 +7,7 @@ import numpy as np
 
 from scene.types import Bool, Crop, Float32, Uint8
 from stages.complete.background import to_lab
+from stages.complete.discs import dilated
 
 GAP = 0.006  # over the side: how far apart an object and what hides it are cut
 DEFAULT_PROMPT = (
@@ -33,20 +34,13 @@ def is_hidden(crop: Crop, min_contact: float) -> bool:
     """
     visible = crop.rgba[..., 3] > 127
     outline = visible & ~(cv2.erode(visible.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
-    touched = outline & near(crop.occluder, gap_px(visible.shape[0]))
+    touched = outline & dilated(crop.occluder, gap_px(visible.shape[0]))
     return bool(touched.sum() >= max(LEAST_CONTACT_PX, min_contact * outline.sum()))
 
 
 def gap_px(side_px: int) -> int:
     """How many pixels may lie between a visible part and what hides it."""
     return max(2, round(GAP * side_px))
-
-
-def near(mask: Bool, radius_px: int) -> Bool:
-    """(N, N): the pixels within a radius of a mask."""
-    size = (2 * radius_px + 1,) * 2
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
-    return cv2.dilate(mask.astype(np.uint8), kernel) > 0
 
 
 def backdrop_name(rgba: Uint8) -> str:
@@ -78,7 +72,7 @@ def picture_for(crop: Crop, backdrop: str) -> Uint8:
     size = (2 * gap_px(len(shown)) + 1,) * 2  # what lies between the two is a seam, not a gap
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
     joined = cv2.morphologyEx(shown.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
-    between = joined & near(crop.occluder, gap_px(len(shown)))
+    between = joined & dilated(crop.occluder, gap_px(len(shown)))
     keep = np.maximum(crop.rgba[..., 3] / 255, _soft(crop.occluder | between))
     if crop.outside is not None:
         keep = np.where(crop.outside, 0, keep)

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from scene.types import Bool, Float32, Float64, Uint8
+from stages.complete.discs import dilated, eroded
 
 SMALLEST_SIDE_PX = 96  # of the pyramid, where zoom and shift are looked for
 ZOOMS = np.linspace(0.92, 1.08, 17)
@@ -110,8 +111,8 @@ def pyramid(edit: Uint8, edit_alpha: Float32, crop: Uint8, unknown: Bool) -> lis
     side = len(crop)
     photo = np.concatenate([crop[..., :3], crop[..., 3:] / 255], -1).astype(np.float32)
     both = np.concatenate([edit, edit_alpha[..., None]], -1).astype(np.float32)
-    inside = _eroded(crop[..., 3] > 250, ERODED_PX).astype(np.float32)
-    around = (~_dilated(unknown, CLEAR_PX)).astype(np.float32)
+    inside = eroded(crop[..., 3] > 250, ERODED_PX).astype(np.float32)
+    around = (~dilated(unknown, CLEAR_PX)).astype(np.float32)
     views = []
     while side >= SMALLEST_SIDE_PX or not views:
         views.append(
@@ -304,15 +305,3 @@ def _resized(picture: Float32, side: int) -> Float32:
 def _smoothed(picture: Float32) -> Float32:
     """A little blurred: derivatives by differences hold, and single pixels matter less."""
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.8), np.float32)
-
-
-def _eroded(mask: Bool, radius_px: int) -> Bool:
-    size = (2 * radius_px + 1,) * 2
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
-    return cv2.erode(mask.astype(np.uint8), kernel) > 0
-
-
-def _dilated(mask: Bool, radius_px: int) -> Bool:
-    size = (2 * radius_px + 1,) * 2
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
-    return cv2.dilate(mask.astype(np.uint8), kernel) > 0
