@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from alignment.visible import Box, Sight
@@ -22,6 +23,7 @@ MAX_PIXEL_RAYS = 1500  # per pair of objects
 MAX_VERTEX_RAYS = 500  # per object of a pair: contacts lie at vertices more often than at pixels
 MIN_SHARED_PIXELS = 4  # fewer are rounding of the outlines
 FEW = 0.05  # share of the rays below which an order is that of edges, not of the objects
+SPILL = 0.012  # of an object's side: a generated outline may be off by a cell of its grid
 ORDER_QUANTILE = 0.05  # of the pixels that may disagree on which of two objects is nearer
 
 
@@ -73,11 +75,12 @@ def find_meetings(
     """
     pairs = [p for i, j in _overlapping(sights) if (p := _pair(i, j, sights, camera)) is not None]
     crossed = _cast_all(pairs, sights)
+    near = [_near(sight, mask) for sight, mask in zip(sights, masks, strict=True)]
     meetings = []
     for pair, (spans_i, spans_j) in zip(pairs, crossed, strict=True):
         both = _both_spans(pair, spans_i, spans_j)
         limits = _limits(both, float(np.log(scales[pair.i] / scales[pair.j])))
-        orders = _orders(pair, sights, masks)
+        orders = _orders(pair, sights, masks, near)
         ends = ((pair.i, pair.j, both.end_i), (pair.j, pair.i, both.end_j))
         for (front, back, end), (limit, at), order in zip(ends, limits, orders, strict=True):
             if np.isfinite(limit) or np.isfinite(order):
@@ -249,16 +252,30 @@ def _least(limits: Float64, counted: Bool) -> tuple[float, int]:
     return float(limits[at]), at
 
 
-def _orders(pair: _Pair, sights: list[Sight], masks: list[Bool]) -> tuple[float, float]:
-    """log limits at which the photo's own order of the two objects' first surfaces holds."""
+def _orders(
+    pair: _Pair, sights: list[Sight], masks: list[Bool], near: list[Bool]
+) -> tuple[float, float]:
+    """log limits at which the photo's own order of the two objects' first surfaces holds.
+
+    near: per object the pixels that its outline may spill over, which tell nothing.
+    """
     depth_i, depth_j = (_part_depth(sights[k], pair.box) for k in (pair.i, pair.j))
     both = np.isfinite(depth_i) & np.isfinite(depth_j)
-    shows_i, shows_j = both & masks[pair.i][pair.box], both & masks[pair.j][pair.box]
+    sure_i, sure_j = (
+        both & masks[k][pair.box] & ~near[other][pair.box]
+        for k, other in ((pair.i, pair.j), (pair.j, pair.i))
+    )
     least = max(MIN_SHARED_PIXELS, FEW * int(both.sum()))
     return (
-        _order(depth_j[shows_i] / depth_i[shows_i], least),
-        _order(depth_i[shows_j] / depth_j[shows_j], least),
+        _order(depth_j[sure_i] / depth_i[sure_i], least),
+        _order(depth_i[sure_j] / depth_j[sure_j], least),
     )
+
+
+def _near(sight: Sight, mask: Bool) -> Bool:
+    """(H, W) an object's visible pixels, and those about them that its outline may spill over."""
+    reach = max(1, round(SPILL * max(s.stop - s.start for s in sight.box)))
+    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
 
 
 def _order(ratios: Float64, least: float) -> float:

@@ -27,7 +27,6 @@ from training.held_out import SHAPES, HeldOut, held_out_scans, held_out_shapes, 
 Told = Callable[[Path], Arguments]
 PICTURES = Path("docs/lite_generator")
 BACKENDS = ("billboard", "relief", "lite")
-ORDER = ("place.order=0",)
 
 
 def main() -> None:
@@ -58,11 +57,10 @@ def masks_alone(scene: Path) -> Arguments:
 
 
 def with_backend(told: Told, backend: str, *settings: str) -> Told:
-    """The same arguments with another generator; meshes on a coarse lattice overlap their
-    neighbours' outlines by a fraction of a cell, so depth order has no say."""
+    """The same arguments with another generator."""
 
     def changed(scene: Path) -> Arguments:
-        return replace(told(scene), settings=(f"generate.backend={backend}", *ORDER, *settings))
+        return replace(told(scene), settings=(f"generate.backend={backend}", *settings))
 
     return changed
 

@@ -39,8 +39,7 @@ def draw_sheets(shared: Path, out: Path, store: Store) -> list[tuple[str, str]]:
     out.mkdir(parents=True, exist_ok=True)
     drawn = []
     for entry in photo_entries(shared) + scene_entries(shared):
-        settings = ("generate.backend=lite", "place.order=0")
-        arguments = replace(entry.arguments, settings=settings)
+        arguments = replace(entry.arguments, settings=("generate.backend=lite",))
         scene, _ = reconstruct_photo(build_request(arguments, store), store)
         placed = placed_meshes(scene, store)
         if scene.camera is None or not placed:

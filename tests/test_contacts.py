@@ -107,6 +107,19 @@ def test_an_order_of_few_pixels_is_that_of_edges(rows: int, told: bool) -> None:
     assert ((1, 0) in orders and np.isfinite(orders[1, 0])) == told
 
 
+@pytest.mark.parametrize(("spill_px", "told"), [(1, False), (6, True)])
+def test_an_outline_that_spills_over_tells_no_order(spill_px: int, told: bool) -> None:
+    """Side by side in the photo; the nearer box's mesh is wider than its mask."""
+    left, right = box((-0.3, -0.2, 1.9), (0.05, 0.2, 2.0)), box((0, -0.2, 2.1), (0.3, 0.2, 2.2))
+    sights = [see_placed(*solid, CAMERA) for solid in (left, right)]
+    near, far = first_hits(sights[0]), first_hits(sights[1])
+    edge = int(np.nonzero(near.any(0))[0][-1]) + 1 - spill_px
+    mine = near & (np.arange(CAMERA.width)[None] < edge)
+    found = find_meetings(sights, [mine, far & ~mine], np.ones(2), CAMERA)
+    orders = {(m.front, m.back): m.order for m in found}
+    assert np.isfinite(orders.get((1, 0), np.inf)) == told
+
+
 def test_the_order_of_the_list_does_not_matter() -> None:
     upper, lower = box((-0.2, -0.2, 1.8), (0.2, 0.2, 2.0)), box((-0.3, -0.3, 2.1), (0.3, 0.3, 2.4))
     (one,), (other,) = meetings([upper, lower]), meetings([lower, upper])

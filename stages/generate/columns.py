@@ -132,6 +132,7 @@ def _march(columns: Columns, slabs: Slabs) -> Surface:
     layers = np.stack([columns.front.T, columns.near.T, columns.far.T, columns.back.T], -1)
 
     def crossing(first: Ints, second: Ints) -> Float64:
+        """(P,) where between two neighbouring nodes the surface passes, as a share of the way."""
         along = first[:, 2] != second[:, 2]
         share = np.zeros(len(first))
         share[along] = _share_along(first[along])

@@ -12,7 +12,7 @@ from alignment.support import Ground
 from scene.types import PointMap
 from stages.place.each import check_truncation
 
-VERSION = "3"
+VERSION = "4"
 
 
 @dataclass(frozen=True)

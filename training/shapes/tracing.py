@@ -13,7 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scene.types import Bool, Float32, Uint8
 from training.shapes.fields import compiled, signed_distance
+from training.shapes.parts import Paint, Solid
 
 NEAR, END = -0.8, 0.8  # depths between which a ray is followed
 HIT = 8e-4  # closer than this to the surface is on it
@@ -185,7 +187,9 @@ def _highlight(u, v, nx, ny, nz, view, light):
 
 
 @compiled
-def trace(size, solid, paint, view, light):
+def trace(
+    size: int, solid: Solid, paint: Paint, view: View, light: Light
+) -> tuple[Uint8, Float32, Uint8, Uint8]:
     """Picture and layers of one object.
 
     Returns rgb (S, S, 3) uint8 (0 outside), layers (S, S, 4) float32: depths of the first surface,
@@ -215,7 +219,9 @@ def trace(size, solid, paint, view, light):
 
 
 @compiled
-def inside_points(count, reach, solid, rotation):
+def inside_points(
+    count: int, reach: float, solid: Solid, rotation: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """(N, 3) nodes of a count^3 grid over [-reach, reach]^3 that lie inside, turned by rotation."""
     out = np.zeros((count**3, 3))
     found = 0
@@ -234,7 +240,7 @@ def inside_points(count, reach, solid, rotation):
 
 
 @compiled
-def occupied(size, solid, view):
+def occupied(size: int, solid: Solid, view: View) -> Bool:
     """(S, S, S) bool: slices (z from -0.5, rows, columns) of the frustum's cells that are
     inside."""
     out = np.zeros((size, size, size), np.bool_)
