@@ -35,8 +35,9 @@ from training.shapes.draw import draw_sample, draw_shot, true_occupancy  # noqa:
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "weights" / "lite"
-PHASE = parts.Phase(0, 2e-3, 1.5e-3, 0.5, 0.25, None, ((64, 1.0, 6),))
-SMOKE = parts.Recipe(steps=40, phases=(PHASE,), check_every=20)
+SMOKE = parts.Recipe(
+    steps=40, parts=(0.5, 0.5), measured=0.5, sizes=((64, 1.0, 12),), check_every=20
+)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ import torch
 
 from stages.generate.layered import network_input
 from training.augment import clean
-from training.losses import loss_of
+from training.losses import loss_of, overlap
 from training.muon import Muon
 from training.network import LayeredDepth, new_network
 from training.parts import (
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 MUON_MOMENTUM, WEIGHT_DECAY = 0.95, 0.02
 ADAM_BETAS = (0.9, 0.98)
-WARM_UP, CONSTANT = 60, 0.6  # steps up to the full rate; share of the run that keeps it
+WARM_UP, CONSTANT = 100, 0.45  # steps up to the full rate; share of the run that keeps it
 LAST_RATE = 0.03  # of the full rate, at the end
 CLIP = 3.0
 AVERAGE, AVERAGE_RAMP = 0.995, 8  # of the weights that are kept
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = Recipe(steps=options.steps, seed=options.seed)
-    helpers = recipe.parts - 1 if options.device == "cpu" else 0
+    helpers = len(recipe.parts) - 1 if options.device == "cpu" else 0
     train(recipe, options.data, options.out, options.device, helpers)
 
 
@@ -103,14 +103,14 @@ def train(recipe: Recipe, folder: Path, out: Path, device: str, helpers: int = 0
 def start(recipe: Recipe, device: str) -> State:
     """Fresh weights and optimizers."""
     network = new_network(recipe.seed).to(device)
-    kernels, rest, first = [], [], recipe.phase(0)
+    kernels, rest = [], []
     for name, parameter in network.named_parameters():
         # Muon is for matrices inside the network, not for its first and last layers.
         inside = parameter.ndim == 4 and parameter.shape[0] >= 16 and not name.startswith("stem")
         (kernels if inside else rest).append(parameter)
     optimizers: list[torch.optim.Optimizer] = [
-        Muon(kernels, first.rate, MUON_MOMENTUM, WEIGHT_DECAY),
-        torch.optim.AdamW(rest, first.adam_rate, ADAM_BETAS, weight_decay=WEIGHT_DECAY),
+        Muon(kernels, recipe.rate, MUON_MOMENTUM, WEIGHT_DECAY),
+        torch.optim.AdamW(rest, recipe.adam_rate, ADAM_BETAS, weight_decay=WEIGHT_DECAY),
     ]
     return State(network, copy.deepcopy(network), optimizers)
 
@@ -119,15 +119,15 @@ def train_step(
     state: State, recipe: Recipe, data: Data, device: str, crew: Helpers | None = None
 ) -> list[Errors]:
     """One step; returns the errors of first and last surface on its batches."""
-    phase, share = recipe.phase(state.step), rate_share(state.step, recipe.steps)
-    rates = (phase.rate * share, phase.adam_rate * share)
+    share = rate_share(state.step, recipe.steps)
+    rates = (recipe.rate * share, recipe.adam_rate * share)
     for optimizer, rate in zip(state.optimizers, rates, strict=True):
         optimizer.zero_grad()
         for group in optimizer.param_groups:
             group["lr"] = rate
     if crew is not None:
         crew.begin(state.network, state.step)
-    own_parts = range(recipe.parts if crew is None else 1)
+    own_parts = range(len(recipe.parts) if crew is None else 1)
     errors = [
         add_gradient(state.network, recipe, data, state.step, part, device) for part in own_parts
     ]
@@ -182,16 +182,19 @@ def restore(state: State, path: Path, device: str) -> None:
 
 
 def report(state: State, data: Data, errors: list[Errors], out: Path, device: str) -> None:
-    """One line of the learning curve: errors on this stretch's batches and on unseen samples."""
+    """One line of the learning curve: errors on this stretch's batches, errors and overlap on
+    unseen samples."""
     shards = data[min(data)]
     seen, truth = clean(shards.take(np.arange(max(len(shards) - CHECKED, 0), len(shards))))
     with torch.no_grad():
         output = state.average(tensor(network_input(seen), device))
-    loss = loss_of(output, target_of(truth, device))
+        target = target_of(truth, device)
+        loss, shared = loss_of(output, target), overlap(output, target).mean()
     trained_front, trained_back = np.mean(errors, axis=0)
     line = {
         "step": state.step, "cpu_s": round(state.cpu_s, 1),
         "front": round(float(loss.front), 5), "back": round(float(loss.back), 5),
+        "iou": round(float(shared), 4),
         "train_front": round(float(trained_front), 5), "train_back": round(float(trained_back), 5),
     }  # fmt: skip
     with (out / "curve.jsonl").open("a") as file:

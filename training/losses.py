@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
@@ -11,6 +12,7 @@ FRONT, GAP_DEPTH, BACK = 6.0, 3.0, 4.5  # of the mean absolute errors of depth
 SLOPE = 1.0  # of errors between neighbours, relative to those of the depths
 COVERED = 0.2  # of a cell: one pixel of four
 SOLID, GAP, COLOUR, INNER = 0.3, 0.5, 0.6, 0.2
+OVERLAP = 3.0  # of what the volumes' intersection over union lacks to one
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +54,41 @@ def loss_of(output: Tensor, target: Target) -> Loss:
         FRONT * (front + SLOPE * front_slope)
         + BACK * (back + SLOPE * back_slope)
         + GAP_DEPTH * (near + far)
+        + OVERLAP * (1 - overlap(output, target).mean())
         + SOLID * is_solid + GAP * is_gap + COLOUR * back_colour + INNER * inner_colour
     )  # fmt: skip
     return Loss(total, front.detach(), back.detach())
+
+
+def overlap(output: Tensor, target: Target) -> Tensor:
+    """(B,) intersection over union of the volumes that the layers enclose, along the true cells.
+
+    Thin objects count as much as thick ones here, which mean errors of depth would not see.
+    """
+    front, near, far, back = output[:, :4].unbind(1)
+    # A gap reaches no farther than the object: else emptiness could be counted as negative volume.
+    near, far = torch.maximum(near, front), torch.minimum(far, back)
+    true_front, true_near, true_far, true_back = target.depths.unbind(1)
+    gap = output[:, 4].sigmoid()
+    true_gap = (target.gap / target.solid.clamp(min=1e-3)).clamp(0, 1)
+
+    def common(first: Tensor, last: Tensor) -> Tensor:
+        """The length of a stretch that lies in the true object."""
+        return _shared(first, last, true_front, true_back) - true_gap * _shared(
+            first, last, true_near, true_far
+        )
+
+    found = functional.relu(back - front) - gap * functional.relu(far - near)
+    true = true_back - true_front - true_gap * (true_far - true_near)
+    both = common(front, back) - gap * common(near, far)
+    sums = [(target.solid * v).sum((1, 2)) for v in (found, true, both)]
+    return sums[2] / (sums[0] + sums[1] - sums[2]).clamp(min=1e-3)
+
+
+def _shared(first: Tensor, last: Tensor, other_first: Tensor, other_last: Tensor) -> Tensor:
+    """The length that two stretches have in common."""
+    nearer, farther = torch.maximum(first, other_first), torch.minimum(last, other_last)
+    return functional.relu(farther - nearer)
 
 
 def _depth_errors(found: Tensor, true: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ class Amount:
 
 
 AMOUNTS = (
-    Amount(64, 42, FIRST_SEED, 40, 3 * FIRST_SEED),
+    Amount(64, 120, FIRST_SEED, 40, 3 * FIRST_SEED),
     Amount(128, 2, 2 * FIRST_SEED, 8, 4 * FIRST_SEED),
 )
 

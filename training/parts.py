@@ -1,7 +1,7 @@
 """How do several processes share a step? Each takes some of its batches and adds up gradients.
 
-A step's gradient is the mean over the recipe's parts. Parts are numbered and have generators of
-their own, so what comes out does not depend on how many processes there were.
+A step's gradient is the weighted mean over the recipe's parts. Parts are numbered and have
+generators of their own, so what comes out does not depend on how many processes there were.
 """
 
 from __future__ import annotations
@@ -28,43 +28,25 @@ CHECKED = 192  # the last samples of every size, which only the learning curve s
 
 
 @dataclass(frozen=True)
-class Phase:
-    """first_step; rate, adam_rate: of learning, by Muon and by AdamW; measured, hidden: shares of
-    the samples with depth, and with something in front; meshes: share of the samples that show one,
-    None for what is there; sizes: per size of picture its share of the batches and the samples in
-    one (96 pixels are shrunk from 128)."""
-
-    first_step: int
-    rate: float
-    adam_rate: float
-    measured: float
-    hidden: float
-    meshes: float | None
-    sizes: tuple[tuple[int, float, int], ...]
-
-
-@dataclass(frozen=True)
 class Recipe:
-    """steps; seed; parts: batches of a step; phases: in the order of their first steps;
-    check_every: steps between two checkpoints."""
+    """steps; seed; parts: each part's share of a step's samples; rate, adam_rate: of learning, by
+    Muon and by AdamW; measured, hidden: shares of the samples with depth, and with something in
+    front; meshes: share of the samples that show one; sizes: of pictures, each with its share of
+    the steps and the samples in one (96 pixels are shrunk from 128); check_every: steps between two
+    checkpoints."""
 
-    steps: int = 4400
+    steps: int = 15000
     seed: int = 0
-    parts: int = 2
-    phases: tuple[Phase, ...] = (
-        Phase(0, 1.5e-3, 1.5e-3, 0.5, 0.25, None, ((64, 0.8, 16), (96, 0.1, 8), (128, 0.1, 5))),
-        # Depth is soon read off the input; what a picture alone tells is the harder half.
-        Phase(1600, 2.5e-3, 2.5e-3, 0.3, 0.25, None,
-              ((64, 0.88, 16), (96, 0.06, 8), (128, 0.06, 5))),
-        # More and smaller steps teach more than fewer large ones.
-        Phase(2200, 2.5e-3, 1.2e-3, 0.25, 0.12, 0.2,
-              ((64, 0.94, 8), (96, 0.03, 4), (128, 0.03, 3))),
-    )  # fmt: skip
-    check_every: int = 200
-
-    def phase(self, step: int) -> Phase:
-        """The phase that a step belongs to."""
-        return [p for p in self.phases if p.first_step <= step][-1]
+    # The first part's process also makes the update, so it gets fewer samples.
+    parts: tuple[float, ...] = (0.375, 0.625)
+    rate: float = 2e-3
+    adam_rate: float = 1.2e-3
+    # Depth is soon read off the input; what a picture alone tells is the harder half.
+    measured: float = 0.25
+    hidden: float = 0.12
+    meshes: float = 0.2
+    sizes: tuple[tuple[int, float, int], ...] = ((64, 0.94, 16), (96, 0.03, 8), (128, 0.03, 5))
+    check_every: int = 500
 
 
 def open_data(folder: Path) -> Data:
@@ -83,28 +65,24 @@ def add_gradient(
 ) -> Errors:
     """Add one part's share of a step's gradient to that of the network's parameters."""
     generator = np.random.default_rng((recipe.seed, step, part))
-    phase = recipe.phase(step)
-    batch = draw_batch(phase, data, generator)
-    seen, truth = augmented(batch, generator, phase.measured, phase.hidden)
+    batch = draw_batch(recipe, part, data, generator)
+    seen, truth = augmented(batch, generator, recipe.measured, recipe.hidden)
     loss = loss_of(network(tensor(network_input(seen), device)), target_of(truth, device))
-    (loss.total / recipe.parts).backward()
+    (loss.total * recipe.parts[part]).backward()
     return float(loss.front), float(loss.back)
 
 
-def draw_batch(phase: Phase, data: Data, generator: np.random.Generator) -> Batch:
-    """Samples of one size; sizes that are not there are left out."""
-    shares = [s for s in phase.sizes if stored_size(s[0]) in data]
+def draw_batch(recipe: Recipe, part: int, data: Data, generator: np.random.Generator) -> Batch:
+    """A part's samples, of one size; sizes that are not there are left out."""
+    shares = [s for s in recipe.sizes if stored_size(s[0]) in data]
     weights = np.array([share for _, share, _ in shares])
-    size, _, count = shares[int(generator.choice(len(shares), p=weights / weights.sum()))]
-    shards = data[stored_size(size)]
+    size, _, in_step = shares[int(generator.choice(len(shares), p=weights / weights.sum()))]
+    count, shards = round(in_step * recipe.parts[part]), data[stored_size(size)]
     last = max(len(shards) - CHECKED, shards.meshes + 1)
-    if phase.meshes is None or shards.meshes == 0:
-        indices = generator.integers(0, last, count)
-    else:
-        is_mesh = generator.random(count) < phase.meshes
-        one = generator.integers(0, shards.meshes, count)
-        other = generator.integers(shards.meshes, last, count)
-        indices = np.where(is_mesh, one, other)
+    is_mesh = generator.random(count) < (recipe.meshes if shards.meshes else 0)
+    mesh = generator.integers(0, max(shards.meshes, 1), count)
+    shape = generator.integers(shards.meshes, last, count)
+    indices = np.where(is_mesh, mesh, shape)
     batch = shards.take(indices)
     return batch if size == stored_size(size) else shrunk(batch, size)
 
@@ -149,7 +127,7 @@ class Helpers:
         context: Any = multiprocessing.get_context("spawn")
         for index, gradient in enumerate(self._gradients):
             ours, theirs = context.Pipe()
-            own_parts = [p for p in range(1, recipe.parts) if (p - 1) % count == index]
+            own_parts = [p for p in range(1, len(recipe.parts)) if (p - 1) % count == index]
             process = context.Process(
                 target=_help, args=(recipe, folder, own_parts, self._weights, gradient, theirs),
                 daemon=True,
