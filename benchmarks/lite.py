@@ -22,7 +22,15 @@ from photoscene.inputs import Arguments
 from scene.store import Store
 from stages.backends import make_settings
 from stages.devices import ModelPool
-from training.held_out import SHAPES, HeldOut, held_out_scans, held_out_shapes, means, measure
+from training.held_out import (
+    SHAPES,
+    HeldOut,
+    held_out_scans,
+    held_out_shapes,
+    held_out_study,
+    means,
+    measure,
+)
 
 Told = Callable[[Path], Arguments]
 PICTURES = Path("docs/lite_generator")
@@ -100,6 +108,9 @@ def held_out_table(shared: Path) -> str:
     groups: list[tuple[str, Iterator[HeldOut]]] = [
         ("procedural, other seeds", held_out_shapes(SHAPES))
     ]
+    study = shared / "snippets" / "lite_study" / "gen.py"
+    if study.is_file():
+        groups.append(("procedural, the study's own", held_out_study(study)))
     public = shared / "data" / "objects" / "public"
     if public.is_dir():
         groups.append(("scans, 12 views each", held_out_scans(public)))

@@ -15,14 +15,20 @@ from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.raycast import render
 from scene.types import CropCamera, ObjectCrop, ObjectMesh
 from stages import generate
-from stages.generate.layered import load_network, relative_depth
+from stages.generate.layered import (
+    ACROSS,
+    INPUT_CHANNELS,
+    both_ways,
+    load_network,
+    relative_depth,
+)
 from stages.generate.lite import MOST_FACES, WEIGHTS_FILE, Lite, Settings, load
 from training.held_out import means, measure, read
 
 SIDE_PX = 256
 CROP = CropCamera(camera_from_fov(SIDE_PX, SIDE_PX, 0.3), np.eye(3))
 HELD_OUT = Path(__file__).parent / "data" / "held_out.npz"
-LEAST_MARGIN = 0.07  # over an inflated outline, in IoU; these weights reach 0.09, 0.12 is wanted
+LEAST_MARGIN = 0.12  # over an inflated outline, in IoU
 RED, BLUE = (200, 60, 40), (40, 60, 200)
 
 
@@ -147,6 +153,15 @@ def test_relative_depth_knows_no_unit() -> None:
     np.testing.assert_allclose(first, second, atol=1e-5)
     assert np.nanmedian(first) == pytest.approx(0, abs=1e-6)
     assert np.isnan(first[1, 0])
+
+
+def test_a_mirrored_picture_gives_mirrored_layers(lite: Lite) -> None:
+    pictures = np.random.default_rng(0).normal(size=(1, INPUT_CHANNELS, 64, 64)).astype(np.float32)
+    mirrored = pictures[..., ::-1].copy()
+    mirrored[:, ACROSS] = pictures[:, ACROSS]
+    first, second = (both_ways(lite.network, p) for p in (pictures, mirrored))
+    np.testing.assert_array_equal(first, second[..., ::-1])
+    assert np.abs(lite.network(pictures) - first).max() > 1e-3
 
 
 def test_other_weights_are_refused() -> None:

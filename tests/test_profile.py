@@ -33,7 +33,7 @@ def test_set_changes_one_setting_or_the_backend() -> None:
     assert with_setting(profile, "complete.backend=passthrough").stages["complete"].backend == (
         "passthrough"
     )
-    assert with_backend(profile, "generate", "relief") == profile
+    assert with_backend(profile, "generate", "lite") == profile
 
 
 @pytest.mark.parametrize(

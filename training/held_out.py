@@ -1,4 +1,6 @@
-"""Which objects measure the lite generator? Frozen seeds of the study's families, and scans.
+"""Which objects measure the lite generator? Frozen seeds of two generators, and scans.
+
+The feasibility study's own generator, and ours with the study's families.
 
 No training sample has a seed below `make_data.FIRST_SEED`, and none shows a measured scan. Written
 to a file by `python -m training.held_out --out FILE`, a few of them need no compiler to be used.
@@ -7,21 +9,25 @@ to a file by `python -m training.held_out --out FILE`, a few of them need no com
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from scene.cameras import camera_from_fov
 from scene.types import Bool, CropCamera, Float64, ObjectCrop, Uint8
 from stages import generate
-from training.measures import Score, crossed_occupancy, score
+from training.measures import Score, crossed_occupancy, frustum_points, score
 
 FIRST_SEED = 10_000
 SIZE = 64  # pixels of the pictures, and cells of the occupancy
 SHAPES, TEST_SHAPES = 200, 32
+FAR = 127.0  # the study's distances are 8-bit numbers, positive outside
 SCAN_VIEWS = 12
 SCAN_FOV_RAD = math.radians(25)
 SCAN_PITCHES_DEG = (10, 25, 40)
@@ -78,6 +84,36 @@ def held_out_shapes(count: int) -> Iterator[HeldOut]:
             yield HeldOut(name, sample.rgba, shot.fov_rad, true_occupancy(shot, SIZE))
             found += 1
         seed += 1
+
+
+def held_out_study(code: Path) -> Iterator[HeldOut]:
+    """The first objects from FIRST_SEED on of the feasibility study's own generator (`gen.py`).
+
+    It keeps the object as signed distances in a cube, z slices from near to far.
+    """
+    from scipy.ndimage import map_coordinates
+
+    study, seed, found = _module(code), FIRST_SEED, 0
+    while found < SHAPES:
+        drawn = study.sample(seed, res=SIZE, n=SIZE, nc=0)
+        if drawn is not None:
+            points = frustum_points(drawn["fov"], SIZE)
+            at = [(points[..., axis] + 0.5) * SIZE - 0.5 for axis in (2, 1, 0)]
+            distance = map_coordinates(drawn["sdf"].astype(np.float32), at, order=1, cval=FAR)
+            yield HeldOut(f"study {seed}", drawn["img"], drawn["fov"], distance < 0)
+            found += 1
+        seed += 1
+
+
+def _module(code: Path) -> Any:
+    """A Python file as a module."""
+    spec = importlib.util.spec_from_file_location(code.stem, code)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{code}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[code.stem] = module  # its compiled functions look each other up by name
+    spec.loader.exec_module(module)
+    return module
 
 
 def held_out_scans(folder: Path) -> Iterator[HeldOut]:

@@ -44,6 +44,15 @@ def slices(size: int) -> Float64:
     return (np.arange(size) + 0.5) / size - 0.5
 
 
+def frustum_points(fov_rad: float, size: int) -> Float64:
+    """(S, S, S, 3) the cells' middles in the object cube: slices, rows, columns."""
+    z = slices(size)[:, None]
+    k = (camera_distance(fov_rad) + z)[..., None]
+    points = rays_of(fov_rad, size) * k
+    points[..., 2] = z
+    return points.reshape(size, size, size, 3)
+
+
 def mesh_occupancy(mesh: ObjectMesh, fov_rad: float, size: int) -> Bool:
     """(S, S, S) bool: slices, rows, columns inside a closed mesh in the object cube."""
     distance = camera_distance(fov_rad)

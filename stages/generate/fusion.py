@@ -73,20 +73,20 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
     shift = np.zeros_like(front)
     if np.isfinite(seen.depth[0]).any():
         shift = _measured_shift(crop, front, alpha_level >= 0, grid)
-    carried = _carried(shift, alpha_level >= 0, grid)
+    inside = alpha_level >= 0
+    carried = _carried(shift, inside, grid)
+    beside = inside & (gap_level <= 0) & (np.abs(front - far) < SAME_WALL)
     # A wall goes with its own front, what lies behind it with the object as a whole.
     front, near, back = front + shift, near + shift, back + carried
-    far = _joined_to_seen(far + carried, front, gap_level > 0, alpha_level >= 0)
+    far = far + carried + _continued_shift(shift - carried, beside, inside)
     return Columns(front, back, near, far, gap_level, alpha_level)
 
 
-def _joined_to_seen(far: Float64, front: Float64, gap: Bool, inside: Bool) -> Float64:
-    """A gap's far end, moved so that it goes on from the inner wall that is seen beside it."""
-    off = front - far
-    seen = inside & ~gap & (np.abs(off) < SAME_WALL)
-    if not (gap.any() and seen.any()):
-        return far
-    return far + harmonic_fill(np.where(seen, off, 0), seen, inside)
+def _continued_shift(shift: Float64, seen: Bool, inside: Bool) -> Float64:
+    """How a gap's far end moves with the inner wall that is seen beside it."""
+    if not seen.any():
+        return np.zeros_like(shift)
+    return harmonic_fill(np.where(seen, shift, 0), seen, inside)
 
 
 def _gap_level(gap: Float64, inside: Bool, grid: int) -> Float64:

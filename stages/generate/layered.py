@@ -20,6 +20,7 @@ from scene.types import Bool, Float32
 Network = Callable[[Float32], Float32]  # (B, 11, S, S) -> (B, 12, S/2, S/2)
 
 INPUT_CHANNELS = 11
+ACROSS = 4  # the channel that says where a pixel lies between left and right
 # One thread: sums are made in one order, so two calls agree to the last bit on any machine.
 THREADS = 1
 RIM_GAIN = 4.0  # distances from the rim, as shares of the picture's side, times this
@@ -82,7 +83,7 @@ def network_input(seen: Seen) -> Float32:
     out[:, :3] = premultiplied.transpose(0, 3, 1, 2)
     out[:, 3] = seen.alpha * 2 - 1
     across = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1
-    out[:, 4], out[:, 5] = across[None, None, :], across[None, :, None]
+    out[:, ACROSS], out[:, ACROSS + 1] = across[None, None, :], across[None, :, None]
     out[:, 6] = np.tan(seen.fov_rad / 2)[:, None, None]
     out[:, 7] = seen.hidden
     for i in range(batch):
@@ -93,6 +94,13 @@ def network_input(seen: Seen) -> Float32:
         solid = (seen.alpha[i] > 0.5).astype(np.uint8)
         out[i, 10] = cv2.distanceTransform(solid, cv2.DIST_L2, 5) * (RIM_GAIN / size)
     return out
+
+
+def both_ways(network: Network, pictures: Float32) -> Float32:
+    """(B, 12, H, H) the mean of what a network says of pictures and of their mirror images."""
+    mirrored = pictures[..., ::-1].copy()
+    mirrored[:, ACROSS] = pictures[:, ACROSS]
+    return (network(pictures) + network(mirrored)[..., ::-1]) / 2
 
 
 def layers_of(output: Float32) -> Layers:

@@ -16,14 +16,15 @@ from alignment.visible import generator_distance
 from scene.types import Float32, ObjectCrop, ObjectMesh
 from stages.generate.columns import Columns, Surface, surface_of
 from stages.generate.fusion import columns_of, covered_cells, seen_of
-from stages.generate.layered import Network, layers_of, load_network, network_input
+from stages.generate.layered import Network, both_ways, layers_of, load_network, network_input
 from stages.generate.panels import paint, panel_of_faces, panel_uv
 
-VERSION = "1"
-WEIGHTS_SHA256 = "7461b2b8784c1a85bab4b746a5a099cea58b0a30a2ed043904d0b75b6eaa8f88"
+VERSION = "2"
+WEIGHTS_SHA256 = "0adf6743cf505cd01b76cb31e6901fe7076cefd3d7ad9f59409e43b409153b4c"
 WEIGHTS_FILE = "generator.onnx"
 MOST_FACES = 20000
 LEAST_GRID = 8
+HALF_CUBE = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Lite:
         if wanted == "none" or wanted == "measured" and not crop.measured:
             crop = replace(crop, depth=np.full_like(crop.depth, np.nan))
         seen = seen_of(crop, self.settings.picture_px)
-        layers = layers_of(self.network(network_input(seen)))
+        layers = layers_of(both_ways(self.network, network_input(seen)))
         grid = self.settings.grid
         while True:
             columns = columns_of(crop, layers, seen, grid)
@@ -94,10 +95,14 @@ def _textured_mesh(
 
 
 def _on_rays(crop: ObjectCrop, points: np.ndarray, pixels: np.ndarray) -> Float32:
-    """(P, 3) in the cube, its centre at mid depth: scaling about the camera keeps every pixel."""
+    """(P, 3) in the cube, where the network says.
+
+    Scaling about the camera keeps every pixel: what a measured front pushes out is centred again.
+    """
     camera, distance = crop.camera.camera, generator_distance(crop.camera)
     z = distance + points[:, 2]
-    z = z * (2 * distance / (z.min() + z.max()))
+    if np.abs(points[:, 2]).max() > HALF_CUBE:
+        z = z * (2 * distance / (z.min() + z.max()))
     x = (pixels[:, 0] - camera.cx_px) / camera.fx_px * z
     y = (pixels[:, 1] - camera.cy_px) / camera.fy_px * z
     return np.stack([x, y, z - distance], -1).astype(np.float32)
