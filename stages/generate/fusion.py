@@ -17,6 +17,7 @@ SMOOTH = 0.06  # of the crop's side: how far a difference of the front carries t
 GAP_BLUR = 0.015  # of the crop's side: ragged edges of a gap would show as spikes
 GAP_WIDER, GAP_FROM_RIM = 0.045, 0.06  # of the crop's side
 MIN_DEPTH_SHARE = 0.25  # of a small picture's pixel that must have measured depth
+CURTAIN = 6.0  # depth over width: a front that steep before a gap is none
 SAME_WALL = 0.15  # cube sides between a gap's far end and the seen wall that goes on from it
 MOST_SHIFT = 0.9  # cube sides that a measured front may lie off the network's
 MIXED = 0.003  # of its distance: a node that far from the median lies between two surfaces
@@ -70,6 +71,7 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
     gap = _at_nodes(_continued(layers.gap[0], covered), grid)
     alpha_level = lattice_alpha(crop.rgba[..., 3], grid) - 0.5
     gap_level = _gap_level(gap, alpha_level >= 0, grid)
+    front, gap_level = _without_curtains(front, far, gap_level, grid)
     shift = np.zeros_like(front)
     if np.isfinite(seen.depth[0]).any():
         shift = _measured_shift(crop, front, alpha_level >= 0, grid)
@@ -80,6 +82,20 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
     front, near, back = front + shift, near + shift, back + carried
     far = far + carried + _continued_shift(shift - carried, beside, inside)
     return Columns(front, back, near, far, gap_level, alpha_level)
+
+
+def _without_curtains(
+    front: Float64, far: Float64, gap_level: Float64, grid: int
+) -> tuple[Float64, Float64]:
+    """Front and gap without what hangs between a wall before a gap and what is seen beside it.
+
+    The network's cells are coarse: from the one to the other its front runs steeply through the
+    gap, and the photo shows no such thing.
+    """
+    around = np.ones((3, 3), np.uint8)
+    rise = (cv2.dilate(front, around) - cv2.erode(front, around)) * (grid / 2)
+    curtain = (gap_level > 0) & (rise > CURTAIN)
+    return np.where(curtain, np.maximum(front, far), front), np.where(curtain, -0.5, gap_level)
 
 
 def _continued_shift(shift: Float64, seen: Bool, inside: Bool) -> Float64:

@@ -34,7 +34,7 @@ class Settings:
     front, a measured one's or any (what a ground plane guesses as well), or none's: then the
     network's own is."""
 
-    grid: int = 96
+    grid: int = 128
     picture_px: int = 64
     depth: Literal["measured", "any", "none"] = "measured"
 
