@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import SmallPhoto, call, small_masks
+from conftest import GRID, SmallPhoto, call, small_masks
 
 PHOTOSCENE = Path(sys.executable).with_name("photoscene")
 HELP_BUDGET_S = 0.5
@@ -191,7 +191,8 @@ def test_placements_to_check_and_failed_ones_are_listed(
     np.save(tmp_path / "depth.npy", depth)
     options = [*small_photo.options(), "--pointmap", tmp_path / "depth.npy"]
     options += ["--set", "place.truncation=0.03", "--store", tmp_path / "store"]
-    options += ["--set", "generate.backend=relief"]  # smooths such noise as no network was shown
+    # Smooths such noise as no network was shown; another backend has settings of its own.
+    options += ["--set", "generate.backend=relief", "--set", f"generate.grid={GRID}"]
     result = call("run", *options, "-o", tmp_path / "run")
     assert result.exit_code == 1, result.stderr
     a, b, c = (line for line in result.stdout.splitlines() if "  distance " in line)

@@ -262,6 +262,7 @@ def test_the_documented_numbers_of_placement_are_those_in_force() -> None:
         f"below {scene_terms.CONTACT_TOLERANCE} + 2 standard errors, and at most "
         f"{scene_terms.MOST_TOLERANCE} of the depth",
         f"the {contacts.ORDER_QUANTILE * 100:g} % quantile",
+        f"farther than {contacts.SPILL * 100:g} % of b's side",
         f"at least {contacts.FEW * 100:g} % of the pixels that both cover",
         f"shape; at least {scene_terms.PLANE_SIGMA} | `place.plane`",
         f"into each other by more than {scene_terms.MOST_OVERLAP} of the depth",

@@ -170,7 +170,7 @@ def test_muon_by_squares_is_muon_by_rows() -> None:
 
 def test_the_rate_rises_stays_and_falls() -> None:
     shares = [rate_share(s, 1000) for s in range(1000)]
-    assert shares[0] < 0.02 and shares[100] == shares[599] == 1 and shares[-1] < 0.05
+    assert shares[0] < 0.02 and shares[100] == shares[449] == 1 > shares[460] and shares[-1] < 0.05
 
 
 @pytest.mark.parametrize(("size", "batch"), [(64, 1), (96, 2), (128, 1)])

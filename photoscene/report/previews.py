@@ -15,7 +15,7 @@ from scene.keys import stage_key
 from scene.store import DamagedArtifact, Manifest, Store
 from scene.types import Artifact, Cutout, Float64, Mask, ObjectMesh, Photo, PointMap
 
-VERSION = "2"  # bump it when any picture or light mesh comes out differently
+VERSION = "3"  # bump it when any picture or light mesh comes out differently
 STAGE, KIND = "preview", "preview"
 CROP_SIDE_PX, STILL_SIDE_PX = 256, 144
 # Many objects get smaller pictures, so that the page stays bounded: (objects, share of the side).

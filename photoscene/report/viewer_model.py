@@ -25,6 +25,7 @@ MAX_OBJECT_BYTES = 600_000  # what a full relief needs once its numbers are smal
 TEXTURE_SHARE = 0.4  # of an object's budget; the mesh gets what the texture leaves
 TEXTURE_SIDES_PX = (512, 384, 256, 192, 128, 96, 64)
 CELLS = (256, 192, 128, 96, 72, 56, 42, 32, 24, 18, 13, 10, 7, 5)  # cells along the longest side
+FRAME_BYTES = 1500  # of the file's JSON and headers
 CHART_CELLS = 8  # corners whose uv lie in different cells of this grid are never averaged
 JPEG_QUALITY = 85
 STEPS_OF_16_BITS = 65535
@@ -63,17 +64,18 @@ def object_budget(count: int) -> int:
 
 
 def light_object(mesh: ObjectMesh, budget_bytes: int) -> bytes:
-    """A GLB of one object in glTF axes, at most about budget_bytes long.
+    """A GLB of one object in glTF axes, at most budget_bytes long.
 
     The texture becomes a JPEG, positions and uv 16-bit numbers; normals are dropped, since the
     material is unlit and shows the texture as it is. Where that is too much still, near vertices
     are merged.
     """
     texture = _texture(mesh, round(budget_bytes * TEXTURE_SHARE))
+    mesh_budget = budget_bytes - len(texture) - FRAME_BYTES
     vertices = gltf_from_opencv(mesh.vertices).astype(np.float32)
     parts = (vertices, mesh.faces, mesh.uv)
     for cells in CELLS:
-        if _mesh_bytes(len(parts[0]), len(parts[1])) + len(texture) <= budget_bytes:
+        if _mesh_bytes(len(parts[0]), len(parts[1])) <= mesh_budget:
             break
         parts = merged(vertices, mesh.faces, mesh.uv, cells)
     return _object_glb(*parts, texture)
