@@ -71,10 +71,11 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
     gap = _at_nodes(_continued(layers.gap[0], covered), grid)
     alpha_level = lattice_alpha(crop.rgba[..., 3], grid) - 0.5
     gap_level = _gap_level(gap, alpha_level >= 0, grid)
-    front, gap_level = _without_curtains(front, far, gap_level, grid)
     shift = np.zeros_like(front)
     if np.isfinite(seen.depth[0]).any():
         shift = _measured_shift(crop, front, alpha_level >= 0, grid)
+    else:
+        front, gap_level = _without_curtains(front, far, gap_level, grid)
     inside = alpha_level >= 0
     carried = _carried(shift, inside, grid)
     beside = inside & (gap_level <= 0) & (np.abs(front - far) < SAME_WALL)
