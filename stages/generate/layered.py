@@ -100,7 +100,7 @@ def both_ways(network: Network, pictures: Float32) -> Float32:
     """(B, 12, H, H) the mean of what a network says of pictures and of their mirror images."""
     mirrored = pictures[..., ::-1].copy()
     mirrored[:, ACROSS] = pictures[:, ACROSS]
-    return (network(pictures) + network(mirrored)[..., ::-1]) / 2
+    return np.asarray((network(pictures) + network(mirrored)[..., ::-1]) / 2, np.float32)
 
 
 def layers_of(output: Float32) -> Layers:
