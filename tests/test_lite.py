@@ -15,9 +15,11 @@ from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.raycast import render
 from scene.types import CropCamera, ObjectCrop, ObjectMesh
 from stages import generate
+from stages.generate.fusion import columns_of, seen_of
 from stages.generate.layered import (
     ACROSS,
     INPUT_CHANNELS,
+    Layers,
     both_ways,
     load_network,
     relative_depth,
@@ -173,3 +175,21 @@ def test_other_weights_are_refused() -> None:
 def test_settings_have_ranges(values: dict) -> None:
     with pytest.raises(ValueError, match="expected"):
         Settings(**values)
+
+
+def test_nothing_hangs_between_a_near_wall_and_the_inside_beside_it() -> None:
+    """Two walls, the network's cells between them half-way, and a gap behind the near one."""
+    half = 32
+    near_wall = np.arange(half)[:, None] > half / 2
+    front = np.where(near_wall, -0.3, 0.3).repeat(half, 1).astype(np.float32)
+    front[half // 2] = 0.0
+    gap = np.where(front < 0.2, 0.95, 0.05).astype(np.float32)
+    back = np.full_like(front, 0.35)
+    depths = np.stack([front, front + 0.03, np.full_like(front, 0.3), back]).astype(np.float32)
+    colours = np.zeros((1, half, half, 3), np.float32)
+    layers = Layers(depths[None], gap[None], np.ones_like(gap)[None], colours, colours)
+    crop = _crop(np.full((SIDE_PX, SIDE_PX), 255, np.uint8))
+    columns = columns_of(crop, layers, seen_of(crop, 2 * half), 96)
+    before_a_gap = columns.front[columns.inside & (columns.gap_level > 0)]
+    assert (before_a_gap < -0.2).sum() > 0.2 * columns.front.size
+    assert not ((before_a_gap > -0.2) & (before_a_gap < 0.2)).any()
