@@ -63,8 +63,9 @@ def test_a_minute_of_training_learns_and_goes_on_where_it_stopped(data: Path, tm
     half = tmp_path / "half"
     state = start(SMOKE, "cpu")
     opened = parts.open_data(data)
-    for _ in range(20):
-        train_step(state, SMOKE, opened, "cpu")
+    for step in range(20):
+        batches = [parts.part_batch(SMOKE, opened, step, part) for part in (0, 1)]
+        train_step(state, SMOKE, batches, "cpu")
     half.mkdir()
     save(state, SMOKE, half / "checkpoint.pt")
     assert _weights(train(SMOKE, data, half, "cpu")) == _weights(whole)
@@ -106,11 +107,13 @@ def test_layers_are_in_order_and_agree_with_the_occupancy() -> None:
     assert np.median(np.abs(first - front)[both]) < 1 / 64
 
 
-def test_measuring_seeds_and_objects_are_never_trained_on() -> None:
-    seeds = [a.shapes_seed for a in make_data.AMOUNTS]
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_measuring_seeds_and_objects_are_never_trained_on(device: str) -> None:
+    amounts = make_data.AMOUNTS[device]
+    seeds = [a.shapes_seed for a in amounts]
     assert held_out.FIRST_SEED + 10 * held_out.SHAPES < make_data.FIRST_SEED <= min(seeds)
     ends = [(s, s + 2 * make_data.SHAPES_PER_SHARD * a.shards)
-            for s, a in zip(seeds, make_data.AMOUNTS, strict=True)]  # fmt: skip
+            for s, a in zip(seeds, amounts, strict=True)]  # fmt: skip
     assert all(a[1] <= b[0] or b[1] <= a[0] for a in ends for b in ends if a is not b)
 
 
@@ -165,7 +168,8 @@ def test_muon_by_squares_is_muon_by_rows() -> None:
             square = x @ x.T
             x = a * x + (b * square + c * square @ square) @ x
         expected = x.T if shape[0] > shape[1] else x
-        torch.testing.assert_close(orthogonal(matrix), expected, atol=1e-4, rtol=1e-4)
+        found = orthogonal(torch.stack([matrix, 3 * matrix]))
+        torch.testing.assert_close(found, torch.stack(2 * [expected]), atol=1e-4, rtol=1e-4)
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scene.types import Bool, Float32
+from scene.types import Bool, Float32, Uint8
 from stages.generate.layered import Seen, camera_distance
 
 Generator = np.random.Generator
@@ -37,12 +37,12 @@ def augmented(
     """Pictures as they could come from photos, shares of them with depth and with something in
     front, and their truth."""
     flipped = _flip(batch, generator)
-    rgb = flipped["rgba"][..., :3].astype(np.float32) / np.float32(255)
+    rgb, back, inner = flipped["rgba"][..., :3], flipped["back"], flipped["inner"]
     alpha = flipped["rgba"][..., 3] > 127
-    back, inner = (flipped[n].astype(np.float32) / np.float32(255) for n in ("back", "inner"))
     depths = flipped["layers"].astype(np.float32)
-    truth = halved_truth(depths, alpha, back, inner)
-    seen_rgb, seen_alpha = np.zeros_like(rgb), np.zeros(alpha.shape, np.float32)
+    colours = (np.zeros(values.shape, np.float32) for values in (back, inner))
+    truth = halved_truth(depths, alpha, *colours)
+    seen_rgb, seen_alpha = np.zeros(rgb.shape, np.float32), np.zeros(alpha.shape, np.float32)
     hidden, depth = np.zeros_like(alpha), np.full(alpha.shape, np.nan, np.float32)
     for i in range(len(rgb)):
         fov_rad = float(flipped["fov_rad"][i])
@@ -77,12 +77,16 @@ def halved_truth(layers: Float32, alpha: Bool, back: Float32, inner: Float32) ->
     """Means over the known pixels of 2 x 2 cells; layers (B, S, S, 4), alpha (B, S, S)."""
     gap = alpha & (layers[..., 2] > layers[..., 1])
     weights = np.stack([alpha, gap, gap, alpha], -1).astype(np.float32)
-    batch, half = len(layers), layers.shape[1] // 2
-    shape = (batch, half, 2, half, 2, 4)
-    share = weights.reshape(shape).sum((2, 4))
-    depths = (layers * weights).reshape(shape).sum((2, 4)) / np.maximum(share, 1)
+    share = _block_sums(weights)
+    depths = _block_sums(layers * weights) / np.maximum(share, 1)
     share = share / 4
     return Truth(depths.transpose(0, 3, 1, 2), share[..., 0], share[..., 1], back, inner)
+
+
+def _block_sums(values: Float32) -> Float32:
+    """(B, S/2, S/2, C) sums over 2 x 2 blocks of (B, S, S, C)."""
+    upper, lower = values[:, ::2], values[:, 1::2]
+    return upper[:, :, ::2] + upper[:, :, 1::2] + lower[:, :, ::2] + lower[:, :, 1::2]
 
 
 def _flip(batch: Batch, generator: Generator) -> Batch:
@@ -98,25 +102,32 @@ def _flip(batch: Batch, generator: Generator) -> Batch:
     return out
 
 
-def _relit(pictures: tuple[Float32, ...], generator: Generator) -> tuple[Float32, ...]:
-    """Gamma, exposure, offset, saturation and white balance, the same for all pictures."""
+def _relit(pictures: tuple[Uint8, ...], generator: Generator) -> tuple[Float32, ...]:
+    """Gamma, exposure, offset, saturation and white balance, the same for all pictures, in
+    [0, 1]."""
     gamma, gain = generator.uniform(0.55, 1.7), generator.uniform(0.65, 1.35)
     offset, saturation = generator.uniform(-0.06, 0.06), generator.uniform(0.3, 1.25)
     balance = generator.uniform(0.85, 1.15, 3)
+    level = np.maximum(np.arange(256) / 255, 1e-3)[:, None] ** gamma * gain * balance + offset
+    # One row per value of a byte, one column per channel: a lookup is faster than a power.
+    table, weight = level.astype(np.float32), np.float32(saturation)
     out = []
     for picture in pictures:
-        lit = np.maximum(picture, 1e-3) ** gamma * gain * balance + offset
-        grey = lit.mean(-1, keepdims=True)
-        out.append(np.clip(grey + (lit - grey) * saturation, 0, 1).astype(np.float32))
+        lit = np.stack([table[:, c].take(picture[..., c]) for c in range(3)], -1)
+        grey = cv2.transform(lit, np.full((1, 3), 1 / 3, np.float32))[..., None]
+        lit *= weight
+        lit += grey * (1 - weight)
+        out.append(np.clip(lit, 0, 1, out=lit))
     return tuple(out)
 
 
-def _textured(rgb: Float32, other: Float32, generator: Generator) -> Float32:
+def _textured(rgb: Float32, other: Uint8, generator: Generator) -> Float32:
     """Another object's picture as a print on this one, sometimes, and smooth stains."""
     if generator.random() < 0.3:
-        turned = np.rot90(other, int(generator.integers(4)))
+        turned = np.rot90(other, int(generator.integers(4))).astype(np.float32)
         strength = generator.uniform(0.2, 0.9)
-        rgb = np.asarray(rgb * (1 - strength + strength * (0.4 + turned)), np.float32)
+        turned *= np.float32(strength / 255)
+        rgb = rgb * (turned + np.float32(1 - 0.6 * strength))
     if generator.random() < 0.4:
         cells = int(generator.integers(3, 12))
         noise = generator.normal(0, 0.12, (cells, cells, 3)).astype(np.float32)
@@ -136,7 +147,8 @@ def _photographed(rgb: Float32, alpha: Bool, generator: Generator) -> tuple[Floa
     if generator.random() < 0.5:
         photo = cv2.GaussianBlur(photo, (0, 0), generator.uniform(0.3, 1.2) * size / 64)
     if generator.random() < 0.5:
-        photo = photo + generator.normal(0, generator.uniform(0.005, 0.04), photo.shape)
+        sigma = np.float32(generator.uniform(0.005, 0.04))
+        photo = photo + generator.standard_normal(photo.shape, np.float32) * sigma
     photo = np.clip(photo, 0, 1)
     if generator.random() < 0.3:
         quality = int(generator.integers(25, 85))
@@ -173,7 +185,7 @@ def _spread(rgb: Float32, known: Bool) -> Float32:
     for _ in range(2):
         total, weight = cv2.blur(total, (5, 5)), cv2.blur(weight, (5, 5))
         new = (share == 0) & (weight > 0)
-        out[new] = total[new] / weight[new][:, None]
+        out[new] = total[new] / weight[new, None]
         share[new] = 1
     return out
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.network import INPUTS, LayeredDepth
+from training.network import CHANNELS, INPUTS, LayeredDepth
 
 TRACED_PX = 64
 OPSET = 18
@@ -34,16 +34,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("weights/lite"))
     options = parser.parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
     content = torch.load(options.run / "checkpoint.pt", map_location="cpu", weights_only=True)
-    network = rounded(content["average"])
+    network = rounded(content["average"], content["recipe"]["channels"])
     write_safetensors(network, options.out / "generator.safetensors")
     write_onnx(network, options.out / "generator.onnx")
     write_index(options.out / "index.json", options.out)
 
 
-def rounded(weights: dict[str, torch.Tensor]) -> LayeredDepth:
+def rounded(weights: dict[str, torch.Tensor], channels: tuple[int, ...] = CHANNELS) -> LayeredDepth:
     """The network with its weights at 16 bits of precision."""
-    network = LayeredDepth()
+    network = LayeredDepth(channels)
     network.load_state_dict({n: v.half().float() for n, v in weights.items()})
     return network.eval()
 
@@ -59,7 +60,9 @@ def read_safetensors(path: Path) -> LayeredDepth:
     """The network of a file of `write_safetensors`; strict."""
     from safetensors.torch import load_file
 
-    return rounded(load_file(str(path)))
+    weights = load_file(str(path))
+    first = (f"down_blocks.{level}.conv1.bias" for level in range(len(CHANNELS)))
+    return rounded(weights, tuple(len(weights[name]) for name in first))
 
 
 def write_onnx(network: LayeredDepth, path: Path) -> None:
@@ -108,7 +111,8 @@ def _narrow(model: object) -> None:
 
 def write_index(index: Path, folder: Path) -> None:
     """Renew the two files' entries in the list of bundled weights."""
-    entries = [e for e in json.loads(index.read_text("utf-8")) if e["file"] not in TASKS]
+    listed = json.loads(index.read_text("utf-8")) if index.exists() else []
+    entries = [e for e in listed if e["file"] not in TASKS]
     for name, task in TASKS.items():
         entries.append(
             {"file": name, "name": "lite generator", "sha256": sha256(folder / name),

@@ -11,8 +11,8 @@ import copy
 import json
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,16 @@ from training.muon import Muon
 from training.network import LayeredDepth, new_network
 from training.parts import (
     CHECKED,
+    RECIPES,
     Data,
     Errors,
     Helpers,
+    PartBatch,
     Recipe,
     add_gradient,
+    drawn_ahead,
     open_data,
+    part_batch,
     target_of,
     tensor,
 )
@@ -63,12 +67,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--steps", type=int, help="all others by the device's recipe")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=tuple(RECIPES), default=best)
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    recipe = Recipe(steps=options.steps, seed=options.seed)
+    recipe = replace(RECIPES[options.device], seed=options.seed)
+    recipe = replace(recipe, steps=options.steps or recipe.steps)
     helpers = len(recipe.parts) - 1 if options.device == "cpu" else 0
     train(recipe, options.data, options.out, options.device, helpers)
 
@@ -87,9 +93,15 @@ def train(recipe: Recipe, folder: Path, out: Path, device: str, helpers: int = 0
         restore(state, checkpoint, device)
     crew = Helpers(recipe, folder, state.network, helpers) if helpers else None
     errors: list[Errors] = []
+    ahead = drawn_ahead(recipe, folder, state.step) if device == "cuda" else None
     while state.step < recipe.steps:
         began = time.process_time()
-        errors += train_step(state, recipe, data, device, crew)
+        if ahead is None:
+            own = range(len(recipe.parts) if crew is None else 1)
+            batches = (part_batch(recipe, data, state.step, part) for part in own)
+        else:
+            batches = next(ahead)
+        errors += train_step(state, recipe, batches, device, crew)
         state.cpu_s += time.process_time() - began
         if state.step % recipe.check_every == 0 or state.step == recipe.steps:
             report(state, data, errors, out, device)
@@ -102,7 +114,9 @@ def train(recipe: Recipe, folder: Path, out: Path, device: str, helpers: int = 0
 
 def start(recipe: Recipe, device: str) -> State:
     """Fresh weights and optimizers."""
-    network = new_network(recipe.seed).to(device)
+    network = new_network(recipe.seed, recipe.channels).to(device)
+    if device == "cuda":
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kernels, rest = [], []
     for name, parameter in network.named_parameters():
         # Muon is for matrices inside the network, not for its first and last layers.
@@ -116,9 +130,14 @@ def start(recipe: Recipe, device: str) -> State:
 
 
 def train_step(
-    state: State, recipe: Recipe, data: Data, device: str, crew: Helpers | None = None
+    state: State,
+    recipe: Recipe,
+    batches: Iterable[PartBatch],
+    device: str,
+    crew: Helpers | None = None,
 ) -> list[Errors]:
-    """One step; returns the errors of first and last surface on its batches."""
+    """One step, of which `batches` are the first parts and the crew's the others; returns the
+    errors of first and last surface on all."""
     share = rate_share(state.step, recipe.steps)
     rates = (recipe.rate * share, recipe.adam_rate * share)
     for optimizer, rate in zip(state.optimizers, rates, strict=True):
@@ -127,10 +146,12 @@ def train_step(
             group["lr"] = rate
     if crew is not None:
         crew.begin(state.network, state.step)
-    own_parts = range(len(recipe.parts) if crew is None else 1)
-    errors = [
-        add_gradient(state.network, recipe, data, state.step, part, device) for part in own_parts
+    losses = [
+        add_gradient(state.network, batch, share, device)
+        for share, batch in zip(recipe.parts, batches, strict=False)
     ]
+    # Numbers when the curve is drawn: a GPU would be waited for at every step.
+    errors: list[Errors] = [(loss.front, loss.back) for loss in losses]
     if crew is not None:
         errors += crew.finish(state.network)
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), CLIP)
@@ -187,10 +208,10 @@ def report(state: State, data: Data, errors: list[Errors], out: Path, device: st
     shards = data[min(data)]
     seen, truth = clean(shards.take(np.arange(max(len(shards) - CHECKED, 0), len(shards))))
     with torch.no_grad():
-        output = state.average(tensor(network_input(seen), device))
-        target = target_of(truth, device)
+        output = state.average(tensor(network_input(seen)).to(device))
+        target = target_of(truth).to(device)
         loss, shared = loss_of(output, target), overlap(output, target).mean()
-    trained_front, trained_back = np.mean(errors, axis=0)
+    trained_front, trained_back = np.mean([(float(f), float(b)) for f, b in errors], axis=0)
     line = {
         "step": state.step, "cpu_s": round(state.cpu_s, 1),
         "front": round(float(loss.front), 5), "back": round(float(loss.back), 5),

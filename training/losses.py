@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as functional
@@ -15,8 +16,7 @@ SOLID, GAP, COLOUR, INNER = 0.3, 0.5, 0.6, 0.2
 OVERLAP = 3.0  # of what the volumes' intersection over union lacks to one
 
 
-@dataclass(frozen=True, eq=False)
-class Target:
+class Target(NamedTuple):
     """`augment.Truth` as tensors; back and inner (B, 3, H, H)."""
 
     depths: Tensor
@@ -24,6 +24,10 @@ class Target:
     gap: Tensor
     back: Tensor
     inner: Tensor
+
+    def to(self, device: str) -> Target:
+        """The same on a device."""
+        return Target(*(values.to(device, non_blocking=True) for values in self))
 
 
 @dataclass(frozen=True, eq=False)

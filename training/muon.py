@@ -27,35 +27,49 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                ahead = parameter.grad.lerp(momentum, group["momentum"])  # Nesterov
-                update = orthogonal(ahead.flatten(1)).view_as(parameter)
-                size = UPDATE_SIZE * max(update.flatten(1).shape) ** 0.5
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(update, alpha=-group["lr"] * size)
+            keep, shrink = group["momentum"], 1 - group["lr"] * group["weight_decay"]
+            for parameters in _by_shape(group["params"]):
+                ahead = torch.stack([self._ahead(p, keep) for p in parameters])
+                size = UPDATE_SIZE * max(ahead.shape[1:]) ** 0.5
+                for parameter, update in zip(parameters, orthogonal(ahead), strict=True):
+                    parameter.mul_(shrink)
+                    parameter.add_(update.view_as(parameter), alpha=-group["lr"] * size)
+
+    def _ahead(self, parameter: Tensor, keep: float) -> Tensor:
+        """(O, I * k * k) Nesterov's momentum of a parameter."""
+        gradient, state = parameter.grad, self.state[parameter]
+        assert gradient is not None  # of those that `_by_shape` returns
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        momentum = state["momentum"].lerp_(gradient, 1 - keep)
+        return gradient.lerp(momentum, keep).flatten(1)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """(M, N) with the singular vectors of `matrix` and singular values near one.
+def _by_shape(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
+    """Those with a gradient, by shape: a GPU takes as long for one small matrix as for ten."""
+    groups: dict[torch.Size, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            groups.setdefault(parameter.shape, []).append(parameter)
+    return list(groups.values())
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """(B, M, N) with the singular vectors of `matrices` and singular values near one.
 
     The iteration multiplies by polynomials in x x^T from the left. They commute, so they are
     multiplied with each other first: that is the smaller square, and a third of the work.
     """
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     a, b, c = NEWTON_SCHULZ
-    square, identity = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
-    product = identity
+    shift = a * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    square, product = torch.bmm(x, x.mT), None
     for _ in range(ITERATIONS):
-        factor = a * identity + b * square + c * square @ square
-        product = factor @ product
-        square = factor @ square @ factor
-    x = product @ x
-    return x.T if tall else x
+        factor = torch.baddbmm(square, square, square, beta=b, alpha=c) + shift
+        product = factor if product is None else torch.bmm(factor, product)
+        square = torch.bmm(torch.bmm(factor, square), factor)
+    assert product is not None
+    x = torch.bmm(product, x)
+    return x.mT if tall else x

@@ -113,8 +113,8 @@ class LayeredDepth(nn.Module):
         return torch.cat([depths, raw[:, LAYERS : LAYERS + 2], colours], 1)
 
 
-def new_network(seed: int) -> LayeredDepth:
+def new_network(seed: int, channels: tuple[int, ...] = CHANNELS) -> LayeredDepth:
     """A network with the initial weights of a seed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LayeredDepth()
+        return LayeredDepth(channels)

@@ -7,36 +7,41 @@ generators of their own, so what comes out does not depend on how many processes
 from __future__ import annotations
 
 import multiprocessing
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from stages.generate.layered import network_input
 from training.augment import Batch, Truth, augmented
-from training.losses import Target, loss_of
-from training.network import LayeredDepth
+from training.losses import Loss, Target, loss_of
+from training.network import CHANNELS, LayeredDepth
 from training.samples import Shards
 
-Errors = tuple[float, float]  # of first and last surface
+Errors = tuple[float | Tensor, float | Tensor]  # of first and last surface
 Data = dict[int, Shards]
 CHECKED = 192  # the last samples of every size, which only the learning curve sees
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """steps; seed; parts: each part's share of a step's samples; rate, adam_rate: of learning, by
-    Muon and by AdamW; measured, hidden: shares of the samples with depth, and with something in
-    front; meshes: share of the samples that show one; sizes: of pictures, each with its share of
+    """steps; seed; channels of the network; parts: each part's share of a step's samples; rate,
+    adam_rate: of learning, by Muon and by AdamW; measured, hidden: shares of the samples with
+    depth, and with something in front; meshes: share of the samples that show one; sizes: of
+    pictures, each with its share of
     the steps and the samples in one (96 pixels are shrunk from 128); check_every: steps between two
     checkpoints."""
 
     steps: int = 15000
     seed: int = 0
+    channels: tuple[int, ...] = CHANNELS
     # The first part's process also makes the update, so it gets fewer samples.
     parts: tuple[float, ...] = (0.375, 0.625)
     rate: float = 2e-3
@@ -47,6 +52,23 @@ class Recipe:
     meshes: float = 0.2
     sizes: tuple[tuple[int, float, int], ...] = ((64, 0.94, 16), (96, 0.03, 8), (128, 0.03, 5))
     check_every: int = 500
+
+
+RECIPES = {
+    "cpu": Recipe(),
+    # A step takes a GPU as long for one picture as for hundreds, as many as 15 cores can distort.
+    "cuda": Recipe(
+        steps=4400, channels=(64, 128, 160, 192), parts=(1.0,), rate=3e-3, adam_rate=1.5e-3,
+        sizes=((64, 0.94, 320), (96, 0.03, 160), (128, 0.03, 100)),
+    ),
+}  # fmt: skip
+
+
+class PartBatch(NamedTuple):
+    """What a part of a step is computed from, on the CPU: the network's input, and the truth."""
+
+    pictures: Tensor
+    target: Target
 
 
 def open_data(folder: Path) -> Data:
@@ -60,16 +82,23 @@ def open_data(folder: Path) -> Data:
     return {int(f.name): Shards(sorted(f.glob("*_*[0-9]"))) for f in found}
 
 
-def add_gradient(
-    network: LayeredDepth, recipe: Recipe, data: Data, step: int, part: int, device: str
-) -> Errors:
-    """Add one part's share of a step's gradient to that of the network's parameters."""
+def part_batch(recipe: Recipe, data: Data, step: int, part: int) -> PartBatch:
+    """Draw and distort one part's samples."""
     generator = np.random.default_rng((recipe.seed, step, part))
     batch = draw_batch(recipe, part, data, generator)
     seen, truth = augmented(batch, generator, recipe.measured, recipe.hidden)
-    loss = loss_of(network(tensor(network_input(seen), device)), target_of(truth, device))
-    (loss.total * recipe.parts[part]).backward()
-    return float(loss.front), float(loss.back)
+    return PartBatch(tensor(network_input(seen)), target_of(truth))
+
+
+def add_gradient(network: LayeredDepth, batch: PartBatch, share: float, device: str) -> Loss:
+    """Add one part's share of a step's gradient to that of the network's parameters."""
+    pictures, target = batch.pictures.to(device, non_blocking=True), batch.target.to(device)
+    # Half the bytes: a GPU waits for memory here. What is not noise to it stays in 32 bits.
+    with torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
+        output = network(pictures).float()
+    loss = loss_of(output, target)
+    (loss.total * share).backward()
+    return loss
 
 
 def draw_batch(recipe: Recipe, part: int, data: Data, generator: np.random.Generator) -> Batch:
@@ -103,15 +132,44 @@ def shrunk(batch: Batch, size: int) -> Batch:
     return {n: nearest(v, sides[n]) if n in sides else v for n, v in batch.items()}
 
 
-def tensor(values: np.ndarray, device: str) -> Tensor:
-    """An array on a device."""
-    return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+def tensor(values: np.ndarray) -> Tensor:
+    """An array as a tensor."""
+    return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def target_of(truth: Truth, device: str) -> Target:
+def target_of(truth: Truth) -> Target:
     """The truth as the loss wants it."""
     colours = (truth.back.transpose(0, 3, 1, 2), truth.inner.transpose(0, 3, 1, 2))
-    return Target(*(tensor(v, device) for v in (truth.depths, truth.solid, truth.gap, *colours)))
+    return Target(*(tensor(v) for v in (truth.depths, truth.solid, truth.gap, *colours)))
+
+
+class Steps(torch.utils.data.Dataset[list[PartBatch]]):
+    """Every step's parts, by the step's number; processes of a loader draw them ahead."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self._recipe, self._folder = recipe, folder
+        self._data: Data | None = None
+
+    def __len__(self) -> int:
+        return self._recipe.steps
+
+    def __getitem__(self, step: int) -> list[PartBatch]:
+        if self._data is None:  # opened by the process that reads it
+            cv2.setNumThreads(1)
+            self._data = open_data(self._folder)
+        parts = range(len(self._recipe.parts))
+        drawn = [part_batch(self._recipe, self._data, step, part) for part in parts]
+        # Half the bytes between processes; the first layer keeps fewer digits anyway.
+        return [PartBatch(batch.pictures.half(), batch.target) for batch in drawn]
+
+
+def drawn_ahead(recipe: Recipe, folder: Path, first: int) -> Iterator[list[PartBatch]]:
+    """The parts of steps from the first on, drawn by other processes while a GPU computes."""
+    processes = max((os.cpu_count() or 1) - 1, 1)
+    yield from torch.utils.data.DataLoader(
+        Steps(recipe, folder), sampler=range(first, recipe.steps), batch_size=None,
+        num_workers=processes, prefetch_factor=4, pin_memory=True,
+    )  # fmt: skip
 
 
 class Helpers:
@@ -172,11 +230,9 @@ def _help(
     pipe: Connection,
 ) -> None:
     """What a helper does until it is told to stop."""
-    import cv2
-
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    data, network = open_data(folder), LayeredDepth()
+    data, network = open_data(folder), LayeredDepth(recipe.channels)
     parameters = list(network.parameters())
     while (step := pipe.recv()) is not None:
         start = 0
@@ -185,7 +241,11 @@ def _help(
                 p.copy_(weights[start : start + p.numel()].view_as(p))
                 p.grad = None
                 start += p.numel()
-        errors = [add_gradient(network, recipe, data, step, part, "cpu") for part in parts]
+        errors = []
+        for part in parts:
+            batch = part_batch(recipe, data, step, part)
+            loss = add_gradient(network, batch, recipe.parts[part], "cpu")
+            errors.append((float(loss.front), float(loss.back)))
         with torch.no_grad():
             flat = [p.grad.flatten() for p in parameters if p.grad is not None]
             gradient.copy_(torch.cat(flat))

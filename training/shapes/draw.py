@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,17 @@ import numpy as np
 from training.samples import Sample, make_sample
 from training.shapes.grammar import MORE, STUDY, Family, draw_object
 from training.shapes.parts import Floats, Paint, Solid, about_x, about_y, about_z, any_rotation
-from training.shapes.tracing import Light, View, inside_points, occupied, trace
+from training.shapes.tracing import (
+    Light,
+    Picture,
+    Scene,
+    View,
+    inside_points,
+    occupied,
+    trace_each,
+)
+
+Tracer = Callable[[int, Sequence[Scene]], list[Picture]]
 
 FOV_DEG = (8.0, 45.0)
 FILL = (0.78, 0.94)  # of the frame by the larger side of the outline; the pipeline's is 0.91
@@ -48,12 +59,21 @@ def draw_shot(seed: int, families: tuple[Family, ...] = STUDY + MORE) -> Shot | 
 def draw_sample(seed: int, size: int, families: tuple[Family, ...] = STUDY + MORE) -> Sample | None:
     """The picture and layers of a seed at size x size pixels."""
     shot = draw_shot(seed, families)
-    if shot is None:
-        return None
-    rgb, layers, back, inner = trace(size, shot.solid, shot.paint, shot.view, shot.light)
-    if np.isfinite(layers[..., 0]).mean() < LEAST_SHARE:
-        return None
-    return make_sample(rgb, layers, back, inner, shot.fov_rad)
+    return None if shot is None else traced_samples([shot], size)[0]
+
+
+def traced_samples(
+    shots: Sequence[Shot], size: int, tracer: Tracer = trace_each
+) -> list[Sample | None]:
+    """The pictures and layers of shots; None for those that show next to nothing."""
+    scenes = [(s.solid, s.paint, s.view, s.light) for s in shots]
+    pictures = zip(shots, tracer(size, scenes), strict=True)
+    return [
+        make_sample(rgb, layers, back, inner, shot.fov_rad)
+        if np.isfinite(layers[..., 0]).mean() >= LEAST_SHARE
+        else None
+        for shot, (rgb, layers, back, inner) in pictures
+    ]
 
 
 def true_occupancy(shot: Shot, size: int) -> np.ndarray:

@@ -8,6 +8,7 @@ ray the depth z itself is the parameter.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,10 @@ class Light(NamedTuple):
     specular: float
     shadows: bool
     gamma: float
+
+
+Scene = tuple[Solid, Paint, View, Light]
+Picture = tuple[Uint8, Float32, Uint8, Uint8]  # what `trace` returns
 
 
 @compiled
@@ -187,6 +192,25 @@ def _highlight(u, v, nx, ny, nz, view, light):
 
 
 @compiled
+def trace_pixel(
+    row, column, size, solid, paint, view, light, rgb, layers, back_rgb, inner_rgb
+):  # fmt: skip
+    """Write what `trace` returns, at one pixel; where the ray misses nothing is written."""
+    u, v = (column + 0.5) / size - 0.5, (row + 0.5) / size - 0.5
+    front = _first_hit(u, v, NEAR, END, solid, view)
+    if front > END:
+        return
+    back = max(_first_hit(u, v, END, NEAR, solid, view), front)
+    near, far = _largest_gap(u, v, front, back, solid, view)
+    layers[row, column, 0], layers[row, column, 3] = front, back
+    layers[row, column, 1], layers[row, column, 2] = near, far
+    _shade(u, v, front, solid, paint, view, light, True, rgb[row, column])
+    _shade(u, v, back, solid, paint, view, light, False, back_rgb[row, column])
+    if far > near:
+        _shade(u, v, far, solid, paint, view, light, False, inner_rgb[row, column])
+
+
+@compiled
 def trace(
     size: int, solid: Solid, paint: Paint, view: View, light: Light
 ) -> tuple[Uint8, Float32, Uint8, Uint8]:
@@ -201,21 +225,16 @@ def trace(
     inner_rgb = np.zeros((size, size, 3), np.uint8)
     layers = np.full((size, size, 4), np.float32(np.nan))
     for row in range(size):
-        v = (row + 0.5) / size - 0.5
         for column in range(size):
-            u = (column + 0.5) / size - 0.5
-            front = _first_hit(u, v, NEAR, END, solid, view)
-            if front > END:
-                continue
-            back = max(_first_hit(u, v, END, NEAR, solid, view), front)
-            near, far = _largest_gap(u, v, front, back, solid, view)
-            layers[row, column, 0], layers[row, column, 3] = front, back
-            layers[row, column, 1], layers[row, column, 2] = near, far
-            _shade(u, v, front, solid, paint, view, light, True, rgb[row, column])
-            _shade(u, v, back, solid, paint, view, light, False, back_rgb[row, column])
-            if far > near:
-                _shade(u, v, far, solid, paint, view, light, False, inner_rgb[row, column])
+            trace_pixel(
+                row, column, size, solid, paint, view, light, rgb, layers, back_rgb, inner_rgb
+            )
     return rgb, layers, back_rgb, inner_rgb
+
+
+def trace_each(size: int, scenes: Sequence[Scene]) -> list[Picture]:
+    """The pictures and layers of objects, one after the other."""
+    return [trace(size, *scene) for scene in scenes]
 
 
 @compiled
