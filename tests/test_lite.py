@@ -15,6 +15,7 @@ from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.raycast import render
 from scene.types import CropCamera, ObjectCrop, ObjectMesh
 from stages import generate
+from stages.generate.columns import Columns, surface_of
 from stages.generate.fusion import columns_of, seen_of
 from stages.generate.layered import (
     ACROSS,
@@ -25,6 +26,7 @@ from stages.generate.layered import (
     relative_depth,
 )
 from stages.generate.lite import MOST_FACES, WEIGHTS_FILE, Lite, Settings, load
+from stages.generate.walls import behind_walls
 from training.held_out import means, measure, read
 
 SIDE_PX = 256
@@ -193,3 +195,30 @@ def test_nothing_hangs_between_a_near_wall_and_the_inside_beside_it() -> None:
     before_a_gap = columns.front[columns.inside & (columns.gap_level > 0)]
     assert (before_a_gap < -0.2).sum() > 0.2 * columns.front.size
     assert not ((before_a_gap > -0.2) & (before_a_gap < 0.2)).any()
+
+
+def test_behind_a_measured_near_wall_the_inside_goes_on() -> None:
+    """The inner side seen above a rim runs on behind the wall below it, whatever the blurred cells
+    at the rim say; the depth that a smeared rim has is neither's."""
+    side, rim = 65, 32
+    row = np.arange(side, dtype=np.float64)[:, None].repeat(side, 1)
+    front = np.where(row < rim, 0.3 - 0.002 * row, -0.3)
+    front[rim] = -0.1
+    far = np.where(np.abs(row - rim) < 4, 0.05, 0.3 - 0.002 * row)
+    near = np.where(np.abs(row - rim) < 4, -0.05, -0.27)
+    gap_level = np.where((row >= rim - 2) & (row < 60), 0.4, -0.5)
+    alpha_level = np.full_like(front, 0.5)
+    alpha_level[[0, -1]] = alpha_level[:, [0, -1]] = -0.5
+    given = Columns(front, np.full_like(front, 0.1), near, far, gap_level, alpha_level)
+    found = behind_walls(given, 5)
+    inner = (slice(4, 58), slice(4, 61))
+    opened = (found.gap_level > 0)[inner]
+    assert (opened == (found.front < 0)[inner]).all() and 0.4 < opened.mean() < 0.6
+    true = (0.3 - 0.002 * row)[inner]
+    assert np.abs(found.far[inner] - true)[opened].max() < 0.01
+    assert np.abs(found.near[inner] + 0.27)[opened].max() < 0.01
+    assert (found.back[inner] > true)[opened].all()
+    assert not (np.abs(found.front[inner]) < 0.15).any()
+    points, triangles = surface_of(found).points, surface_of(found).triangles
+    assert trimesh.Trimesh(points, triangles).is_watertight
+    assert trimesh.Trimesh(points, triangles).body_count == 1

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,3 +221,31 @@ def test_the_bundled_files_are_small_and_listed() -> None:
         assert index[name]["sha256"] == sha256(WEIGHTS / name)
     assert index["generator.onnx"]["sha256"] == WEIGHTS_SHA256
     assert (WEIGHTS / "generator.md").exists()
+
+
+def test_a_gpu_traces_what_the_processor_does() -> None:
+    """On numba's simulator of a GPU, a thread after the other, in plain Python."""
+    code = """
+import numpy as np
+from training.shapes.draw import draw_shot
+from training.shapes.tracing import trace_each
+from training.shapes.tracing_cuda import trace_all
+shots = [draw_shot(10**6 + i) for i in range(3)]
+scenes = [(s.solid, s.paint, s.view, s.light) for s in shots]
+for one, many in zip(trace_each(8, scenes), trace_all(8, scenes), strict=True):
+    assert np.isfinite(one[1]).any()
+    for a, b in zip(one, many, strict=True):
+        np.testing.assert_array_equal(a, b)
+"""
+    simulated = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=simulated, cwd=ROOT)
+
+
+def test_batches_drawn_ahead_are_those_drawn_at_once(data: Path) -> None:
+    recipe = replace(SMOKE, steps=3, parts=(1.0,))
+    opened = parts.open_data(data)
+    for step, drawn in enumerate(parts.drawn_ahead(recipe, data, 1), 1):
+        (batch,), again = drawn, parts.part_batch(recipe, opened, step, 0)
+        torch.testing.assert_close(batch.pictures, again.pictures.half())
+        torch.testing.assert_close(batch.target.depths, again.target.depths)
+        assert step < 3

@@ -78,15 +78,17 @@ def halved_truth(layers: Float32, alpha: Bool, back: Float32, inner: Float32) ->
     gap = alpha & (layers[..., 2] > layers[..., 1])
     weights = np.stack([alpha, gap, gap, alpha], -1).astype(np.float32)
     share = _block_sums(weights)
-    depths = _block_sums(layers * weights) / np.maximum(share, 1)
-    share = share / 4
+    known = np.asarray(layers * weights, np.float32)
+    depths = np.asarray(_block_sums(known) / np.maximum(share, 1), np.float32)
+    share = share / np.float32(4)
     return Truth(depths.transpose(0, 3, 1, 2), share[..., 0], share[..., 1], back, inner)
 
 
 def _block_sums(values: Float32) -> Float32:
     """(B, S/2, S/2, C) sums over 2 x 2 blocks of (B, S, S, C)."""
     upper, lower = values[:, ::2], values[:, 1::2]
-    return upper[:, :, ::2] + upper[:, :, 1::2] + lower[:, :, ::2] + lower[:, :, 1::2]
+    sums = upper[:, :, ::2] + upper[:, :, 1::2] + lower[:, :, ::2] + lower[:, :, 1::2]
+    return np.asarray(sums, np.float32)
 
 
 def _flip(batch: Batch, generator: Generator) -> Batch:
@@ -127,7 +129,7 @@ def _textured(rgb: Float32, other: Uint8, generator: Generator) -> Float32:
         turned = np.rot90(other, int(generator.integers(4))).astype(np.float32)
         strength = generator.uniform(0.2, 0.9)
         turned *= np.float32(strength / 255)
-        rgb = rgb * (turned + np.float32(1 - 0.6 * strength))
+        rgb = np.asarray(rgb * (turned + np.float32(1 - 0.6 * strength)), np.float32)
     if generator.random() < 0.4:
         cells = int(generator.integers(3, 12))
         noise = generator.normal(0, 0.12, (cells, cells, 3)).astype(np.float32)

@@ -43,7 +43,7 @@ class Recipe:
     seed: int = 0
     channels: tuple[int, ...] = CHANNELS
     # The first part's process also makes the update, so it gets fewer samples.
-    parts: tuple[float, ...] = (0.375, 0.625)
+    parts: tuple[float, ...] = (0.4375, 0.5625)
     rate: float = 2e-3
     adam_rate: float = 1.2e-3
     # Depth is soon read off the input; what a picture alone tells is the harder half.
@@ -168,7 +168,7 @@ def drawn_ahead(recipe: Recipe, folder: Path, first: int) -> Iterator[list[PartB
     processes = max((os.cpu_count() or 1) - 1, 1)
     yield from torch.utils.data.DataLoader(
         Steps(recipe, folder), sampler=range(first, recipe.steps), batch_size=None,
-        num_workers=processes, prefetch_factor=4, pin_memory=True,
+        num_workers=processes, prefetch_factor=4, pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from stages.generate.columns import Columns
 from stages.generate.lattice import erode, harmonic_fill, lattice_inverse_depth
 from stages.generate.layered import Layers, Seen
 from stages.generate.outline import lattice_alpha
+from stages.generate.walls import behind_walls
 
 COVERED = 0.2  # of a network cell that the object must cover for its depths to mean something
 SMOOTH = 0.06  # of the crop's side: how far a difference of the front carries to the layers behind
@@ -18,6 +19,7 @@ GAP_BLUR = 0.015  # of the crop's side: ragged edges of a gap would show as spik
 GAP_WIDER, GAP_FROM_RIM = 0.045, 0.06  # of the crop's side
 MIN_DEPTH_SHARE = 0.25  # of a small picture's pixel that must have measured depth
 CURTAIN = 6.0  # depth over width: a front that steep before a gap is none
+BLURRED = 1.25  # network cells about an edge whose depths mix what lies on either side
 SAME_WALL = 0.15  # cube sides between a gap's far end and the seen wall that goes on from it
 MOST_SHIFT = 0.9  # cube sides that a measured front may lie off the network's
 MIXED = 0.003  # of its distance: a node that far from the median lies between two surfaces
@@ -82,7 +84,11 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
     # A wall goes with its own front, what lies behind it with the object as a whole.
     front, near, back = front + shift, near + shift, back + carried
     far = far + carried + _continued_shift(shift - carried, beside, inside)
-    return Columns(front, back, near, far, gap_level, alpha_level)
+    columns = Columns(front, back, near, far, gap_level, alpha_level)
+    if np.isfinite(seen.depth[0]).any():
+        blurred = int(np.ceil(BLURRED * grid / layers.depths.shape[-1]))
+        return behind_walls(columns, blurred)
+    return columns
 
 
 def _without_curtains(

@@ -13,12 +13,13 @@ from training.shapes.parts import Paint, Solid
 from training.shapes.tracing import Light, Picture, Scene, View, trace_pixel
 
 THREADS = 128  # of a block
+_kernel: Any = cuda.jit(fastmath=True)
 
 
-@cuda.jit(fastmath=True)
+@_kernel
 def _trace_all(size, first_part, solids, paints, views, lights, rgb, layers, back, inner):
     """A thread's pixel of its object; solids and paints hold all objects' parts in a row."""
-    thread = cuda.grid(1)
+    thread = cuda.grid(1)  # type: ignore[call-arg]
     which, pixel = thread // (size * size), thread % (size * size)
     if which >= rgb.shape[0]:
         return
@@ -58,8 +59,8 @@ def trace_all(size: int, scenes: Sequence[Scene]) -> list[Picture]:
         _joined(paints, np.concatenate), _joined(views, np.stack), _joined(lights, np.stack),
         out[0], layers, out[1], out[2],
     )  # fmt: skip
-    rgb, back, inner = (a.copy_to_host() for a in out)
-    return list(zip(rgb, layers.copy_to_host(), back, inner, strict=True))
+    arrays: Any = (out[0], layers, out[1], out[2])
+    return list(zip(*(a.copy_to_host() for a in arrays), strict=True))
 
 
 def _joined(parts: Sequence[Any], join: Any) -> Any:

@@ -1,0 +1,105 @@
+"""What lies behind the near wall of a vessel whose front is measured?
+
+The measured front tells to the node where a near wall ends and the inner side behind it is seen;
+the network's cells are coarse and mix the two there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from scene.types import Bool, Float64
+from stages.generate.columns import STEP, Columns
+from stages.generate.lattice import dilate, erode, harmonic_fill, neighbour_views
+
+LEAST_ROOM = 0.06  # cube sides between a near wall and what is behind its gap
+LEAST_WALL = 0.02  # cube sides: thickness of what is behind a gap
+LINKED = 0.03  # cube sides between neighbouring nodes of one wall
+OPEN = 0.1  # a gap's level where there is one although the network saw none
+BEYOND = 10.0  # cube sides: deeper than anything
+MIXED_NODES = 2  # over which a step of the measured front may be smeared to either side
+AROUND = np.ones((3, 3), np.uint8)
+
+
+def behind_walls(columns: Columns, blurred: int) -> Columns:
+    """Gaps, and what they lie between, by a measured front.
+
+    blurred: nodes about an edge where the network's depths mix what is on either side. Within them
+    a gap's far end goes on from the inner side that is seen beside it to what the network says
+    farther inside, and a wall is as thick as it is there.
+    """
+    gap_level, inside = columns.gap_level, columns.inside
+    opened = inside & (gap_level > 0)
+    front = _sharpened(columns.front, inside, dilate(dilate(opened)))
+    wall = opened & (columns.far - front > LEAST_ROOM)
+    if not wall.any():
+        return replace(columns, front=front, gap_level=np.where(opened, -0.5, gap_level))
+    sure = wall
+    for _ in range(blurred):
+        sure = erode(sure) if erode(sure).any() else sure
+    # Beside a step of the front a wall has its gap even where the network saw none.
+    before = edge = _beside_step(front, inside, inside, -STEP)
+    for _ in range(blurred):
+        edge = dilate(edge)
+    wall = _joined_to(sure, wall | edge & erode(erode(inside)), front)
+    thickness = harmonic_fill(np.where(sure, columns.near - front, 0), sure, wall)
+    seen = _beside_step(front, inside & ~wall, wall, LEAST_ROOM) & ~before
+    far = harmonic_fill(np.where(seen, front, columns.far), sure | seen, wall | seen)
+    # What is behind a gap hangs together, and with what is beside the gap.
+    around = -_least_around(np.where(wall, -far, BEYOND)) + LEAST_WALL
+    back = np.where(inside, np.maximum(columns.back, around), columns.back)
+    return replace(
+        columns,
+        front=front,
+        near=np.where(wall, front + thickness, columns.near),
+        far=np.where(wall, far, columns.far),
+        back=back,
+        gap_level=np.where(wall, np.maximum(gap_level, OPEN), np.where(opened, -0.5, gap_level)),
+    )
+
+
+def _sharpened(front: Float64, inside: Bool, where: Bool) -> Float64:
+    """A front whose steps are between nodes: a depth between two surfaces becomes the closer's."""
+    for _ in range(MIXED_NODES):
+        nearest = _least_around(np.where(inside, front, BEYOND))
+        deepest = -_least_around(np.where(inside, -front, BEYOND))
+        closer = np.where(front - nearest < deepest - front, nearest, deepest)
+        mixed = np.minimum(front - nearest, deepest - front) > LINKED
+        mixed &= deepest - nearest > 2 * STEP
+        # The outline's own surface is as steep.
+        front = np.where(erode(erode(inside)) & where & mixed, closer, front)
+    return front
+
+
+def _least_around(values: Float64) -> Float64:
+    return cv2.erode(values, AROUND, borderType=cv2.BORDER_REFLECT).astype(np.float64)
+
+
+def _beside_step(front: Float64, here_in: Bool, there_in: Bool, deeper: float) -> Bool:
+    """Nodes of one region with a neighbour in another whose front lies by more than `deeper` before
+    theirs; for a negative number, by more than that behind theirs."""
+    out = np.zeros_like(here_in)
+    for here, there in neighbour_views():
+        rise = front[here] - front[there]
+        far = rise > deeper if deeper > 0 else rise < deeper
+        out[here] |= here_in[here] & there_in[there] & far
+    return out
+
+
+def _joined_to(sure: Bool, wall: Bool, front: Float64) -> Bool:
+    """The nodes of a wall that its sure ones reach without a step of the front."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    index = np.arange(wall.size).reshape(wall.shape)
+    pairs = []
+    for here, there in neighbour_views():
+        linked = wall[here] & wall[there] & (np.abs(front[here] - front[there]) < LINKED)
+        pairs.append((index[here][linked], index[there][linked]))
+    i, j = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    links = coo_matrix((np.ones(len(i)), (i, j)), (wall.size, wall.size))
+    group = connected_components(links, directed=False)[1].reshape(wall.shape)
+    return wall & np.isin(group, np.unique(group[sure]))
