@@ -69,7 +69,7 @@ TRAINING ?= runs/lite_generator
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 
-train-lite-generator: .venv/train  ## train the bundled generator anew (90 minutes on two cores); goes on where it was stopped
+train-lite-generator: .venv/train  ## train the lite generator anew (90 minutes on two cores, or on a GPU); goes on where it was stopped
 	nice $(BIN)/python -m training.make_data --out $(TRAINING)/data --archive ../shared/data/objects/train.tar.xz
 	OMP_WAIT_POLICY=PASSIVE nice $(BIN)/python -m training.loop --data $(TRAINING)/data --out $(TRAINING)/run
 	$(BIN)/python -m training.export --run $(TRAINING)/run
