@@ -168,7 +168,8 @@ def drawn_ahead(recipe: Recipe, folder: Path, first: int) -> Iterator[list[PartB
     processes = max((os.cpu_count() or 1) - 1, 1)
     yield from torch.utils.data.DataLoader(
         Steps(recipe, folder), sampler=range(first, recipe.steps), batch_size=None,
-        num_workers=processes, prefetch_factor=4, pin_memory=torch.cuda.is_available(),
+        num_workers=processes, prefetch_factor=4, multiprocessing_context="spawn",
+        pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
 
 
