@@ -35,9 +35,8 @@ class Recipe:
     """steps; seed; channels of the network; parts: each part's share of a step's samples; rate,
     adam_rate: of learning, by Muon and by AdamW; measured, hidden: shares of the samples with
     depth, and with something in front; meshes: share of the samples that show one; sizes: of
-    pictures, each with its share of
-    the steps and the samples in one (96 pixels are shrunk from 128); check_every: steps between two
-    checkpoints."""
+    pictures, each with its share of the steps and the samples in one (96 pixels are shrunk from
+    128); check_every: steps between two checkpoints."""
 
     steps: int = 15000
     seed: int = 0
@@ -56,7 +55,7 @@ class Recipe:
 
 RECIPES = {
     "cpu": Recipe(),
-    # A step takes a GPU as long for one picture as for hundreds, as many as 15 cores can distort.
+    # Launching its kernels takes longer than their work: batches as large as the cores can distort.
     "cuda": Recipe(
         steps=4400, channels=(64, 128, 160, 192), parts=(1.0,), rate=3e-3, adam_rate=1.5e-3,
         sizes=((64, 0.94, 320), (96, 0.03, 160), (128, 0.03, 100)),
@@ -93,7 +92,7 @@ def part_batch(recipe: Recipe, data: Data, step: int, part: int) -> PartBatch:
 def add_gradient(network: LayeredDepth, batch: PartBatch, share: float, device: str) -> Loss:
     """Add one part's share of a step's gradient to that of the network's parameters."""
     pictures, target = batch.pictures.to(device, non_blocking=True), batch.target.to(device)
-    # Half the bytes: a GPU waits for memory here. What is not noise to it stays in 32 bits.
+    # The network alone: differences of depths need the digits that half the bytes do not have.
     with torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
         output = network(pictures).float()
     loss = loss_of(output, target)

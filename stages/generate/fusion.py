@@ -73,8 +73,8 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
     gap = _at_nodes(_continued(layers.gap[0], covered), grid)
     alpha_level = lattice_alpha(crop.rgba[..., 3], grid) - 0.5
     gap_level = _gap_level(gap, alpha_level >= 0, grid)
-    shift = np.zeros_like(front)
-    if np.isfinite(seen.depth[0]).any():
+    shift, measured = np.zeros_like(front), np.isfinite(seen.depth[0]).any()
+    if measured:
         shift = _measured_shift(crop, front, alpha_level >= 0, grid)
     else:
         front, gap_level = _without_curtains(front, far, gap_level, grid)
@@ -85,7 +85,7 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
     front, near, back = front + shift, near + shift, back + carried
     far = far + carried + _continued_shift(shift - carried, beside, inside)
     columns = Columns(front, back, near, far, gap_level, alpha_level)
-    if np.isfinite(seen.depth[0]).any():
+    if measured:
         blurred = int(np.ceil(BLURRED * grid / layers.depths.shape[-1]))
         return behind_walls(columns, blurred)
     return columns

@@ -18,7 +18,8 @@ from stages.generate.lattice import dilate, erode, harmonic_fill, neighbour_view
 LEAST_ROOM = 0.06  # cube sides between a near wall and what is behind its gap
 LEAST_WALL = 0.02  # cube sides: thickness of what is behind a gap
 LINKED = 0.03  # cube sides between neighbouring nodes of one wall
-OPEN = 0.1  # a gap's level where there is one although the network saw none
+# A gap's level where there is none, and where there is one although the network saw none.
+CLOSED, OPEN = -0.5, 0.1
 BEYOND = 10.0  # cube sides: deeper than anything
 MIXED_NODES = 2  # over which a step of the measured front may be smeared to either side
 AROUND = np.ones((3, 3), np.uint8)
@@ -35,18 +36,21 @@ def behind_walls(columns: Columns, blurred: int) -> Columns:
     opened = inside & (gap_level > 0)
     front = _sharpened(columns.front, inside, dilate(dilate(opened)))
     wall = opened & (columns.far - front > LEAST_ROOM)
+    unless_wall = np.where(opened, CLOSED, gap_level)
     if not wall.any():
-        return replace(columns, front=front, gap_level=np.where(opened, -0.5, gap_level))
+        return replace(columns, front=front, gap_level=unless_wall)
     sure = wall
     for _ in range(blurred):
         sure = erode(sure) if erode(sure).any() else sure
     # Beside a step of the front a wall has its gap even where the network saw none.
-    before = edge = _beside_step(front, inside, inside, -STEP)
+    before, _ = _step_sides(front, inside, inside, STEP)
+    edge = before
     for _ in range(blurred):
         edge = dilate(edge)
     wall = _joined_to(sure, wall | edge & erode(erode(inside)), front)
     thickness = harmonic_fill(np.where(sure, columns.near - front, 0), sure, wall)
-    seen = _beside_step(front, inside & ~wall, wall, LEAST_ROOM) & ~before
+    _, behind = _step_sides(front, wall, inside & ~wall, LEAST_ROOM)
+    seen = behind & ~before
     far = harmonic_fill(np.where(seen, front, columns.far), sure | seen, wall | seen)
     # What is behind a gap hangs together, and with what is beside the gap.
     around = -_least_around(np.where(wall, -far, BEYOND)) + LEAST_WALL
@@ -57,7 +61,7 @@ def behind_walls(columns: Columns, blurred: int) -> Columns:
         near=np.where(wall, front + thickness, columns.near),
         far=np.where(wall, far, columns.far),
         back=back,
-        gap_level=np.where(wall, np.maximum(gap_level, OPEN), np.where(opened, -0.5, gap_level)),
+        gap_level=np.where(wall, np.maximum(gap_level, OPEN), unless_wall),
     )
 
 
@@ -78,15 +82,15 @@ def _least_around(values: Float64) -> Float64:
     return cv2.erode(values, AROUND, borderType=cv2.BORDER_REFLECT).astype(np.float64)
 
 
-def _beside_step(front: Float64, here_in: Bool, there_in: Bool, deeper: float) -> Bool:
-    """Nodes of one region with a neighbour in another whose front lies by more than `deeper` before
-    theirs; for a negative number, by more than that behind theirs."""
-    out = np.zeros_like(here_in)
+def _step_sides(front: Float64, nearer: Bool, farther: Bool, least: float) -> tuple[Bool, Bool]:
+    """The two sides of the front's steps from one region back into another: nodes before them, and
+    the nodes beside these that lie by more than `least` behind."""
+    before, behind = np.zeros_like(nearer), np.zeros_like(farther)
     for here, there in neighbour_views():
-        rise = front[here] - front[there]
-        far = rise > deeper if deeper > 0 else rise < deeper
-        out[here] |= here_in[here] & there_in[there] & far
-    return out
+        step = nearer[here] & farther[there] & (front[there] - front[here] > least)
+        before[here] |= step
+        behind[there] |= step
+    return before, behind
 
 
 def _joined_to(sure: Bool, wall: Bool, front: Float64) -> Bool:

@@ -193,8 +193,9 @@ def _highlight(u, v, nx, ny, nz, view, light):
 
 @compiled
 def trace_pixel(
-    row, column, size, solid, paint, view, light, rgb, layers, back_rgb, inner_rgb
-):  # fmt: skip
+    row: int, column: int, size: int, solid: Solid, paint: Paint, view: View, light: Light,
+    rgb: Uint8, layers: Float32, back_rgb: Uint8, inner_rgb: Uint8,
+) -> None:  # fmt: skip
     """Write what `trace` returns, at one pixel; where the ray misses nothing is written."""
     u, v = (column + 0.5) / size - 0.5, (row + 0.5) / size - 0.5
     front = _first_hit(u, v, NEAR, END, solid, view)

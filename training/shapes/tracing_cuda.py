@@ -46,20 +46,20 @@ def _trace_all(size, first_part, solids, paints, views, lights, rgb, layers, bac
 
 
 def trace_all(size: int, scenes: Sequence[Scene]) -> list[Picture]:
-    """What `tracing.trace` returns for each; a few values differ in their last digits."""
+    """What `tracing.trace` returns for each; last digits may differ."""
     shape = (len(scenes), size, size)
     solids, paints, views, lights = zip(*scenes, strict=True)
     counts = [len(solid.kind) for solid in solids]
     first_part = np.cumsum([0, *counts])
-    out = [cuda.to_device(np.zeros((*shape, 3), np.uint8)) for _ in range(3)]
+    rgb, back, inner = (cuda.to_device(np.zeros((*shape, 3), np.uint8)) for _ in range(3))
     layers = cuda.to_device(np.full((*shape, 4), np.nan, np.float32))
     blocks = -(-int(np.prod(shape)) // THREADS)
     _trace_all[blocks, THREADS](
         size, cuda.to_device(first_part), _joined(solids, np.concatenate),
         _joined(paints, np.concatenate), _joined(views, np.stack), _joined(lights, np.stack),
-        out[0], layers, out[1], out[2],
+        rgb, layers, back, inner,
     )  # fmt: skip
-    arrays: Any = (out[0], layers, out[1], out[2])
+    arrays: Any = (rgb, layers, back, inner)
     return list(zip(*(a.copy_to_host() for a in arrays), strict=True))
 
 
