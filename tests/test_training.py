@@ -32,9 +32,10 @@ from training.export import (  # noqa: E402
 from training.loop import rate_share, save, start, train, train_step  # noqa: E402
 from training.muon import ITERATIONS, NEWTON_SCHULZ, orthogonal  # noqa: E402
 from training.network import INPUTS, OUTPUTS, new_network  # noqa: E402
-from training.samples import Shards  # noqa: E402
+from training.samples import TABLES, Shards  # noqa: E402
 from training.scans import LEFT_OUT, ROOMS, read_surface, scan_sample, usable_files  # noqa: E402
 from training.shapes.draw import draw_sample, draw_shot, true_occupancy  # noqa: E402
+from training.shapes.grammar import TABLE  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "weights" / "lite"
@@ -48,7 +49,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few hundred procedural samples."""
     folder = tmp_path_factory.mktemp("samples")
     jobs = [make_data.Job(folder / "64" / f"shapes_{i}", 64, 130, 10**6 + 500 * i) for i in (0, 1)]
-    for job in jobs:
+    tables = make_data.Job(folder / "64" / "tables_0", 64, 20, 5 * 10**6, TABLE)
+    for job in [*jobs, tables]:
         make_data.make_shard(job)
     return folder
 
@@ -110,13 +112,33 @@ def test_layers_are_in_order_and_agree_with_the_occupancy() -> None:
     assert np.median(np.abs(first - front)[both]) < 1 / 64
 
 
+def test_what_stands_on_tables_is_seen_late(data: Path) -> None:
+    opened = parts.open_data(data)
+    tables = opened[64].kinds[TABLES]
+    assert len(tables) == 20 and tables.stop == len(opened[64])
+    stored = {t.tobytes() for t in opened[64].take(np.array(tables))["layers"]}
+    recipe = replace(SMOKE, steps=100, tables=0.5, late=0.3)
+    shares = []
+    for steps in (range(70), range(70, 100)):
+        drawn = [
+            layers.tobytes() in stored
+            for step in steps
+            for layers in parts.draw_batch(recipe, step, 0, opened, np.random.default_rng(step))[
+                "layers"
+            ]
+        ]
+        shares.append(np.mean(drawn))
+    assert shares[0] == 0 and 0.35 < shares[1] < 0.65
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_measuring_seeds_and_objects_are_never_trained_on(device: str) -> None:
     amounts = make_data.AMOUNTS[device]
-    seeds = [a.shapes_seed for a in amounts]
+    drawn = [(a.shapes_seed, a.shards) for a in amounts]
+    drawn += [(a.table_seed, a.table_shards) for a in amounts]
+    seeds = [seed for seed, _ in drawn]
     assert held_out.FIRST_SEED + 10 * held_out.SHAPES < make_data.FIRST_SEED <= min(seeds)
-    ends = [(s, s + 2 * make_data.SHAPES_PER_SHARD * a.shards)
-            for s, a in zip(seeds, amounts, strict=True)]  # fmt: skip
+    ends = [(seed, seed + 2 * make_data.SHAPES_PER_SHARD * shards) for seed, shards in drawn]
     assert all(a[1] <= b[0] or b[1] <= a[0] for a in ends for b in ends if a is not b)
 
 

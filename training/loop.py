@@ -40,6 +40,7 @@ from training.parts import (
     target_of,
     tensor,
 )
+from training.samples import SHAPES
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +207,7 @@ def report(state: State, data: Data, errors: list[Errors], out: Path, device: st
     """One line of the learning curve: errors on this stretch's batches, errors and overlap on
     unseen samples."""
     shards = data[min(data)]
-    seen, truth = clean(shards.take(np.arange(max(len(shards) - CHECKED, 0), len(shards))))
+    seen, truth = clean(shards.take(np.array(shards.kinds[SHAPES][-CHECKED:])))
     with torch.no_grad():
         output = state.average(tensor(network_input(seen)).to(device))
         target = target_of(truth).to(device)

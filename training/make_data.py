@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.samples import Sample, save_shard
+from training.samples import MESHES, SHAPES, TABLES, Sample, save_shard
 from training.scans import read_surface, scan_sample, usable_files
 from training.shapes.draw import Tracer, draw_shot, traced_samples
+from training.shapes.grammar import MORE, STUDY, TABLE, Family
 from training.shapes.tracing import trace_each
 
 logger = logging.getLogger(__name__)
@@ -30,38 +31,41 @@ SEEDS_PER_MESH = 1000
 
 @dataclass(frozen=True)
 class Amount:
-    """How much is drawn at a size: shards of procedural shapes and views of every mesh, and the
-    first seed of each."""
+    """How much is drawn at a size: shards of procedural shapes of all families, views of every
+    mesh, shards of what stands on tables; and the first seed of each."""
 
     size_px: int
     shards: int
     shapes_seed: int
     views: int
     meshes_seed: int
+    table_shards: int
+    table_seed: int
 
 
 # A GPU learns from as many pictures in ten minutes as two cores do in a day.
 AMOUNTS = {
     "cpu": (
-        Amount(64, 120, FIRST_SEED, 40, 3 * FIRST_SEED),
-        Amount(128, 2, 2 * FIRST_SEED, 8, 4 * FIRST_SEED),
+        Amount(64, 120, FIRST_SEED, 40, 3 * FIRST_SEED, 32, 5 * FIRST_SEED),
+        Amount(128, 2, 2 * FIRST_SEED, 8, 4 * FIRST_SEED, 1, 6 * FIRST_SEED),
     ),
     "cuda": (
-        Amount(64, 500, FIRST_SEED, 60, 3 * FIRST_SEED),
-        Amount(128, 10, 2 * FIRST_SEED, 8, 4 * FIRST_SEED),
+        Amount(64, 500, FIRST_SEED, 60, 3 * FIRST_SEED, 130, 5 * FIRST_SEED),
+        Amount(128, 10, 2 * FIRST_SEED, 8, 4 * FIRST_SEED, 3, 6 * FIRST_SEED),
     ),
 }
 
 
 @dataclass(frozen=True)
 class Job:
-    """One shard of a size: `count` procedural shapes from a seed on, or of each mesh in `files`;
-    device: what traces the shapes' rays."""
+    """One shard of a size: `count` procedural shapes of families from a seed on, or of each mesh in
+    `files`; device: what traces the shapes' rays."""
 
     folder: Path
     size_px: int
     count: int
     first_seed: int
+    families: tuple[Family, ...] = STUDY + MORE
     files: tuple[Path, ...] = ()
     device: str = "cpu"
 
@@ -105,15 +109,20 @@ def best_device() -> str:
 def jobs_of(amount: Amount, out: Path, meshes: list[Path], device: str = "cpu") -> list[Job]:
     """The shards of one size."""
     folder, size, jobs = out / str(amount.size_px), amount.size_px, []
-    for i in range(amount.shards):
-        # Twice the seeds, since a few objects show next to nothing and are passed over.
-        seed = amount.shapes_seed + 2 * SHAPES_PER_SHARD * i
-        name = f"shapes_{i:04d}"
-        jobs.append(Job(folder / name, size, SHAPES_PER_SHARD, seed, device=device))
+    kinds = (
+        (SHAPES, STUDY + MORE, amount.shards, amount.shapes_seed),
+        (TABLES, TABLE, amount.table_shards, amount.table_seed),
+    )
+    for kind, families, shards, first_seed in kinds:
+        for i in range(shards):
+            # Twice the seeds, since a few objects show next to nothing and are passed over.
+            seed = first_seed + 2 * SHAPES_PER_SHARD * i
+            shard = folder / f"{kind}_{i:04d}"
+            jobs.append(Job(shard, size, SHAPES_PER_SHARD, seed, families, device=device))
     for i in range(0, len(meshes), MESHES_PER_SHARD):
         files = tuple(meshes[i : i + MESHES_PER_SHARD])
         seed = amount.meshes_seed + SEEDS_PER_MESH * i
-        jobs.append(Job(folder / f"meshes_{i:04d}", size, amount.views, seed, files))
+        jobs.append(Job(folder / f"{MESHES}_{i:04d}", size, amount.views, seed, files=files))
     return jobs
 
 
@@ -141,7 +150,8 @@ def shape_samples(job: Job) -> list[Sample]:
     samples, seed = [], job.first_seed
     while len(samples) < job.count:
         seeds = range(seed, seed + job.count - len(samples))
-        shots = [shot for shot in map(draw_shot, seeds) if shot is not None]
+        drawn = (draw_shot(seed, job.families) for seed in seeds)
+        shots = [shot for shot in drawn if shot is not None]
         traced = traced_samples(shots, job.size_px, _tracer(job.device))
         samples += [sample for sample in traced if sample is not None]
         seed = seeds.stop

@@ -23,20 +23,21 @@ from stages.generate.layered import network_input
 from training.augment import Batch, Truth, augmented
 from training.losses import Loss, Target, loss_of
 from training.network import CHANNELS, LayeredDepth
-from training.samples import Shards
+from training.samples import KINDS, Shards
 
 Errors = tuple[float | Tensor, float | Tensor]  # of first and last surface
 Data = dict[int, Shards]
-CHECKED = 192  # the last samples of every size, which only the learning curve sees
+CHECKED = 192  # the last shapes of every size, which only the learning curve sees
 
 
 @dataclass(frozen=True)
 class Recipe:
     """steps; seed; channels of the network; parts: each part's share of a step's samples; rate,
     adam_rate: of learning, by Muon and by AdamW; measured, hidden: shares of the samples with
-    depth, and with something in front; meshes: share of the samples that show one; sizes: of
-    pictures, each with its share of the steps and the samples in one (96 pixels are shrunk from
-    128); check_every: steps between two checkpoints."""
+    depth, and with something in front; meshes: share of the samples that show one; tables: of the
+    others, how many show what stands on tables, in the last steps, whose share of all is `late`;
+    sizes: of pictures, each with its share of the steps and the samples in one (96 pixels are
+    shrunk from 128); check_every: steps between two checkpoints."""
 
     steps: int = 15000
     seed: int = 0
@@ -49,6 +50,8 @@ class Recipe:
     measured: float = 0.25
     hidden: float = 0.12
     meshes: float = 0.2
+    tables: float = 0.5
+    late: float = 0.16
     sizes: tuple[tuple[int, float, int], ...] = ((64, 0.94, 16), (96, 0.03, 8), (128, 0.03, 5))
     check_every: int = 500
 
@@ -84,7 +87,7 @@ def open_data(folder: Path) -> Data:
 def part_batch(recipe: Recipe, data: Data, step: int, part: int) -> PartBatch:
     """Draw and distort one part's samples."""
     generator = np.random.default_rng((recipe.seed, step, part))
-    batch = draw_batch(recipe, part, data, generator)
+    batch = draw_batch(recipe, step, part, data, generator)
     seen, truth = augmented(batch, generator, recipe.measured, recipe.hidden)
     return PartBatch(tensor(network_input(seen)), target_of(truth))
 
@@ -100,16 +103,22 @@ def add_gradient(network: LayeredDepth, batch: PartBatch, share: float, device: 
     return loss
 
 
-def draw_batch(recipe: Recipe, part: int, data: Data, generator: np.random.Generator) -> Batch:
-    """A part's samples, of one size; sizes that are not there are left out."""
-    shares = [s for s in recipe.sizes if stored_size(s[0]) in data]
-    weights = np.array([share for _, share, _ in shares])
-    size, _, in_step = shares[int(generator.choice(len(shares), p=weights / weights.sum()))]
+def draw_batch(
+    recipe: Recipe, step: int, part: int, data: Data, generator: np.random.Generator
+) -> Batch:
+    """A part's samples, of one size; sizes and kinds that are not there are left out."""
+    sizes = [s for s in recipe.sizes if stored_size(s[0]) in data]
+    weights = np.array([share for _, share, _ in sizes])
+    size, _, in_step = sizes[int(generator.choice(len(sizes), p=weights / weights.sum()))]
     count, shards = round(in_step * recipe.parts[part]), data[stored_size(size)]
-    last = max(len(shards) - CHECKED, shards.meshes + 1)
-    is_mesh = generator.random(count) < (recipe.meshes if shards.meshes else 0)
-    mesh = generator.integers(0, max(shards.meshes, 1), count)
-    shape = generator.integers(shards.meshes, last, count)
+    meshes, shapes, tables = (shards.kinds[kind] for kind in KINDS)
+    is_mesh = generator.random(count) < (recipe.meshes if meshes else 0)
+    mesh = generator.integers(0, max(len(meshes), 1), count)
+    unseen = max(shapes.stop - CHECKED, shapes.start + 1)
+    shape = generator.integers(shapes.start, unseen, count)
+    if tables and step >= recipe.steps * (1 - recipe.late):
+        is_table = generator.random(count) < recipe.tables
+        shape = np.where(is_table, generator.integers(tables.start, tables.stop, count), shape)
     indices = np.where(is_mesh, mesh, shape)
     batch = shards.take(indices)
     return batch if size == stored_size(size) else shrunk(batch, size)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,9 @@ class Sample:
     fov_rad: Float32
 
 
-MESHES = "meshes"  # what the names of their shards begin with
+# What the names of shards begin with: meshes, procedural shapes of all families, what stands on
+# tables.
+KINDS = MESHES, SHAPES, TABLES = "meshes", "shapes", "tables"
 NAMES = tuple(f.name for f in fields(Sample))
 
 
@@ -66,20 +70,19 @@ def save_shard(samples: list[Sample], folder: Path) -> None:
 class Shards:
     """All samples of one size below a folder, read from disk as they are wanted.
 
-    meshes: how many show meshes; they come first.
+    kinds: the indices of each of KINDS.
     """
 
     def __init__(self, folders: list[Path]) -> None:
         """Raises ValueError when there is no shard."""
         if not folders:
             raise ValueError("no training samples: run `python -m training.make_data` first")
+        folders = sorted(folders, key=lambda f: f.name)
         self._shards = [{n: np.load(f / f"{n}.npy", mmap_mode="r") for n in NAMES} for f in folders]
-        lengths = [len(shard["rgba"]) for shard in self._shards]
-        self._first = np.cumsum([0, *lengths])
-        named = [f.name.startswith(MESHES) for f in folders]
-        if named != sorted(named, reverse=True):
-            raise ValueError("shards of meshes are expected before those of shapes")
-        self.meshes = int(sum(n for n, is_mesh in zip(lengths, named, strict=True) if is_mesh))
+        self._first = np.cumsum([0, *(len(shard["rgba"]) for shard in self._shards)])
+        starts = [bisect_left(folders, kind, key=lambda f: f.name) for kind in KINDS]
+        bounds = [int(self._first[i]) for i in [*starts, len(folders)]]
+        self.kinds = {k: range(*b) for k, b in zip(KINDS, pairwise(bounds), strict=True)}
 
     def __len__(self) -> int:
         return int(self._first[-1])

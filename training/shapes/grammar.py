@@ -59,6 +59,18 @@ MORE = (
     Family("bag", creatures.bag, 0.6, frontal=True),
     Family("appliance", furniture.appliance, 1.2, frontal=True),
 )
+# What stands on tables, closed or with thin walls: the last steps see more of it.
+TABLE = (
+    Family("plate", vessels.plate, 1.0, table=True),
+    Family("dish", vessels.dish, 1.5, table=True),
+    Family("pan", vessels.pan, 1.0, table=True),
+    Family("basket", vessels.basket, 1.0, table=True),
+    Family("mug", vessels.mug, 0.7, table=True),
+    Family("carton", vessels.carton, 3.0, table=True),
+    Family("tin", vessels.tin, 1.5, table=True),
+    Family("bottle", vessels.bottle, 0.8, table=True),
+    Family("fruit", vessels.fruit, 1.5, table=True),
+)
 
 
 def draw_object(

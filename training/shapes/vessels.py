@@ -157,6 +157,28 @@ def carton(b: Builder) -> None:
         b.add(CYLINDER, [w * 0.9, 0.08, 0, 0.02], (0, h * 0.7, 0), colour=1)
 
 
+def dish(b: Builder) -> None:
+    """A bowl of china or metal: thinner than `bowl`, on a foot perhaps."""
+    radius, up = b.between(0.55, 0.95), np.linspace(0, 1, PROFILE_KNOTS)
+    height, base = b.between(0.12, 0.5), b.between(0.35, 0.75)
+    profile = radius * (base + (1 - base) * up ** b.between(0.35, 1.1))
+    turned(b, height, profile, b.between(0.02, 0.045))
+    if b.chance(0.4):
+        foot = b.between(0.02, 0.06)
+        b.add(CYLINDER, [radius * base * 0.9, foot, 0, 0], (0, -height - foot * 0.8, 0))
+
+
+def tin(b: Builder) -> None:
+    """A closed tin or tub, whose lid lies a little below the rim; a label perhaps."""
+    radius, height = b.between(0.3, 0.6), b.between(0.2, 0.8)
+    b.add(CYLINDER, [radius, height, 0, b.between(0, 0.02)])
+    lid, rim = radius * b.between(0.85, 0.96), b.between(0.01, 0.05)
+    b.add(CYLINDER, [lid, rim, 0, 0], (0, height, 0), cut=True, colour=1)
+    if b.chance(0.5):
+        label = height * b.between(0.7, 0.9)
+        b.add(CYLINDER, [radius * 1.01, label, 0, 0], colour=2)
+
+
 def fruit(b: Builder) -> None:
     """A round thing, dented or drawn out, with a stalk perhaps; a few of them sometimes."""
     for i in range(1 if b.chance(0.7) else b.count(2, 4)):
