@@ -19,8 +19,8 @@ from stages.generate.fusion import columns_of, covered_cells, seen_of
 from stages.generate.layered import Network, both_ways, layers_of, load_network, network_input
 from stages.generate.panels import paint, panel_of_faces, panel_uv
 
-VERSION = "3"
-WEIGHTS_SHA256 = "0adf6743cf505cd01b76cb31e6901fe7076cefd3d7ad9f59409e43b409153b4c"
+VERSION = "4"
+WEIGHTS_SHA256 = "ccd1eff73316930dba0f1b774e58104a4cd505c410ec8869686d2ec584c98afa"
 WEIGHTS_FILE = "generator.onnx"
 MOST_FACES = 20000
 LEAST_GRID = 8
