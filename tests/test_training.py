@@ -118,17 +118,13 @@ def test_what_stands_on_tables_is_seen_late(data: Path) -> None:
     assert len(tables) == 20 and tables.stop == len(opened[64])
     stored = {t.tobytes() for t in opened[64].take(np.array(tables))["layers"]}
     recipe = replace(SMOKE, steps=100, tables=0.5, late=0.3)
-    shares = []
-    for steps in (range(70), range(70, 100)):
-        drawn = [
-            layers.tobytes() in stored
-            for step in steps
-            for layers in parts.draw_batch(recipe, step, 0, opened, np.random.default_rng(step))[
-                "layers"
-            ]
-        ]
-        shares.append(np.mean(drawn))
-    assert shares[0] == 0 and 0.35 < shares[1] < 0.65
+
+    def share(steps: range) -> float:
+        seeded = np.random.default_rng
+        batches = [parts.draw_batch(recipe, s, 0, opened, seeded(s)) for s in steps]
+        return float(np.mean([one.tobytes() in stored for b in batches for one in b["layers"]]))
+
+    assert share(range(70)) == 0 and 0.35 < share(range(70, 100)) < 0.65
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
