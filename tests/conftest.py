@@ -20,11 +20,7 @@ from scene.types import Bool, Float32, Uint8
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores already
 
-# Prefect reads these when it is imported; nothing in a test may leave the machine or be chatty.
-os.environ["DO_NOT_TRACK"] = "1"
-os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
-os.environ["PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY"] = "false"
-os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
+os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # read when Prefect is imported
 for name in ("PREFECT_API_URL", "PHOTOSCENE_STORE"):
     os.environ.pop(name, None)
 

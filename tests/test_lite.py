@@ -15,6 +15,7 @@ from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.raycast import render
 from scene.types import CropCamera, ObjectCrop, ObjectMesh
 from stages import generate
+from stages.bundled import load_network
 from stages.generate.columns import Columns, surface_of
 from stages.generate.fusion import columns_of, seen_of
 from stages.generate.layered import (
@@ -22,7 +23,6 @@ from stages.generate.layered import (
     INPUT_CHANNELS,
     Layers,
     both_ways,
-    load_network,
     relative_depth,
 )
 from stages.generate.lite import MOST_FACES, WEIGHTS_FILE, Lite, Settings, load

@@ -35,13 +35,6 @@ REMEDIES = {
     errno.EMFILE: "close other programs, or raise the limit with `ulimit -n`",
     errno.EIO: "check the disk, or point --store and -o to another one",
 }
-# Prefect and its telemetry look at these when they are imported; what a user set stays.
-QUIET = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
-}
 
 
 class OneLineUsage(TyperGroup):
@@ -99,15 +92,15 @@ def reported(debug: bool) -> Iterator[None]:
 
 
 def keep_quiet(debug: bool = False) -> None:
-    """Turn Prefect's telemetry and (without debug) its log and all libraries' warnings off.
+    """Without debug, turn Prefect's log and all libraries' warnings off.
 
-    Prefect must not be imported yet.
+    Prefect must not be imported yet; a log level that a user set stays.
     """
-    if not debug and not sys.warnoptions:
+    if debug:
+        return
+    if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    for name, value in QUIET.items():
-        if not debug or name != "PREFECT_LOGGING_LEVEL":
-            os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 
 
 def _stop(message: str, status: int, debug: bool) -> None:

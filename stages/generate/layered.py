@@ -6,23 +6,17 @@ distance = 0.5 / tan(fov / 2), the cube's centre plane filling the picture.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 
 import cv2
 import numpy as np
 
 from scene.types import Bool, Float32
-
-Network = Callable[[Float32], Float32]  # (B, 11, S, S) -> (B, 12, S/2, S/2)
+from stages.bundled import Network
 
 INPUT_CHANNELS = 11
 ACROSS = 4  # the channel that says where a pixel lies between left and right
-# One thread: sums are made in one order, so two calls agree to the last bit on any machine.
-THREADS = 1
 RIM_GAIN = 4.0  # distances from the rim, as shares of the picture's side, times this
 NEAREST, FARTHEST = -0.9, 0.9  # relative depths beyond it are errors of measurement
 
@@ -97,7 +91,8 @@ def network_input(seen: Seen) -> Float32:
 
 
 def both_ways(network: Network, pictures: Float32) -> Float32:
-    """(B, 12, H, H) the mean of what a network says of pictures and of their mirror images."""
+    """The mean of what a network says of pictures (B, 11, S, S) and of their mirror images:
+    (B, 12, S/2, S/2)."""
     mirrored = pictures[..., ::-1].copy()
     mirrored[:, ACROSS] = pictures[:, ACROSS]
     return np.asarray((network(pictures) + network(mirrored)[..., ::-1]) / 2, np.float32)
@@ -108,26 +103,3 @@ def layers_of(output: Float32) -> Layers:
     gap, solid = (np.asarray(1 / (1 + np.exp(-output[:, i])), np.float32) for i in (4, 5))
     colours = output[:, 6:].transpose(0, 2, 3, 1)
     return Layers(output[:, :4], gap, solid, colours[..., :3], colours[..., 3:])
-
-
-def load_network(name: str, sha256: str) -> Network:
-    """Read bundled weights; raises ValueError where the file is not the one the code was made
-    for."""
-    import onnxruntime
-
-    data = (files("weights") / "lite" / name).read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise ValueError(
-            f"weights/lite/{name} has sha256 {found}, expected {sha256}: install the package again"
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    options.inter_op_num_threads = THREADS
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    entry, result = session.get_inputs()[0].name, session.get_outputs()[0].name
-
-    def network(pictures: Float32) -> Float32:
-        return np.asarray(session.run([result], {entry: pictures})[0], np.float32)
-
-    return network

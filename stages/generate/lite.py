@@ -14,9 +14,10 @@ import numpy as np
 
 from alignment.visible import generator_distance
 from scene.types import Float32, ObjectCrop, ObjectMesh
+from stages.bundled import Network, load_network
 from stages.generate.columns import Columns, Surface, surface_of
 from stages.generate.fusion import columns_of, covered_cells, seen_of
-from stages.generate.layered import Network, both_ways, layers_of, load_network, network_input
+from stages.generate.layered import both_ways, layers_of, network_input
 from stages.generate.panels import paint, panel_of_faces, panel_uv
 
 VERSION = "4"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from importlib.resources import files
 
 import cv2
 import numpy as np
 
 from scene.types import Float32, Uint8
+from stages.bundled import load_network
 from stages.segment.memory import remembered
 
 SaliencyMap = Callable[[Uint8], Float32]
@@ -21,8 +20,6 @@ INPUT_SIZE_PX = 320  # the training size, Qin et al. 2020, section 4.2
 # The ImageNet statistics which the network was trained with (U-2-Net data_loader.py, ToTensorLab).
 RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 RGB_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
-# One thread: sums are made in one order, so two calls agree to the last bit on any machine.
-THREADS = 1
 SPECK_SHARE = 5e-4  # parts below this share of the photo are not looked at
 CLEAR_PART = 0.8  # share of a clear part's pixels with saliency above one half
 CLEAR_SHARE = 0.6  # a crop above this share of the photo shows nothing new
@@ -35,27 +32,12 @@ def load_saliency() -> SaliencyMap:
 
     Raises ValueError where the weights file is not the one that this code was written for.
     """
-    import onnxruntime
-
-    data = (files("weights") / "lite" / "u2netp.onnx").read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != WEIGHTS_SHA256:
-        raise ValueError(
-            f"weights/lite/u2netp.onnx has sha256 {found}, expected {WEIGHTS_SHA256}: "
-            "install the package again"
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
-    options.inter_op_num_threads = THREADS
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    network_input = session.get_inputs()[0].name
-    network_output = session.get_outputs()[0].name
+    network = load_network("u2netp.onnx", WEIGHTS_SHA256)
 
     @remembered(64)
     def saliency_of(rgb: Uint8) -> Float32:
         """(H, W, 3) uint8 sRGB -> (H, W) float32 in [0, 1], 1 on the most salient object."""
-        logits = session.run([network_output], {network_input: network_tensor(rgb)})[0]
-        saliency = np.asarray(logits, np.float32).reshape(INPUT_SIZE_PX, INPUT_SIZE_PX)
+        saliency = network(network_tensor(rgb)).reshape(INPUT_SIZE_PX, INPUT_SIZE_PX)
         height, width = rgb.shape[:2]
         enlarged = cv2.resize(saliency, (width, height), interpolation=cv2.INTER_LINEAR)
         return np.clip(enlarged, 0, 1).astype(np.float32)

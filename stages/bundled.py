@@ -1,0 +1,38 @@
+"""Loads the small networks that come with photoscene: ONNX files, run on the CPU."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from importlib.resources import files
+
+import numpy as np
+
+from scene.types import Float32
+
+Network = Callable[[Float32], Float32]  # one batch in, one batch out
+
+# One thread: sums are made in one order, so two calls agree to the last bit on any machine.
+THREADS = 1
+
+
+def load_network(name: str, sha256: str) -> Network:
+    """Read weights/lite/NAME; raises ValueError where it is not the file the code was made for."""
+    import onnxruntime
+
+    data = (files("weights") / "lite" / name).read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ValueError(
+            f"weights/lite/{name} has sha256 {found}, expected {sha256}: install the package again"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    options.inter_op_num_threads = THREADS
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    entry, result = session.get_inputs()[0].name, session.get_outputs()[0].name
+
+    def network(batch: Float32) -> Float32:
+        return np.asarray(session.run([result], {entry: batch})[0], np.float32)
+
+    return network
