@@ -103,19 +103,19 @@ def convolve_spconv(
     spconv; RuntimeError on a CPU with more than one thread (its scatter-add is then a data race)
     or with another dtype than float32 (which it does not compute, or very slowly).
     """
-    from spconv.pytorch import SparseConvTensor, SubMConv3d
+    import spconv.pytorch as spconv  # pyright: ignore[reportMissingImports]
 
     _check_spconv(features)
     extent = (voxels.coords[:, 1:].amax(dim=0) + 1).tolist()
     batches = len(voxels.lengths)
     pairs = voxels.accelerator_cache
-    sparse = SparseConvTensor(features, voxels.coords, extent, batches, indice_dict=pairs)
+    sparse = spconv.SparseConvTensor(features, voxels.coords, extent, batches, indice_dict=pairs)
     # On the meta device it allocates nothing and draws no random numbers; the weight comes below.
     with torch.device("meta"):
         # A bias inside the layer is refused on the CPU.
         channels = (weight.shape[-1], len(weight))
         key = f"dilation {dilation}"
-        layer = SubMConv3d(*channels, 3, dilation=dilation, bias=False, indice_key=key)
+        layer = spconv.SubMConv3d(*channels, 3, dilation=dilation, bias=False, indice_key=key)
     result = torch.func.functional_call(layer.eval(), {"weight": weight}, (sparse,))
     voxels.accelerator_cache.update(result.indice_dict)
     return result.features + bias
