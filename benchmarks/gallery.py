@@ -1,4 +1,4 @@
-"""What do the shared photos and scenes look like after reconstruction? Contact sheets for people.
+"""What do the photos and known scenes look like after reconstruction? Contact sheets for people.
 
 `python -m benchmarks.gallery` reconstructs each with the lite profile and draws one row per photo:
 the photo, the scene laid over it, the scene from the right, the scene from the left and above.
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from benchmarks.known_scenes import GROUND_TRUTH, scene_folders
 from photoscene.cli.errors import keep_quiet, store_root
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
@@ -71,9 +72,9 @@ class Sheet:
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the gallery; returns the exit status."""
     options = _options(argv)
-    entries = photo_entries(options.shared) + scene_entries(options.shared)
+    entries = photo_entries(options.shared) + scene_entries(options.data)
     if not entries:
-        print(f"{options.shared / 'data'} is absent: the gallery needs the shared photos")
+        print(f"no scenes below {options.data}/scenes: nothing drawn")
         return 0
     keep_quiet()
     from flows.server import prefect_api
@@ -89,9 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def photo_entries(shared: Path) -> list[Entry]:
     """The photos with what is known of them: their masks if there are any, else nothing."""
     index = shared / "data" / "photos" / "index.json"
-    listed = json.loads(index.read_text("utf-8")) if index.exists() else []
+    if not index.exists():
+        print(f"{index.parent} is absent (photos that are not in the repository): scenes only")
+        return []
     entries = []
-    for value in listed:
+    for value in json.loads(index.read_text("utf-8")):
         photo = index.parent / value["file"]
         masks = sorted(photo.with_suffix("").glob("mask_*.png"))
         given = f"{len(masks)} masks" if masks else "nothing (automatic mode)"
@@ -101,10 +104,10 @@ def photo_entries(shared: Path) -> list[Entry]:
     return entries
 
 
-def scene_entries(shared: Path) -> list[Entry]:
+def scene_entries(data: Path) -> list[Entry]:
     """The ground-truth scenes with their visible masks, depth and camera."""
     entries = []
-    for folder in sorted((shared / "data" / "scenes").glob("scene_*")):
+    for folder in scene_folders(data):
         masks = sorted((folder / "masks").glob("modal_*.png"))
         arguments = Arguments(
             folder / "image.png", masks=masks, profile=PROFILE,
@@ -202,7 +205,7 @@ def gallery_page(sheets: Sequence[Sheet]) -> str:
     lines = [
         "# Gallery",
         "",
-        f"Every shared photo and scene reconstructed with the `{PROFILE}` profile, drawn by "
+        f"Every photo and ground-truth scene reconstructed with the `{PROFILE}` profile, drawn by "
         "`python -m benchmarks.gallery`.",
         "Each row shows the photo, the scene drawn through the photo's camera (with the masks' "
         "outlines), the scene from",
@@ -227,6 +230,7 @@ def gallery_page(sheets: Sequence[Sheet]) -> str:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gallery", description=__doc__)
+    parser.add_argument("--data", type=Path, default=GROUND_TRUTH, help="has scenes/")
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="has data/photos")
     parser.add_argument("--out", type=Path, default=Path("docs/gallery"), help="where sheets go")
     parser.add_argument("--store", help="the content store, as in `photoscene run`")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import scene.raycast
 from alignment.visible import generator_distance
+from benchmarks.surfaces import surface_of
 from scene.cameras import (
     OBJECT_FRAMING,
     camera_from_matrix,
@@ -27,6 +28,7 @@ from scene.types import Bool, Camera, CropCamera, Float32, Float64, ObjectMesh
 
 TOUCHING_M = 0.5e-3  # surfaces nearer than this touch
 EDGES_AT_ONCE = 128
+GROUND_TRUTH = Path(__file__).parent / "ground_truth"
 WALL_BEHIND_M = 0.6  # from the farthest object to the wall
 WIDEST_TURN_RAD, TURN_MARGIN_RAD = math.radians(30), math.radians(2)
 NOTHING: frozenset[str] = frozenset()
@@ -80,6 +82,11 @@ class KnownScene:
     world_from_camera: Float64
     touching: frozenset[tuple[int, int]]
     standing: frozenset[int]
+
+
+def scene_folders(data: Path) -> list[Path]:
+    """The path-traced scenes of a folder with `scenes/`, by default GROUND_TRUTH, in order."""
+    return sorted(f.parent for f in (data / "scenes").glob("*/camera.json"))
 
 
 def load_scene(folder: Path) -> KnownScene:
@@ -231,7 +238,7 @@ def surface_gap(one: KnownObject, other: KnownObject, within_m: float) -> float:
 
 def _vertex_gap(one: KnownObject, other: KnownObject) -> float:
     """The least distance of one's vertices from the other's surface."""
-    surface = surface_of(other.vertices, other.faces)
+    surface = surface_of((other.vertices, other.faces))
     return float(surface.compute_distance(one.vertices.astype(np.float32)).numpy().min())
 
 
@@ -274,16 +281,6 @@ def _edge_gap(a: Float64, b: Float64) -> float:
         gap = np.abs((between * normal).sum(1)) / np.sqrt(area)
         inside = (s >= 0) & (s <= 1) & (t >= 0) & (t <= 1)
     return float(gap[inside].min(initial=np.inf))
-
-
-def surface_of(vertices: Float64, faces: NDArray[np.int32]) -> Any:
-    """Open3D's scene of one mesh, for distances and parallel rays, both in float32."""
-    import open3d  # pyright: ignore[reportMissingImports]
-
-    tensor: Any = open3d.core.Tensor
-    surface = open3d.t.geometry.RaycastingScene(nthreads=1)  # other benchmarks may be running
-    surface.add_triangles(tensor(vertices.astype(np.float32)), tensor(faces.astype(np.uint32)))
-    return surface
 
 
 def _seen(

@@ -1,7 +1,8 @@
 """Measures the lite generator beside relief and billboard, and draws its contact sheets.
 
-`python -m benchmarks.lite [--shared ../shared]` writes its sections of docs/benchmarks.md and the
-pictures of docs/lite_generator/.
+`python -m benchmarks.lite [--data DIR] [--shared ../shared]` writes its sections of
+docs/benchmarks.md and the pictures of docs/lite_generator/. Below --shared lies what is not in the
+repository: photos for the sheets, and the feasibility study's generator for a row of its own.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.known_scenes import GROUND_TRUTH, scene_folders
 from benchmarks.lite_cost import cost_of
 from benchmarks.lite_sheets import draw_sheets
 from benchmarks.report import replace_section
@@ -37,26 +39,31 @@ PICTURES = Path("docs/lite_generator")
 BACKENDS = ("billboard", "relief", "lite")
 
 
+@dataclass(frozen=True)
+class Sources:
+    """data: the scenes and objects that measure; shared: what is not in the repository."""
+
+    data: Path
+    shared: Path
+
+
 def main() -> None:
     """Run the measurements that were asked for, all by default, and rewrite their sections."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--data", type=Path, default=GROUND_TRUTH, help="has scenes/, objects/")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--section", choices=tuple(SECTIONS), action="append")
     options = parser.parse_args()
     keep_quiet()
-    if not (options.shared / "data" / "scenes").is_dir():
-        print(f"no ground-truth scenes below {options.shared}/data/scenes: nothing measured")
+    if not scene_folders(options.data):
+        print(f"no ground-truth scenes below {options.data}/scenes: nothing measured")
         return
+    sources = Sources(options.data, options.shared)
     for name in options.section or SECTIONS:
         title, make = SECTIONS[name]
-        text = make(options.shared)
+        text = make(sources)
         replace_section(DOCUMENT, title, text)
         print(f"\n{title}\n{text}", flush=True)
-
-
-def scenes_of(shared: Path) -> list[Path]:
-    """The ground-truth scenes."""
-    return sorted(f.parent for f in (shared / "data" / "scenes").glob("*/camera.json"))
 
 
 def masks_alone(scene: Path) -> Arguments:
@@ -73,24 +80,24 @@ def with_backend(told: Told, backend: str, *settings: str) -> Told:
     return changed
 
 
-def measured_table(shared: Path) -> str:
+def measured_table(sources: Sources) -> str:
     """Every backend told masks and depth; and the lite one when depth only places its objects."""
     cases = {b: with_backend(masks_and_depth, b) for b in BACKENDS}
     unseen = with_backend(masks_and_depth, "lite", "generate.depth=none")
-    return scene_table({**cases, "lite, depth only places": unseen}, shared)
+    return scene_table({**cases, "lite, depth only places": unseen}, sources)
 
 
-def alone_table(shared: Path) -> str:
+def alone_table(sources: Sources) -> str:
     """Every backend told masks and the camera."""
-    return scene_table({b: with_backend(masks_alone, b) for b in BACKENDS}, shared)
+    return scene_table({b: with_backend(masks_alone, b) for b in BACKENDS}, sources)
 
 
-def scene_table(cases: dict[str, Told], shared: Path) -> str:
+def scene_table(cases: dict[str, Told], sources: Sources) -> str:
     """Mean figures over the scenes."""
     rows = ["| backend | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---|" * len(COLUMNS)]
     with tempfile.TemporaryDirectory() as work, prefect_api():
         for i, (name, told) in enumerate(cases.items()):
-            result = score(scenes_of(shared), Path(work) / str(i), shared, told)
+            result = score(scene_folders(sources.data), Path(work) / str(i), told)
             rows.append(f"| {name} | {_cells(result['mean'])} |")
     return "\n".join(rows)
 
@@ -100,7 +107,7 @@ def _cells(mean: dict[str, float | None]) -> str:
     return " | ".join("-" if v is None else f"{v:.4f}" for v in values)
 
 
-def held_out_table(shared: Path) -> str:
+def held_out_table(sources: Sources) -> str:
     """IoU and depth errors from one picture alone, beside the inflated outline."""
     make_settings("generate", "lite", {})
     rows = ["| objects | pictures | IoU | inflated outline | margin | front error | back error |",
@@ -108,12 +115,12 @@ def held_out_table(shared: Path) -> str:
     groups: list[tuple[str, Iterator[HeldOut]]] = [
         ("procedural, other seeds", held_out_shapes(SHAPES))
     ]
-    study = shared / "snippets" / "lite_study" / "gen.py"
+    study = sources.shared / "snippets" / "lite_study" / "gen.py"
     if study.is_file():
         groups.append(("procedural, the study's own", held_out_study(study)))
-    public = shared / "data" / "objects" / "public"
-    if public.is_dir():
-        groups.append(("scans, 12 views each", held_out_scans(public)))
+    else:
+        print(f"{study} is absent (the study is not in the repository): its row is left out")
+    groups.append(("scans, 12 views each", held_out_scans(sources.data / "objects")))
     with ModelPool().borrow("generate", "lite", {}) as generator:
         for name, objects in groups:
             scores = [measure(generator, one) for one in objects]
@@ -123,9 +130,9 @@ def held_out_table(shared: Path) -> str:
     return "\n".join(rows)
 
 
-def cost_table(shared: Path) -> str:
+def cost_table(sources: Sources) -> str:
     """Seconds and memory of one object."""
-    cutout = sorted((scenes_of(shared)[0] / "amodal").glob("*.png"))[0]
+    cutout = sorted((scene_folders(sources.data)[0] / "amodal").glob("*.png"))[0]
     rows = ["| backend | seconds | peak memory of the process, MB |", "|---|---|---|"]
     for backend in BACKENDS:
         seconds, peak_mb = cost_of(backend, cutout)
@@ -133,17 +140,17 @@ def cost_table(shared: Path) -> str:
     return "\n".join(rows)
 
 
-def sheet_list(shared: Path) -> str:
+def sheet_list(sources: Sources) -> str:
     """Draw the pictures; a line and a picture each."""
     with tempfile.TemporaryDirectory() as work, prefect_api():
-        sheets = draw_sheets(shared, PICTURES, Store(Path(work)))
+        sheets = draw_sheets(sources.data, sources.shared, PICTURES, Store(Path(work)))
     lines = []
     for file, said in sheets:
         lines += [f"{said}.", ""] + ([f"![{file}](lite_generator/{file})", ""] if file else [])
     return "\n".join(lines).rstrip()
 
 
-SECTIONS: dict[str, tuple[str, Callable[[Path], str]]] = {
+SECTIONS: dict[str, tuple[str, Callable[[Sources], str]]] = {
     "measured": ("Lite generator: masks and depth", measured_table),
     "alone": ("Lite generator: masks alone", alone_table),
     "held-out": ("Lite generator: held-out objects", held_out_table),

@@ -34,11 +34,11 @@ PITCH_RAD = math.radians(12)
 YAWS_RAD = (math.radians(50), math.radians(-50), math.pi)
 
 
-def draw_sheets(shared: Path, out: Path, store: Store) -> list[tuple[str, str]]:
-    """Draw every shared photo and scene; returns (file, what is said of it)."""
+def draw_sheets(data: Path, shared: Path, out: Path, store: Store) -> list[tuple[str, str]]:
+    """Draw every photo and scene; returns (file, what is said of it)."""
     out.mkdir(parents=True, exist_ok=True)
     drawn = []
-    for entry in photo_entries(shared) + scene_entries(shared):
+    for entry in photo_entries(shared) + scene_entries(data):
         arguments = replace(entry.arguments, settings=("generate.backend=lite",))
         scene, _ = reconstruct_photo(build_request(arguments, store), store)
         placed = placed_meshes(scene, store)

@@ -18,8 +18,8 @@ from benchmarks.known_scenes import (
     near_edges,
     photograph,
     read_mesh,
-    surface_of,
 )
+from benchmarks.surfaces import surface_of
 from scene.cameras import camera_from_fov
 from scene.types import Camera, Float64
 
@@ -240,7 +240,7 @@ def _vertices_to_faces(
     open_to = np.abs(normal[:, 2]) > EDGE_ON * np.linalg.norm(normal, axis=1)
     ways = np.broadcast_to([0.0, 0.0, sign], points.shape)
     rays = np.concatenate([points, ways], 1).astype(np.float32)
-    hits = surface_of(vertices, faces[open_to]).cast_rays(rays)
+    hits = surface_of((vertices, faces[open_to])).cast_rays(rays)
     return float(hits["t_hit"].numpy().min())
 
 

@@ -1,6 +1,6 @@
 """Sweeps the placement methods over known scenes made worse; writes docs/placement_sweep.md.
 
-    python -m benchmarks.placement [--shared ../shared] [--seeds 20] [--workers 2] [--part P]
+    python -m benchmarks.placement [--data DIR] [--seeds 20] [--workers 2] [--part P]
 
 True meshes in their own crop frames isolate placement: what is measured is how each method copes
 with a bad point map, bad masks, a wrong camera and bad shapes. Every method sees the same data.
@@ -21,7 +21,7 @@ import numpy as np
 
 from alignment.support import find_ground
 from benchmarks.growth import growth_table
-from benchmarks.known_scenes import KnownScene, load_scene
+from benchmarks.known_scenes import GROUND_TRUTH, KnownScene, load_scene, scene_folders
 from benchmarks.perturb import ROWS, Row
 from benchmarks.piles import piles
 from benchmarks.placement_errors import Errors, errors_of
@@ -61,21 +61,21 @@ class Trial:
 def main() -> None:
     """Run the sweep and everything beside it; rewrite the documents."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--data", type=Path, default=GROUND_TRUTH, help="has scenes/, objects/")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--part", choices=("sweep", "touching", "growth"), help="default: all")
     asked = parser.parse_args()
-    if not (asked.shared / "data" / "scenes").exists():
-        print(f"no ground-truth scenes below {asked.shared}/data: nothing measured")
+    if not scene_folders(asked.data):
+        print(f"no ground-truth scenes below {asked.data}/scenes: nothing measured")
         return
     if asked.part in (None, "sweep"):
-        summary = write_sweep(run_sweep(asked.shared, ROWS, asked.seeds, asked.workers), DOCUMENT)
+        summary = write_sweep(run_sweep(asked.data, ROWS, asked.seeds, asked.workers), DOCUMENT)
         _write("Placement sweep", summary, SUMMARY)
     if asked.part in (None, "touching"):
-        touching = touching_table(asked.shared, asked.seeds, asked.workers)
+        touching = touching_table(asked.data, asked.seeds, asked.workers)
         _write("Things that touch", touching, DOCUMENT)
-        draw_slice(known_scenes(asked.shared), DOCUMENT.parent / PICTURE)
+        draw_slice(known_scenes(asked.data), DOCUMENT.parent / PICTURE)
     if asked.part in (None, "growth"):
         _write("How it grows", growth_table(), DOCUMENT)
 
@@ -85,19 +85,19 @@ def _write(title: str, text: str, document: Path) -> None:
     print(f"\n{title}\n{text}", flush=True)
 
 
-def run_sweep(shared: Path, rows: Sequence[Row], seeds: int, workers: int) -> Sweep:
+def run_sweep(data: Path, rows: Sequence[Row], seeds: int, workers: int) -> Sweep:
     """All rows and seeds, spread over processes."""
     work = [(row.name, seed) for row in rows for seed in range(seeds)]
     with ProcessPoolExecutor(workers) as pool:
-        trials = list(pool.map(partial(run_trial, shared), work, chunksize=4))
+        trials = list(pool.map(partial(run_trial, data), work, chunksize=4))
     return Sweep(tuple(rows), tuple(METHODS), trials)
 
 
-def run_trial(shared: Path, work: tuple[str, int]) -> Trial:
+def run_trial(data: Path, work: tuple[str, int]) -> Trial:
     """One row and seed on one scene, by every method; the seed chooses the scene."""
     name, seed = work
     row = next(r for r in ROWS if r.name == name)
-    known = scenes_for(shared, row.kind)
+    known = scenes_for(data, row.kind)
     scene = known[seed % len(known)]
     case = row.make(scene, np.random.default_rng([seed, zlib.crc32(name.encode())]))
     ground = find_ground(case.point_map, [o.mask for o in case.objects])
@@ -115,15 +115,14 @@ def run_trial(shared: Path, work: tuple[str, int]) -> Trial:
 
 
 @cache
-def known_scenes(shared: Path) -> list[KnownScene]:
+def known_scenes(data: Path) -> list[KnownScene]:
     """The path-traced scenes and the piles."""
-    folders = sorted((shared / "data" / "scenes").glob("*/camera.json"))
-    return [*(load_scene(f.parent) for f in folders), *piles(shared / "data/objects/public")]
+    return [*map(load_scene, scene_folders(data)), *piles(data / "objects")]
 
 
-def scenes_for(shared: Path, kind: str) -> list[KnownScene]:
+def scenes_for(data: Path, kind: str) -> list[KnownScene]:
     """The scenes that have an object of a kind; all of them for no kind."""
-    scenes = known_scenes(shared)
+    scenes = known_scenes(data)
     return [s for s in scenes if not kind or any(kind in o.kinds for o in s.objects)]
 
 

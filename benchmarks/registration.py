@@ -1,6 +1,6 @@
 """Measures how an edit is brought back to the photo, and writes the table into docs/benchmarks.md.
 
-    python -m benchmarks.registration [--shared ../shared]
+    python -m benchmarks.registration [--data DIR]
 
 Over every occluded object of the ground-truth scenes: edits made from the truth, moved and drifted
 as image editors do. How far visible pixels lie from their place before and after; which edits are
@@ -22,7 +22,14 @@ import numpy as np
 from alignment.objects import Unplaced
 from alignment.occlusion import occluders
 from benchmarks.edits import EDIT_SIDE_PX, Drift, crop_from_edit, drifted
-from benchmarks.known_scenes import KnownObject, KnownScene, load_scene, true_cube
+from benchmarks.known_scenes import (
+    GROUND_TRUTH,
+    KnownObject,
+    KnownScene,
+    load_scene,
+    scene_folders,
+    true_cube,
+)
 from benchmarks.report import replace_section
 from scene.cameras import crop_from_photo
 from scene.types import Bool, Crop, CropCamera, Float64, Mask, Photo, PointMap, Uint8
@@ -93,12 +100,12 @@ class Measured:
 def main() -> None:
     """Measure and rewrite the document's section."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    folders = sorted((parser.parse_args().shared / "data" / "scenes").glob("*/camera.json"))
+    parser.add_argument("--data", type=Path, default=GROUND_TRUTH, help="has scenes/")
+    folders = scene_folders(parser.parse_args().data)
     if not folders:
         print("no ground-truth scenes: nothing measured")
         return
-    cases = [case for folder in folders for case in occluded_objects(folder.parent)]
+    cases = [case for folder in folders for case in occluded_objects(folder)]
     good = [m for seed, case in enumerate(cases) for m in measure(case, seed)]
     bad = refusals(cases)
     text = "\n\n".join([_moved_table(good), _refused_table(bad), _cost_table(good)])

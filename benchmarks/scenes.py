@@ -1,6 +1,6 @@
 """Measures the pipeline on the ground-truth scenes and writes the table into docs/benchmarks.md.
 
-    python -m benchmarks.scenes [--shared ../shared]
+    python -m benchmarks.scenes [--data DIR]
 
 Four questions: how well masks and depth become a scene; what is left with boxes only; whether the
 true meshes come back to their true places through `place`; and what Prefect adds to the stages.
@@ -9,9 +9,6 @@ true meshes come back to their true places through `place`; and what Prefect add
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.known_scenes import load_scene
+from benchmarks.known_scenes import GROUND_TRUTH, load_scene, scene_folders
 from benchmarks.overhead import Overhead, measure_overhead
 from benchmarks.perturb import exact
 from benchmarks.report import replace_section
+from benchmarks.score_scene import score_all
 from flows.server import prefect_api
 from photoscene.cli.errors import keep_quiet
 from photoscene.inputs import Arguments, build_request
@@ -54,18 +52,17 @@ class Recovery:
 def main() -> None:
     """Run all measurements and rewrite the document's sections."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    shared = parser.parse_args().shared
-    folders = sorted((shared / "data" / "scenes").glob("*/camera.json"))
-    if not folders:
-        print(f"no ground-truth scenes below {shared}/data/scenes: nothing measured")
+    parser.add_argument("--data", type=Path, default=GROUND_TRUTH, help="has scenes/")
+    data = parser.parse_args().data
+    scenes = scene_folders(data)
+    if not scenes:
+        print(f"no ground-truth scenes below {data}/scenes: nothing measured")
         return
     keep_quiet()
-    scenes = [f.parent for f in folders]
     with tempfile.TemporaryDirectory() as work, prefect_api():
-        given = score(scenes, Path(work) / "given", shared, masks_and_depth)
-        boxes = score(scenes, Path(work) / "boxes", shared, boxes_only)
-        seen = score(scenes, Path(work) / "seen", shared, boxes_and_camera)
+        given = score(scenes, Path(work) / "given", masks_and_depth)
+        boxes = score(scenes, Path(work) / "boxes", boxes_only)
+        seen = score(scenes, Path(work) / "seen", boxes_and_camera)
     recovered = [r for scene in scenes for r in recover_true_meshes(scene)]
     overhead = measure_overhead(masks_and_depth(scenes[0]))
     sections = {
@@ -106,8 +103,8 @@ def boxes_and_camera(scene: Path) -> Arguments:
     return replace(boxes_only(scene), camera=scene / "camera.json")
 
 
-def score(scenes: list[Path], work: Path, shared: Path, told: Any) -> dict[str, Any]:
-    """Reconstruct every scene and let the shared scorer judge the GLBs; its JSON comes back."""
+def score(scenes: list[Path], work: Path, told: Any) -> dict[str, Any]:
+    """Reconstruct every scene and let the scorer judge the GLBs; its figures come back."""
     store = Store(work / "store")
     for scene in scenes:
         made, _ = reconstruct_photo(build_request(told(scene), store), store)
@@ -116,12 +113,7 @@ def score(scenes: list[Path], work: Path, shared: Path, told: Any) -> dict[str, 
         target = work / "predicted" / f"{scene.name}.glb"
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(store.read(made.glb))
-    result = work / "score.json"
-    command = [sys.executable, str(shared / "tools" / "score_scene.py"), "--frame", "gltf",
-               "--pred", str(work / "predicted"), "--gt", str(scenes[0].parent),
-               "--out", str(result)]  # fmt: skip
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return json.loads(result.read_text())
+    return score_all(work / "predicted", scenes[0].parent)
 
 
 def recover_true_meshes(folder: Path) -> list[Recovery]:

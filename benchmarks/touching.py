@@ -17,10 +17,11 @@ import numpy as np
 
 from alignment.objects import Placement
 from alignment.support import Ground, SupportPlane, find_ground
-from benchmarks.known_scenes import KnownScene, surface_of
+from benchmarks.known_scenes import KnownScene
 from benchmarks.perturb import ROWS, Case
 from benchmarks.piles import piles
 from benchmarks.placement_errors import errors_of
+from benchmarks.surfaces import Mesh, surface_of
 from scene.types import Float32, Float64
 from stages.place import pixel_aligned
 
@@ -29,9 +30,6 @@ WITHOUT = pixel_aligned.Settings(plane=0, contact=0, penetration=0, order=0)
 WITH = pixel_aligned.Settings()
 SAMPLES = 4000  # points on every surface, besides its vertices
 CONTACT = 0.01  # gap over the size of the scene up to which things still touch
-
-
-Mesh = tuple[Float64, np.ndarray]  # vertices (N, 3), photo camera's frame, and faces
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,11 @@ class Touch:
     translation: float
 
 
-def touching_table(shared: Path, seeds: int, workers: int) -> str:
+def touching_table(data: Path, seeds: int, workers: int) -> str:
     """Without and with the terms, per row: means over all piles with contacts, and seeds."""
     work = [(row, seed) for row in TOUCHING_ROWS for seed in range(seeds)]
     with ProcessPoolExecutor(workers) as pool:
-        done = list(pool.map(partial(_trial, shared), work))
+        done = list(pool.map(partial(_trial, data), work))
     lines = [
         "| row | terms | penetration, mm | ratio | contacts kept, pairs | with the plane | all | "
         "translation error, % |",
@@ -65,12 +63,12 @@ def touching_table(shared: Path, seeds: int, workers: int) -> str:
     return "\n".join(lines)
 
 
-def _trial(shared: Path, work: tuple[str, int]) -> tuple[list[Touch], list[Touch]]:
+def _trial(data: Path, work: tuple[str, int]) -> tuple[list[Touch], list[Touch]]:
     """One row and seed on all piles in which things touch, without and with the terms."""
     name, seed = work
     row = next(r for r in ROWS if r.name == name)
     both: tuple[list[Touch], list[Touch]] = ([], [])
-    for scene in _piles(shared):
+    for scene in _piles(data):
         case = row.make(scene, np.random.default_rng([seed, zlib.crc32(name.encode())]))
         ground = find_ground(case.point_map, [o.mask for o in case.objects])
         for settings, found in zip((WITHOUT, WITH), both, strict=True):
@@ -81,8 +79,8 @@ def _trial(shared: Path, work: tuple[str, int]) -> tuple[list[Touch], list[Touch
 
 
 @cache
-def _piles(shared: Path) -> list[KnownScene]:
-    return [scene for scene in piles(shared / "data/objects/public") if scene.touching]
+def _piles(data: Path) -> list[KnownScene]:
+    return [scene for scene in piles(data / "objects") if scene.touching]
 
 
 def deepest_pair(case: Case, placements: list[Placement]) -> tuple[float, tuple[int, int]]:
@@ -117,7 +115,7 @@ def _placed_meshes(case: Case, placements: list[Placement]) -> list[Mesh]:
 
 def _least_distances(case: Case, meshes: list[Mesh]) -> dict[tuple[int, int], float]:
     """Least signed distance of every pair whose boxes overlap or that should touch."""
-    surfaces = [surface_of(v, f) for v, f in meshes]
+    surfaces = [surface_of(mesh) for mesh in meshes]
     points = [np.concatenate([v, _samples(v, f)]).astype(np.float32) for v, f in meshes]
     found = {}
     for k, one in enumerate(meshes):

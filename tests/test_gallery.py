@@ -76,9 +76,11 @@ def test_turned_view_stands_upright_whatever_the_camera_did(yaw_deg: float) -> N
     assert abs((tilted[:3, :3] @ up)[0]) > 0.05  # so the figure above can fail
 
 
-def test_without_the_shared_photos_it_says_so(
+def test_without_photos_and_scenes_it_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--shared", str(tmp_path / "shared"), "--out", str(tmp_path / "out")]) == 0
-    assert "absent" in capsys.readouterr().out
+    nowhere = str(tmp_path / "nowhere")
+    assert main(["--shared", nowhere, "--data", nowhere, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "data/photos is absent" in said and "nothing drawn" in said
     assert not (tmp_path / "out").exists()

@@ -1,7 +1,6 @@
 """Ground-truth scenes: analytic depth, real contacts, and turned cameras that move no point."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import pytest
 pytest.importorskip("open3d", reason="contacts are measured with Open3D (extra `benchmark`)")
 
 from benchmarks.known_scenes import (
+    GROUND_TRUTH,
     KnownObject,
     KnownScene,
     contacts,
@@ -16,7 +16,6 @@ from benchmarks.known_scenes import (
     outline_of,
     photograph,
     surface_gap,
-    surface_of,
     true_cube,
     turned,
 )
@@ -35,10 +34,10 @@ from benchmarks.piles import (
     rolled,
     stacked,
 )
+from benchmarks.surfaces import surface_of
 from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.types import Float64
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 CAMERA = camera_from_fov(320, 240, 0.9)
 HEIGHT_M, DISTANCE_M = 0.3, 1.0  # of the camera over the plane, and from the origin
 
@@ -143,7 +142,7 @@ def test_a_turn_of_the_camera_leaves_the_scene_where_it_is(angle_deg: float) -> 
         np.testing.assert_allclose(
             mine.moved(after.world_from_camera).vertices, before.vertices, atol=1e-12
         )
-        off = surface_of(before.vertices, before.faces).compute_distance(
+        off = surface_of((before.vertices, before.faces)).compute_distance(
             seen[mask].astype(np.float32)
         )
         assert mask.sum() > 400 and off.numpy().max() < 2e-6
@@ -169,18 +168,12 @@ def test_the_true_cube_lies_on_the_rays_of_the_true_mesh() -> None:
 
 @pytest.fixture(scope="module")
 def built() -> list[KnownScene]:
-    """The piles of the shared scans."""
-    folder = SHARED / "objects" / "public"
-    if not folder.is_dir():
-        pytest.skip(f"no scanned objects in {folder}")
-    return piles(folder)
+    """The piles of the scanned objects."""
+    return piles(GROUND_TRUTH / "objects")
 
 
 def test_a_scene_from_a_folder_is_what_casting_sees() -> None:
-    folder = SHARED / "scenes" / "scene_03"
-    if not folder.is_dir():
-        pytest.skip(f"no ground-truth scene in {folder}")
-    known = load_scene(folder)
+    known = load_scene(GROUND_TRUTH / "scenes" / "scene_03")
     assert known.touching == frozenset() and known.standing == set(range(len(known.objects)))
     again = photograph(
         known.name,
@@ -220,7 +213,7 @@ def cuts(one: KnownObject, other: KnownObject) -> bool:
     """Whether an edge of one goes through a face of the other; needs no closed mesh."""
     ends = one.vertices[np.concatenate([one.faces[:, [i, (i + 1) % 3]] for i in range(3)])]
     ways = ends[:, 1] - ends[:, 0]
-    surface = surface_of(other.vertices, other.faces)
+    surface = surface_of((other.vertices, other.faces))
     rays = np.concatenate([ends[:, 0], ways], 1).astype(np.float32)
     share = surface.cast_rays(rays)["t_hit"].numpy()
     through = share <= 1

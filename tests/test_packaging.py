@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -19,12 +20,29 @@ print("found")
 """
 
 
-def test_the_wheel_carries_profiles_and_weights(tmp_path: Path) -> None:
+def build(kind: str, folder: Path) -> Path:
+    """A distribution of the working tree."""
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder)],
         cwd=ROOT, check=True, capture_output=True,
     )  # fmt: skip
-    (wheel,) = tmp_path.glob("*.whl")
+    (built,) = folder.iterdir()
+    return built
+
+
+def test_the_source_distribution_leaves_what_only_measures_and_shows_behind(tmp_path: Path) -> None:
+    with tarfile.open(build("sdist", tmp_path)) as archive:
+        files = {m.name.split("/", 1)[1]: m.size for m in archive.getmembers() if m.isfile()}
+    assert {"LICENSE", "Makefile", "weights/lite/generator.onnx", "benchmarks/scenes.py"} <= set(
+        files
+    )
+    assert not [
+        f for f in files if f.startswith(("docs/", "examples/", "benchmarks/ground_truth/"))
+    ]
+
+
+def test_the_wheel_carries_profiles_and_weights(tmp_path: Path) -> None:
+    wheel = build("wheel", tmp_path)
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")

@@ -1,4 +1,4 @@
-"""Ground truth: path-traced scenes beside the project, when they are there."""
+"""Ground truth: the true meshes and the photos of the path-traced scenes."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.known_scenes import GROUND_TRUTH, scene_folders
 from benchmarks.overhead import run_plainly
 from benchmarks.scenes import masks_and_depth, recover_true_meshes
 from scene.cameras import camera_from_matrix
@@ -14,18 +15,16 @@ from scene.raycast import render
 from scene.store import Store
 from scene.types import ObjectMesh
 
-SCENES = sorted((Path(__file__).parents[2] / "shared" / "data" / "scenes").glob("scene_*"))
-needs_scenes = pytest.mark.skipif(not SCENES, reason="no ../shared/data/scenes beside the project")
+SCENES = scene_folders(GROUND_TRUTH)
 
 
-@needs_scenes
 def test_true_meshes_come_back_to_their_places() -> None:
+    assert len(SCENES) == 6
     for scene in SCENES:
         for found in recover_true_meshes(scene):
             assert found.translation < 1e-3 and found.size < 1e-3, found
 
 
-@needs_scenes
 @pytest.mark.parametrize("scene", SCENES[-2:], ids=lambda p: p.name)
 def test_masks_and_depth_become_the_scene_that_was_photographed(
     scene: Path, tmp_path: Path
