@@ -37,7 +37,7 @@ class Hub:
 
     bytes_per_s: 0 is no limit; break_after: close the connection after so many bytes, `breaks`
     times; spoil: send other bytes than the listing states; tokens_at_cdn: how often a token came to
-    the other host, which is none of its business.
+    the other host, which is none of its business; sending: answers that are under way.
     """
 
     repositories: dict[str, Repository]
@@ -49,6 +49,7 @@ class Hub:
     tokens_at_cdn: int = 0
     requests: list[str] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
+    sending: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def forget(self) -> None:
@@ -164,7 +165,13 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {**headers, "Content-Range": f"bytes {first}-{whole - 1}/{whole}"}
         self._head(status, len(content) - first, headers)
         if self.command == "GET":
-            self._send(name, content[first:])
+            with self.hub.lock:
+                self.hub.sending += 1
+            try:
+                self._send(name, content[first:])
+            finally:
+                with self.hub.lock:
+                    self.hub.sending -= 1
 
     def _send(self, name: str, content: bytes) -> None:
         hub, sent = self.hub, 0

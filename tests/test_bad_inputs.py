@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,14 +99,13 @@ def test_the_page_of_bad_inputs_is_up_to_date() -> None:
 
 @pytest.mark.parametrize("name", ["bomb.png", "lying.png", "lying.npy"])
 def test_sizes_are_refused_before_memory_is_taken(name: str, places: Places, away: Path) -> None:
-    before_kb, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     data = Path(f"{places['d']}/{name}").read_bytes()
     with pytest.raises(ValueError, match="too large|impossible"):
         if name.endswith(".npy"):
             _map(data, ".npy")
         else:
             decode_photo(data, 2048)
-    assert time.monotonic() - started < 0.5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 50_000
 
 
@@ -169,10 +167,8 @@ def test_a_server_that_does_not_work_is_named(
 ) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    started = time.monotonic()
     with temporary_settings({PREFECT_API_URL: url}):
         check(ENVIRONMENT[name], places, capfd)
-    assert time.monotonic() - started < 10
 
 
 def digests(*folders: Path) -> dict[str, str]:

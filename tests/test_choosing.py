@@ -171,7 +171,7 @@ def test_a_sitting_at_a_terminal_that_is_stopped_and_resumed(
     first = sit_down(arguments, "1  a new object")
     for entry, told in FIRST_SITTING:
         first.sendline(entry)
-        first.expect(told, timeout=30)
+        first.expect(told)
     first.expect("object 3>")  # a key pressed before the prompt listens can be lost
     first.sendintr()
     first.expect("--resume goes on")
@@ -188,7 +188,7 @@ def test_a_sitting_at_a_terminal_that_is_stopped_and_resumed(
     second = sit_down([*arguments, "--resume"], "resumed with 3 objects, after 10 entries")
     for entry, told in SECOND_SITTING:
         second.sendline(entry)
-        second.expect(told, timeout=30)
+        second.expect(told)
     second.sendline("accept")
     second.expect("3  object_03")
     second.expect(pexpect.EOF)
@@ -213,7 +213,7 @@ def sit_down(arguments: list[str], greeting: str) -> pexpect.spawn:
     """The command in a terminal of its own, at its first prompt, once it has greeted so."""
     environment = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"}
     child = pexpect.spawn(
-        PHOTOSCENE, arguments, env=environment, encoding="utf-8", dimensions=(40, 140), timeout=60
+        PHOTOSCENE, arguments, env=environment, encoding="utf-8", dimensions=(40, 140), timeout=120
     )
     child.expect(greeting)
     child.expect("masks.png")

@@ -26,6 +26,7 @@ from stages.model_record import RECORD_NAME, matching, read_record
 from stages.model_table import known_model, model_table
 from stages.weights import MEMO_NAME, MissingWeights, weights_digest, weights_folder
 
+PATIENCE_S = 120  # with what answers in a moment on a machine with nothing else to do
 ONE, TWO = "1" * 40, "2" * 40
 RANDOM = np.random.default_rng(6)
 PART = [RANDOM.bytes(200_000), RANDOM.bytes(150_000)]
@@ -77,6 +78,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "models.yaml").write_text(yaml.safe_dump(TABLE, sort_keys=False))
     monkeypatch.setattr("stages.model_table.resources", lambda package: tmp_path)
+    monkeypatch.setattr("photoscene.cli.manage_models.PATIENCE_S", PATIENCE_S)
     model_table.cache_clear()
     with running_hub(repositories()) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
@@ -196,9 +198,22 @@ app(prog_name="photoscene")
 """
 
 
+# Every try of a connection looks an address up first.
+COUNT_TRIES = """
+import pathlib, sys
+tries = pathlib.Path(sys.argv[1]) / "tries"
+tries.touch()
+def note(event, arguments):
+    if event == "socket.getaddrinfo":
+        with tries.open("a") as file:
+            print(arguments[0], file=file)
+sys.addaudithook(note)
+"""
+
+
 def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
     """The command in a process of its own, with the table that lies in a folder."""
-    command = [sys.executable, "-c", RUN, str(folder), *arguments]
+    command = [sys.executable, "-c", COUNT_TRIES + RUN, str(folder), *arguments]
     env = {**os.environ, **variables}
     return subprocess.Popen(
         command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -207,18 +222,18 @@ def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[s
 
 def test_a_killed_pull_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
     hub.bytes_per_s = 24 << 20
-    process = start(tmp_path, "models", "pull", "big")
+    process = start(tmp_path, "models", "pull", "big", "--wait", f"{PATIENCE_S}")
     folder = tmp_path / "models" / "maker" / "big"
-    deadline = time.monotonic() + 60
     while not (there := sum(f.stat().st_size for f in folder.glob("*.incomplete"))) >= 10 << 20:
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "model.safetensors").exists()
     with pytest.raises(MissingWeights, match="model.safetensors of the weights big"):
         weights_folder("", "big", "generate")
-    time.sleep(0.1)
+    while hub.sending:
+        time.sleep(0.02)
     hub.forget()
     hub.bytes_per_s = 0
     told = pulled("big")
@@ -237,7 +252,7 @@ def test_a_connection_that_breaks_off_is_taken_up_again(hub: Hub, tmp_path: Path
 
 def test_two_pulls_of_one_file_do_not_mix(hub: Hub, tmp_path: Path) -> None:
     hub.bytes_per_s = 16 << 20
-    first = start(tmp_path, "models", "pull", "big")
+    first = start(tmp_path, "models", "pull", "big", "--wait", f"{PATIENCE_S}")
     folder = tmp_path / "models" / "maker" / "big"
     while not any(f.stat().st_size for f in folder.glob("*.incomplete")):
         assert first.poll() is None
@@ -388,15 +403,12 @@ def test_bars_are_for_terminals(hub: Hub, tmp_path: Path) -> None:
     pexpect = pytest.importorskip("pexpect", reason="plays a terminal; part of the extra dev")
     quiet = call("models", "pull", "loose")
     assert quiet.exit_code == 0 and quiet.stderr == ""
-    words = ["-c", RUN, str(tmp_path), "models", "pull", "thing"]
-    shown = pexpect.run(f"{sys.executable} {shlex.join(words)}", timeout=60).decode()
+    words = [sys.executable, "-c", RUN, str(tmp_path)]
+    words += ["models", "pull", "thing", "--wait", f"{PATIENCE_S}"]
+    shown = pexpect.run(shlex.join(words), timeout=PATIENCE_S).decode()
     assert "all files" in shown and "thing: fetched 4 files" in shown
-    assert (
-        "all files"
-        not in pexpect.run(
-            f"{sys.executable} {shlex.join([*words, '--json'])}", timeout=60
-        ).decode()
-    )
+    shown = pexpect.run(shlex.join([*words, "--json"]), timeout=PATIENCE_S).decode()
+    assert '"fetched"' in shown and "all files" not in shown
 
 
 def test_a_full_disk_is_said_before_the_first_byte(
@@ -541,32 +553,26 @@ OFFLINE = {
 
 
 @pytest.mark.parametrize("case", OFFLINE)
-def test_without_a_network_it_is_said_quickly_what_lacks_and_where_it_belongs(
+def test_without_a_network_it_is_said_at_once_what_lacks_and_where_it_belongs(
     case: str, hub: Hub, silent: str, refused: str, tmp_path: Path
 ) -> None:
-    """The command as a process, against addresses that give no answer."""
+    """The command as a process, against addresses that give no answer: each is tried once."""
     addresses = {"silent": silent, "refused": refused, "no name": "http://nowhere.invalid"}
     told = {"HF_HUB_OFFLINE": "1"} if case == "told" else {}
-    started = time.monotonic()
-    bare = subprocess.run([sys.executable, "-c", "import huggingface_hub.hf_api"], check=False)
-    start_s = time.monotonic() - started  # of a process, on a machine that others use, too
-    started = time.monotonic()
     address = addresses.get(case, hub.url)
     process = start(tmp_path, "models", "pull", "thing", "big", HF_ENDPOINT=address, **told)
-    _, errors = process.communicate(timeout=30)
-    seconds = time.monotonic() - started
-    assert bare.returncode == 0 and process.returncode == 3
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 3
     lines = errors.strip().splitlines()
     assert len(lines) == 2
     assert OFFLINE[case] in lines[0]
     assert "missing or damaged: config.json, parts/*.safetensors" in lines[0]
     assert str(tmp_path / "models" / "maker" / "thing") in lines[0] and ONE in lines[0]
-    assert seconds < 2 + 2 * start_s, f"{seconds:.1f} s, a process starts in {start_s:.1f} s"
+    host = "nowhere.invalid" if case == "no name" else "127.0.0.1"
+    assert (tmp_path / "tries").read_text().split() == ([] if told else [host])
 
 
 def test_the_first_answer_is_waited_for_within_bounds(hub: Hub, silent: str) -> None:
-    started = time.monotonic()
     with pytest.raises(HubUnreachable, match=r"within 0\.4 s"):
         check_reachable(HubAccess(silent, patience_s=0.4))
-    assert 0.3 < time.monotonic() - started < 0.9
-    check_reachable(HubAccess(hub.url))
+    check_reachable(HubAccess(hub.url, patience_s=PATIENCE_S))

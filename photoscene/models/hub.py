@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from stages.model_table import ModelEntry
 
@@ -73,7 +74,11 @@ def check_reachable(hub: Hub) -> None:
     if hub.offline:
         raise HubUnreachable(hub.offline)
     require_library()
-    failures = _within(hub.patience_s, lambda: _ask_anything(hub))
+    # Its import takes seconds on a busy machine, and is no part of the hub's time.
+    from huggingface_hub.utils import get_session
+
+    session = get_session()
+    failures = _within(hub.patience_s, lambda: _ask_anything(session, hub))
     if failures is None:
         raise HubUnreachable(f"no answer from {hub.endpoint} within {hub.patience_s:g} s")
     if failures:
@@ -140,13 +145,12 @@ def _status(hub: Hub, entry: ModelEntry, status: int) -> str:
     return f"{hub.endpoint} answered {status} for {entry.repo}: try again later"
 
 
-def _ask_anything(hub: Hub) -> str:
-    """Any answer will do; "" or why there was none."""
+def _ask_anything(session: Any, hub: Hub) -> str:
+    """Any answer will do; "" or why there was none. Whoever waits gives up before it does."""
     import httpx2
-    from huggingface_hub.utils import get_session
 
     try:
-        get_session().head(hub.endpoint, timeout=hub.patience_s, follow_redirects=False)
+        session.head(hub.endpoint, timeout=2 * hub.patience_s, follow_redirects=False)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         return _cause(error)
     return ""
