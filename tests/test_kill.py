@@ -24,11 +24,11 @@ from scene.store import Store
 pytestmark = pytest.mark.slow
 
 PHOTOSCENE = Path(sys.executable).with_name("photoscene")
-FRESH_KILLS, CHAINS, KILLS_IN_CHAIN = 25, 5, 5  # 50 kills in all
-OWN_SERVER_EVERY = 8  # one kill in so many happens to a run with a server of its own
-MUST_DIE = 30  # of 50; the others had finished before their moment came
-TIMEOUT_S = 180
-ORPHANS_END_WITHIN_S = 6
+STEPS = 15  # of three objects; each is a line of the log
+FRESH_KILLS, CHAINS, KILLS_IN_CHAIN = 15, 3, 4  # 27 kills in all
+OWN_SERVER_EVERY = 6  # one run in so many has a server of its own
+MUST_DIE = 22  # the others had finished before their moment came
+TIMEOUT_S = 600  # generous: it ends a test that would wait for ever
 MARK = "PHOTOSCENE_KILL_TEST"  # in the environment of a run and of all that it starts
 
 
@@ -85,11 +85,14 @@ class Attempt:
         assert self.start().wait(TIMEOUT_S) == 0, self.log
         return time.monotonic() - started
 
-    def kill_after(self, moment_s: float, kill: Callable[[int, int], None]) -> bool:
-        """Start the command and kill it then; False when it had come to its end before."""
+    def kill_after(self, steps: int, more_s: float, kill: Callable[[int, int], None]) -> bool:
+        """Start the command and kill it so long after it has computed so many steps; False when it
+        had come to its end before."""
         child = self.start()
+        while self.log.count(" s\n") < steps and child.poll() is None:
+            time.sleep(0.01)
         try:
-            assert child.wait(moment_s) == 0, self.log
+            assert child.wait(more_s) == 0, self.log
             return False
         except subprocess.TimeoutExpired:
             kill(child.pid, signal.SIGKILL)
@@ -107,8 +110,8 @@ class Attempt:
         return found
 
     def assert_nothing_survives(self) -> None:
-        """All processes of a killed run end soon, and their temporary files with them."""
-        until = time.monotonic() + ORPHANS_END_WITHIN_S
+        """All processes of a killed run end, and their temporary files with them."""
+        until = time.monotonic() + TIMEOUT_S
         while self.survivors() and time.monotonic() < until:
             time.sleep(0.05)
         assert self.survivors() == []
@@ -127,11 +130,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a run makes that nobody kills, and how long it takes with a server and with its own."""
+    """What a run makes that nobody kills, and how long it takes."""
 
     results: Mapping[str, bytes]
     seconds: float
-    own_server_seconds: float
 
 
 @pytest.fixture(scope="module")
@@ -142,16 +144,12 @@ def undisturbed(
         Attempt(tmp_path_factory.mktemp("undisturbed"), small_photo, server)
         for server in (prefect_server, None)
     )
-    seconds, own_server_seconds = shared.finish(), own.finish()
+    seconds = shared.finish()
+    own.finish()
     assert {"scene.glb", "scene.json", "overlay.png"} < set(shared.results())
     assert shared.results() == own.results()
-    return Undisturbed(shared.results(), seconds, own_server_seconds)
-
-
-def moments(count: int, rng: np.random.Generator) -> list[float]:
-    """Random shares of a run's duration, spread over all of it, in random order."""
-    shares = (np.arange(count) + rng.random(count)) / count
-    return [float(share) for share in rng.permutation(shares)]
+    assert shared.log.count(" s\n") == own.log.count(" s\n") == STEPS
+    return Undisturbed(shared.results(), seconds)
 
 
 KILLS = (os.kill, os.killpg)
@@ -161,18 +159,18 @@ def test_a_killed_run_goes_on_where_it_was(
     undisturbed: Undisturbed, small_photo: SmallPhoto, prefect_server: str, tmp_path: Path
 ) -> None:
     died, left_over = 0, 0
-    rounds = [("fresh", 1)] * FRESH_KILLS + [("chain", KILLS_IN_CHAIN)] * CHAINS
     rng, kill_number = np.random.default_rng(50), 0
-    fresh_shares = iter(moments(FRESH_KILLS, rng))
+    # A fresh run dies once after each number of steps; one in a chain soon after it has gone on.
+    rounds = [("fresh", [int(steps)]) for steps in rng.permutation(FRESH_KILLS)]
+    rounds += [("chain", rng.integers(0, 4, KILLS_IN_CHAIN).tolist()) for _ in range(CHAINS)]
     for number, (name, kills) in enumerate(rounds):
-        shares = [next(fresh_shares)] if kills == 1 else sorted(moments(kills, rng))
         server = None if number % OWN_SERVER_EVERY == 3 else prefect_server
         folder = tmp_path / f"{name}_{number:02d}"
         folder.mkdir()
         attempt = Attempt(folder, small_photo, server)
-        duration_s = undisturbed.seconds if server else undisturbed.own_server_seconds
-        for share in shares:
-            died += attempt.kill_after(share * duration_s, KILLS[kill_number % 2])
+        for steps in kills:
+            more_s = rng.random() * undisturbed.seconds / (4 if steps == 0 else STEPS)
+            died += attempt.kill_after(steps, more_s, KILLS[kill_number % 2])
             kill_number += 1
             attempt.assert_nothing_survives()
             assert Store(attempt.store).verify() == []
@@ -197,7 +195,8 @@ def test_an_interrupted_run_says_so_and_goes_on(
     attempt = Attempt(tmp_path, small_photo, None if own_server else prefect_server)
     child = attempt.start()
     until = time.monotonic() + TIMEOUT_S
-    while "crop" not in attempt.log and time.monotonic() < until:
+    while "crop" not in attempt.log:
+        assert child.poll() is None and time.monotonic() < until, attempt.log
         time.sleep(0.01)
     os.killpg(child.pid, signal.SIGINT)
     assert child.wait(TIMEOUT_S) == 130, attempt.log
