@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import Result
+from extras import missing
 from typer.testing import CliRunner
 
 from photoscene.cli import app
@@ -120,6 +121,14 @@ def small_depth(masks: Mapping[str, Bool]) -> Float32:
 def _ellipse(centre: tuple[int, int], axes: tuple[int, int]) -> Bool:
     canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
     return cv2.ellipse(canvas, centre, axes, 0, 0, 360, 1, -1) > 0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose extra is missing."""
+    for mark in item.iter_markers("extra"):
+        if remedy := missing(mark.args[0]):
+            pytest.skip(remedy)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

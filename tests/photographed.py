@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pytest
 from shapes import box_mesh, letter_f
 
 from alignment.objects import Placement, Unplaced
@@ -46,8 +45,6 @@ class Photographed:
         self, backend: str = "pixel_aligned", settings: Mapping[str, float] | None = None
     ) -> place.Placed:
         """All objects through the place stage."""
-        if backend == "icp":
-            pytest.importorskip("open3d", reason="Open3D is an extra")
         module = find_backend("place", backend)
         placer = module.load(make_settings("place", backend, settings or {}), "cpu")
         return place.run(placer, self.objects, self.point_map, self.masks)

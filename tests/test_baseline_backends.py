@@ -5,18 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from extras import ICP
 from photographed import CAMERA, block, fit_of, photographed_letter, photographed_table, pose_of
 
 from alignment.objects import Placement
 from scene.raycast import render
 from stages.backends import backend_names, find_backend, make_settings
 
-FREE = ("scale_depth", "umeyama", "icp")  # follow the depth wherever it puts the outline
+FREE = ("scale_depth", "umeyama", ICP)  # follow the depth wherever it puts the outline
 BASELINES = (*FREE, "layout_refine")
 
 
 def test_every_backend_is_looked_at_here() -> None:
-    assert {*BASELINES, "pixel_aligned"} == set(backend_names("place"))
+    names = {name if isinstance(name, str) else name.values[0] for name in BASELINES}
+    assert names | {"pixel_aligned"} == set(backend_names("place"))
 
 
 def test_icp_without_open3d_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,10 +159,15 @@ def _bad(name: str) -> tuple[np.ndarray, np.ndarray]:
         ("behind", "behind the camera"),
     ],
 )
-@pytest.mark.parametrize("solve", [solve_scale_depth, solve_similarity, solve_icp])
+@pytest.mark.parametrize(
+    "solve",
+    [
+        solve_scale_depth,
+        solve_similarity,
+        pytest.param(solve_icp, marks=pytest.mark.extra("open3d")),
+    ],
+)
 def test_degenerate_points_are_refused_with_a_reason(solve, name: str, reason: str) -> None:
-    if solve is solve_icp:
-        pytest.importorskip("open3d", reason="Open3D is an extra")
     with pytest.raises(ValueError, match=reason):
         solve(*_bad(name), 2.0, TRUNCATION)
 
@@ -173,9 +178,12 @@ def test_points_on_a_line_tell_scale_and_depth_but_no_rotation() -> None:
     assert (found.scale, found.translation[2]) == pytest.approx((1, 2), rel=1e-9)
     with pytest.raises(ValueError, match="one line"):
         solve_similarity(cube, measured, 2.0, TRUNCATION)
-    pytest.importorskip("open3d", reason="Open3D is an extra")
+
+
+@pytest.mark.extra("open3d")
+def test_points_on_a_line_tell_icp_no_rotation() -> None:
     with pytest.raises(ValueError, match="one line"):
-        solve_icp(cube, measured, 2.0, TRUNCATION)
+        solve_icp(*_bad("collinear"), 2.0, TRUNCATION)
 
 
 def test_a_scale_of_zero_or_less_is_refused() -> None:
@@ -190,9 +198,9 @@ def test_a_scale_of_zero_or_less_is_refused() -> None:
         solve_scale_depth_readable(behind, [[0, 0, 1.0], [0, 0, 3.0]] * np.ones((2, 3)), 0.1)
 
 
+@pytest.mark.extra("open3d")
 def test_icp_moves_an_offset_surface_back() -> None:
     """A rigid offset that the zoom cannot follow; the same bits in every run."""
-    pytest.importorskip("open3d", reason="Open3D is an extra")
     rng = np.random.default_rng(4)
     flat = rng.uniform(-0.5, 0.5, (3000, 2))
     bumps = 0.1 * np.sin(7 * flat[:, 0]) * np.cos(5 * flat[:, 1])

@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from browser import headless_browser
 from conftest import WIDTH, SmallPhoto, small_masks
 from playwright.sync_api import Locator, Page, expect
 from test_choosing import same_object
+
+from benchmarks.browser import headless_browser
 
 PHOTOSCENE = Path(sys.executable).with_name("photoscene")
 PATIENCE_S = 120  # for what takes a second or two on a machine with nothing else to do
@@ -49,6 +50,7 @@ def count_of(page: Page) -> Locator:
     return page.locator("#objects .badge")
 
 
+@pytest.mark.extra("browser")
 def test_clicks_and_boxes_make_masks(
     small_photo: SmallPhoto, prefect_server: str, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from extras import ICP
 from photographed import (
     Photographed,
     block,
@@ -22,7 +23,7 @@ from scene.types import Bool, PointMap
 from stages import place
 from stages.backends import backend_names, find_backend, make_settings
 
-BACKENDS = tuple(backend_names("place"))
+BACKENDS = [ICP if name == "icp" else name for name in backend_names("place")]
 DEFAULT = "pixel_aligned"
 AT_THE_MEDIAN = "placed at the mask's median depth"
 
@@ -31,8 +32,6 @@ def run(
     backend: str, objects: list[Unplaced], point_map: PointMap, masks: list[Bool]
 ) -> list[Placement]:
     """The stage with a backend's own settings."""
-    if backend == "icp":
-        pytest.importorskip("open3d", reason="Open3D is an extra")
     placer = find_backend("place", backend).load(make_settings("place", backend, {}), "cpu")
     return place.run(placer, objects, point_map, masks).placements
 

@@ -5,8 +5,6 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("open3d", reason="contacts are measured with Open3D (extra `benchmark`)")
-
 from benchmarks.known_scenes import (
     GROUND_TRUTH,
     KnownObject,
@@ -38,6 +36,7 @@ from benchmarks.surfaces import surface_of
 from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.types import Float64
 
+pytestmark = pytest.mark.extra("open3d")  # it measures contacts
 CAMERA = camera_from_fov(320, 240, 0.9)
 HEIGHT_M, DISTANCE_M = 0.3, 1.0  # of the camera over the plane, and from the origin
 

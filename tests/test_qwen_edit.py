@@ -118,21 +118,16 @@ def test_weights_of_august_2025_run_in_their_own_pipeline(tmp_path: Path, pictur
     assert run_pipeline(pipeline, picture, "cup", HOW, 0).shape == (SIDE, SIDE, 3)
 
 
+@pytest.mark.extra("torchvision")
 def test_pictures_and_words_are_prepared_as_the_official_processor_does(folder: Path) -> None:
     """Ours has no video part; what is left gives the same numbers."""
     from PIL import Image
-    from transformers import Qwen2VLProcessor
+    from transformers import Qwen2VLProcessor, Qwen2VLVideoProcessor
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     pipeline = load_pipeline(Weights(folder), None, "cpu", "none")
-    try:
-        from transformers import Qwen2VLVideoProcessor
-
-        video = Qwen2VLVideoProcessor()
-    except ImportError:
-        pytest.skip("the official processor needs torchvision")
     pictures = Qwen2VLImageProcessorPil.from_pretrained(folder / "processor")
-    official: Any = Qwen2VLProcessor(pictures, pipeline.tokenizer, video)
+    official: Any = Qwen2VLProcessor(pictures, pipeline.tokenizer, Qwen2VLVideoProcessor())
     image = Image.fromarray(np.full((70, 50, 3), 120, np.uint8))
     words = ["<|im_start|>a <|vision_start|><|image_pad|><|vision_end|> cup<|im_end|>"]
     ours = pipeline.processor(text=words, images=[image], padding=True, return_tensors="pt")

@@ -21,7 +21,6 @@ from browser import (
     Heard,
     drawn,
     eventually,
-    headless_browser,
     inner,
     open_page,
     overlap,
@@ -30,6 +29,7 @@ from browser import (
 from conftest import SmallPhoto, call, small_masks
 from playwright.sync_api import Browser, Page, expect
 
+from benchmarks.browser import headless_browser
 from photoscene.report.embed import json_for_script, script_text
 from photoscene.report.page import Verdict, verdict, write_report
 from photoscene.report.previews import STAGE
@@ -51,7 +51,6 @@ from scene.types import Bool, ObjectMesh, PointMap, Scene, Uint8
 HOSTILE = "<img src=x onerror=alert(1)>"
 SECTIONS = ("photo", "scene", "points", "objects", "steps", "credits")
 READY = "#viewer[data-ready=yes]"
-READY_MS = 20_000
 HEAVY = ("trimesh", "scipy", "embreex", "prefect", "onnxruntime")
 
 
@@ -117,10 +116,11 @@ def opened(browser: Browser, reported: Reported) -> Iterator[tuple[Page, Heard]]
     """The page with its 3D view ready; tests leave it at the photo's viewpoint."""
     with open_page(browser, reported.folder / "report.html") as (page, heard):
         page.locator("#viewer").scroll_into_view_if_needed()
-        page.wait_for_selector(READY, timeout=READY_MS)
+        page.wait_for_selector(READY)
         yield page, heard
 
 
+@pytest.mark.extra("browser")
 def test_the_page_opens_offline_without_a_word(opened: tuple[Page, Heard]) -> None:
     page, heard = opened
     for name in SECTIONS:
@@ -135,6 +135,7 @@ def test_the_page_opens_offline_without_a_word(opened: tuple[Page, Heard]) -> No
     assert heard == Heard()
 
 
+@pytest.mark.extra("browser")
 def test_a_hostile_label_is_only_text(opened: tuple[Page, Heard]) -> None:
     page, heard = opened
     assert page.get_by_text(f"Label: {HOSTILE}").is_visible()
@@ -142,6 +143,7 @@ def test_a_hostile_label_is_only_text(opened: tuple[Page, Heard]) -> None:
     assert heard.dialogs == []
 
 
+@pytest.mark.extra("browser")
 def test_the_slider_works_by_keyboard(opened: tuple[Page, Heard]) -> None:
     page, _ = opened
     opacity = "Number(getComputedStyle(document.getElementById('overlay')).opacity)"
@@ -154,6 +156,7 @@ def test_the_slider_works_by_keyboard(opened: tuple[Page, Heard]) -> None:
     page.locator("#opacity").fill("60")
 
 
+@pytest.mark.extra("browser")
 def test_the_viewer_shows_the_photos_view(opened: tuple[Page, Heard], reported: Reported) -> None:
     page, _ = opened
     page.locator("#turned-view").focus()
@@ -175,6 +178,7 @@ def test_the_viewer_shows_the_photos_view(opened: tuple[Page, Heard], reported: 
     expect(page.locator("#photo-view")).to_have_attribute("aria-pressed", "true")
 
 
+@pytest.mark.extra("browser")
 def test_a_narrow_box_does_not_widen_the_photos_view(
     opened: tuple[Page, Heard], reported: Reported
 ) -> None:
@@ -199,6 +203,7 @@ def test_a_narrow_box_does_not_widen_the_photos_view(
     assert overlap(drawn(seen), outline) > 0.95
 
 
+@pytest.mark.extra("browser")
 def test_a_name_brings_the_view_to_its_object(opened: tuple[Page, Heard]) -> None:
     page, heard = opened
     page.locator("[data-object='2']").click()
@@ -211,6 +216,7 @@ def test_a_name_brings_the_view_to_its_object(opened: tuple[Page, Heard]) -> Non
     assert heard.nothing()
 
 
+@pytest.mark.extra("browser")
 def test_the_page_fits_windows_and_paper(browser: Browser, reported: Reported) -> None:
     with open_page(browser, reported.folder / "report.html", dark=True) as (page, heard):
         page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
@@ -237,6 +243,7 @@ SAID = {
 }
 
 
+@pytest.mark.extra("browser")
 def test_a_run_that_stopped_early_says_so(
     reported: Reported, browser: Browser, tmp_path: Path
 ) -> None:

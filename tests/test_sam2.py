@@ -112,9 +112,9 @@ def test_released_networks_are_gone_and_come_back(weights: Path) -> None:
     same(sam2.segment(photo(), (CLICK,), ()), before)
 
 
+@pytest.mark.extra("torchvision")
 def test_pictures_are_prepared_as_officially() -> None:
-    if prepare_torchvision() == "absent":
-        pytest.skip("the official processor needs torchvision")
+    prepare_torchvision()
     from transformers.models.sam2.image_processing_sam2 import Sam2ImageProcessor
 
     rgb = photo(2, 300, 170).rgb

@@ -216,8 +216,7 @@ def test_a_pool_lets_go_of_everything(weights: Path) -> None:
 @pytest.fixture(scope="module")
 def official(weights: Path) -> Any:
     """transformers' own processor; it needs a torchvision that can be imported."""
-    if prepare_torchvision() == "absent":
-        pytest.skip("the official processor needs torchvision")
+    prepare_torchvision()
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
     from transformers.models.sam3.image_processing_sam3 import Sam3ImageProcessor
     from transformers.models.sam3.processing_sam3 import Sam3Processor
@@ -227,6 +226,7 @@ def official(weights: Path) -> Any:
 
 
 @pytest.mark.parametrize(("width", "height"), [(120, 90), (640, 200), (37, 300), (112, 112)])
+@pytest.mark.extra("torchvision")
 def test_pictures_are_prepared_as_officially(official: Any, width: int, height: int) -> None:
     rgb = photo(2, width, height).rgb
     expected = official(images=rgb, return_tensors="pt")["pixel_values"]
@@ -234,6 +234,7 @@ def test_pictures_are_prepared_as_officially(official: Any, width: int, height: 
 
 
 @pytest.mark.parametrize("exemplar", [None, EXEMPLAR])
+@pytest.mark.extra("torchvision")
 def test_words_find_what_the_official_model_finds(
     weights: Path, sam3: Any, official: Any, exemplar: Any
 ) -> None:
@@ -292,9 +293,9 @@ def test_clicks_decode_as_in_the_official_tracker(
     assert not torch.allclose(made.pred_masks, plain.pred_masks, atol=1e-2)
 
 
+@pytest.mark.extra("torchvision")
 def test_boxes_are_pooled_as_by_torchvision() -> None:
-    if prepare_torchvision() == "absent":
-        pytest.skip("nothing to compare with: torchvision is absent")
+    prepare_torchvision()
     from torchvision.ops import roi_align as theirs
 
     random = torch.Generator().manual_seed(0)

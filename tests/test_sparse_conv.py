@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -23,7 +22,6 @@ from torch.nn import functional as F  # noqa: E402
 from pixal3d.sparse_conv import SparseConv, convolve, convolve_by_offset  # noqa: E402
 from pixal3d.voxels import Voxels, sorted_neighbours  # noqa: E402
 
-HAS_SPCONV = importlib.util.find_spec("spconv") is not None
 # Sums of 27 x C products in float32, in two orders.
 EXACT = {"atol": 2e-5, "rtol": 1e-4}
 
@@ -149,7 +147,7 @@ def golden_case(folder: Path) -> dict[str, Tensor]:
     return spconv_case(voxels, features, layer) | {"expected_1": golden.output("conv")}
 
 
-@pytest.mark.skipif(not HAS_SPCONV, reason="spconv is not installed: pip install -e '.[spconv]'")
+@pytest.mark.extra("spconv")
 def test_spconv_gives_the_same_numbers(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """In a process with one OpenMP thread; with the golden fixture too where it is present."""
     voxels = some_voxels(seed=6, batches=3)
@@ -165,11 +163,11 @@ def test_spconv_gives_the_same_numbers(tmp_path: Path, request: pytest.FixtureRe
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         cwd=Path(__file__).parents[1],
         check=True,
-        timeout=120,
+        timeout=600,
     )
 
 
-@pytest.mark.skipif(not HAS_SPCONV, reason="spconv is not installed: pip install -e '.[spconv]'")
+@pytest.mark.extra("spconv")
 def test_spconv_refuses_what_it_gets_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     voxels = some_voxels(seed=7)
     layer = SparseConv(4, 4, backend="spconv")

@@ -1,0 +1,54 @@
+"""What only some machines have: a test that needs it is marked `@pytest.mark.extra("spconv")`.
+
+Such a test runs with the others where the thing is there, and skips where it is not, saying how to
+get it. `make test-extras` runs these tests alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from benchmarks.browser import installed_browser
+
+VALIDATOR = Path(__file__).with_name("gltf_validator")
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Whether it is there, and how to get it."""
+
+    is_there: Callable[[], bool]
+    remedy: str
+
+
+def _library(name: str, remedy: str) -> Extra:
+    return Extra(lambda: importlib.util.find_spec(name) is not None, remedy)
+
+
+# A backend's name among the parameters of a test.
+ICP = pytest.param("icp", marks=pytest.mark.extra("open3d"))
+EXTRAS = {
+    "browser": Extra(
+        lambda: installed_browser() is not None,
+        "no Chromium or Chrome; on Debian: apt-get install chromium",
+    ),
+    "validator": Extra(
+        lambda: shutil.which("node") is not None and (VALIDATOR / "node_modules").exists(),
+        "no glTF validator: make validator (needs npm)",
+    ),
+    "spconv": _library("spconv", "no spconv: pip install -e '.[spconv]'"),
+    "torchvision": _library("torchvision", "no torchvision: pip install torchvision"),
+    "open3d": _library("open3d", "no Open3D: pip install -e '.[benchmark]'"),
+}
+
+
+def missing(name: str) -> str:
+    """How to get an extra that is not there, or ""."""
+    extra = EXTRAS[name]
+    return "" if extra.is_there() else extra.remedy
