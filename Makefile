@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo install test test-slow benchmark benchmark-placement benchmark-generator benchmark-registration pictures clean
+.PHONY: demo install test test-extras test-slow benchmark benchmark-placement benchmark-generator benchmark-registration pictures clean
 
 demo: install  ## reconstruct the bundled example photo
 	$(BIN)/photoscene run examples/breakfast.jpg --prompts examples/breakfast.prompts.json -o runs/breakfast
@@ -29,6 +29,9 @@ test: .venv/full  ## lint, types and the default suite
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/pytest -n 2 --dist loadfile
+
+test-extras: .venv/full  ## the tests that need more than `make test` installs; what is not there is skipped
+	$(BIN)/pytest -m extra -rs
 
 test-slow: .venv/full  ## the tests that kill runs and wait
 	$(BIN)/pytest -m slow
