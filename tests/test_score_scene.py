@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("open3d", reason="scenes are scored with Open3D (extra `benchmark`)")
-
 import trimesh
 
 from benchmarks.known_scenes import GROUND_TRUTH
@@ -18,6 +15,7 @@ from benchmarks.score_scene import main, read_truth, score, score_all, table
 from benchmarks.surfaces import diagonal
 from scene.types import Float64
 
+pytestmark = pytest.mark.extra("open3d")  # it scores
 FOLDER = GROUND_TRUTH / "scenes" / "scene_00"  # a bowl and a can
 TRUTH = read_truth(FOLDER)
 PERFECT = [Predicted(f"node {k}", (o.vertices, o.faces)) for k, o in enumerate(TRUTH.known.objects)]
