@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo install test test-extras test-slow benchmark benchmark-placement benchmark-generator benchmark-registration pictures clean
+.PHONY: demo install test test-extras test-slow fingerprints benchmark benchmark-placement benchmark-generator benchmark-registration pictures clean
 
 demo: install  ## reconstruct the bundled example photo
 	$(BIN)/photoscene run examples/breakfast.jpg --prompts examples/breakfast.prompts.json -o runs/breakfast
@@ -35,6 +35,9 @@ test-extras: .venv/full  ## the tests that need more than `make test` installs; 
 
 test-slow: .venv/full  ## the tests that kill runs and wait
 	$(BIN)/pytest -m slow
+
+fingerprints: .venv/full  ## record what steps and backends with a new VERSION make of tiny inputs
+	PYTHONPATH=tests $(BIN)/python -m fingerprints
 
 benchmark: install  ## measure on the ground-truth scenes and write docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,benchmark]'

@@ -12,7 +12,6 @@ from typing import Any
 
 from flows.request import Request
 from scene.keys import object_seed, stage_key
-from scene.profile import StageChoice
 from scene.store import Manifest, Store
 from scene.types import Artifact
 from stages.backends import (
@@ -20,6 +19,7 @@ from stages.backends import (
     local_settings,
     make_settings,
     settings_to_json,
+    stage_version,
     weights_of,
 )
 
@@ -29,7 +29,7 @@ WHOLE_SCENE = "scene"
 STEP_ORDER = ("photo", "segment", "map_points", "crop", "complete", "frame", "generate", "place",
               "compose")  # fmt: skip
 PER_OBJECT = ("complete", "frame", "generate")
-# Bump one when the step's output changes.
+# Raise one when the step's output changes; backends and stages have a VERSION of their own.
 PHOTO_VERSION, CROP_VERSION, FRAME_VERSION = "2", "2", "1"
 MAX_PHOTO_SIDE_PX = 2048  # larger photos are worked on at this size
 
@@ -103,7 +103,7 @@ def segment_call(request: Request, store: Store, photo: Mapping[str, Artifact]) 
     }
     inputs = {"photo": photo["photo"], "size": photo["details"], "asked": store.save(asked)}
     inputs |= {f"{i:03d}.file": m.file for i, m in enumerate(request.masks)}
-    return _backend_call(request, "segment", WHOLE_SCENE, inputs)
+    return _profile_call(request, "segment", WHOLE_SCENE, inputs)
 
 
 def map_points_call(
@@ -115,7 +115,7 @@ def map_points_call(
     if request.point_map is not None:
         inputs["file"] = request.point_map
     inputs |= {f"{i:03d}.mask": mask for i, mask in enumerate(masks)}
-    return _backend_call(request, "map_points", WHOLE_SCENE, inputs)
+    return _profile_call(request, "map_points", WHOLE_SCENE, inputs)
 
 
 def map_points_needs_masks(request: Request) -> bool:
@@ -145,7 +145,7 @@ def complete_call(
     cut = {name: crops.get(f"{o.index:03d}.{name}") for name in names}
     inputs = {name: artifact for name, artifact in cut.items() if artifact is not None}
     inputs["label"] = store.save({"label": o.label})
-    return _backend_call(request, "complete", o.id, inputs)
+    return _profile_call(request, "complete", o.id, inputs)
 
 
 def frame_call(
@@ -167,14 +167,7 @@ def frame_call(
 def generate_call(request: Request, o: ObjectInputs, framed: Mapping[str, Artifact]) -> StageCall:
     """Generate one object's mesh from its object crop alone."""
     inputs = {name: framed[name] for name in ("image", "depth", "camera")}
-    return _backend_call(request, "generate", o.id, inputs)
-
-
-def object_call(
-    choice: StageChoice, inputs: Mapping[str, Artifact], subject: str, seed: int
-) -> StageCall:
-    """Generate an object that belongs to no scene; inputs as `generate_call`, or posed views."""
-    return _chosen_call("generate", choice.backend, choice.settings, subject, inputs, seed)
+    return _profile_call(request, "generate", o.id, inputs)
 
 
 def lowered_call(request: Request, call: StageCall) -> StageCall | None:
@@ -184,7 +177,7 @@ def lowered_call(request: Request, call: StageCall) -> StageCall | None:
     """
     lower = request.profile.stages[call.stage].on_out_of_memory
     values = {**call.settings, **call.local, **lower}
-    other = _chosen_call(call.stage, call.backend, values, call.subject, call.inputs, call.seed)
+    other = backend_call(call.stage, call.backend, values, call.subject, call.inputs, call.seed)
     return None if not lower or other.key == call.key else other
 
 
@@ -203,7 +196,7 @@ def place_call(
         if o.id in made:
             inputs[f"{number}.mesh"], inputs[f"{number}.camera"] = made[o.id]
             inputs[f"{number}.hidden_by"] = crops[f"{number}.hidden_by"]
-    return _backend_call(request, "place", WHOLE_SCENE, inputs)
+    return _profile_call(request, "place", WHOLE_SCENE, inputs)
 
 
 def compose_call(
@@ -223,10 +216,10 @@ def compose_call(
         inputs[f"{o.index:03d}.mask"] = o.mask
         if o.id in meshes:
             inputs[f"{o.index:03d}.mesh"] = meshes[o.id]
-    return _backend_call(request, "compose", WHOLE_SCENE, inputs)
+    return _profile_call(request, "compose", WHOLE_SCENE, inputs)
 
 
-def _backend_call(
+def _profile_call(
     request: Request, stage: str, subject: str, inputs: Mapping[str, Artifact]
 ) -> StageCall:
     """A call of the profile's backend, with this object's own settings and seed if it has any."""
@@ -235,10 +228,10 @@ def _backend_call(
     values = {**choice.settings, **override.get("settings", {}).get(stage, {})}
     per_object = stage in ("complete", "generate")
     seed = object_seed(override.get("seed", request.seed), subject) if per_object else 0
-    return _chosen_call(stage, choice.backend, values, subject, inputs, seed)
+    return backend_call(stage, choice.backend, values, subject, inputs, seed)
 
 
-def _chosen_call(
+def backend_call(
     stage: str,
     backend: str,
     values: Mapping[str, Any],
@@ -246,7 +239,10 @@ def _chosen_call(
     inputs: Mapping[str, Artifact],
     seed: int,
 ) -> StageCall:
-    """A call of a backend by name, with the settings that differ from its defaults."""
+    """A call of a backend by name, with the settings that differ from its defaults.
+
+    Its version joins the stage's (what `run` does and how its files are written) and the backend's.
+    """
     module = find_backend(stage, backend)
     settings = make_settings(stage, backend, values)
     return StageCall(
@@ -254,7 +250,7 @@ def _chosen_call(
         subject,
         inputs,
         backend,
-        module.VERSION,
+        f"{stage_version(stage)}.{module.VERSION}",
         settings_to_json(settings),
         weights_of(stage, backend, settings),
         seed,

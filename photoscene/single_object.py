@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.compute import produce
-from flows.steps import Outcome, object_call
+from flows.steps import Outcome, backend_call
 from photoscene.device import check_device, chosen_device
 from photoscene.inputs import check_seed
 from scene.pictures import decode_cutout
@@ -56,7 +56,10 @@ def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Outc
     else:
         assert arguments.views is not None
         inputs = _view_inputs(store, arguments.views)
-    call = object_call(arguments.choice, inputs, SUBJECT, arguments.seed)
+    chosen = arguments.choice
+    call = backend_call(
+        "generate", chosen.backend, chosen.settings, SUBJECT, inputs, arguments.seed
+    )
     known = None if refresh else store.lookup(call.key)
     if known is None:
         outcome = produce(call, store, ModelPool(chosen_device(arguments.device)), refresh)

@@ -39,6 +39,11 @@ def find_backend(stage: str, name: str) -> types.ModuleType:
     )
 
 
+def stage_version(stage: str) -> str:
+    """The VERSION of a stage: of its `run` and of what it shares, whatever the backend."""
+    return importlib.import_module(f"stages.{stage}").VERSION
+
+
 def make_settings(stage: str, name: str, values: Mapping[str, Any]) -> Any:
     """The backend's frozen Settings; unknown names, wrong types and values raise a ValueError.
 

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from scene.types import Completion, Crop
 
+VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
+
 
 class Completer(Protocol):
     """What a complete backend does."""

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from scene.glb import PlacedMesh
 from scene.types import Camera, Mask, Photo, Uint8
 
+VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
+
 
 @dataclass(frozen=True, eq=False)
 class Composition:

@@ -20,7 +20,7 @@ from stages.generate.fusion import columns_of, covered_cells, seen_of
 from stages.generate.layered import both_ways, layers_of, network_input
 from stages.generate.panels import paint, panel_of_faces, panel_uv
 
-VERSION = "4"
+VERSION = "5"
 WEIGHTS_SHA256 = "ccd1eff73316930dba0f1b774e58104a4cd505c410ec8869686d2ec584c98afa"
 WEIGHTS_FILE = "generator.onnx"
 MOST_FACES = 20000

@@ -9,6 +9,7 @@ import numpy as np
 
 from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap
 
+VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
 MIN_KNOWN_SHARE = 0.001
 
 

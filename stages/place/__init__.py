@@ -11,6 +11,8 @@ from alignment.objects import Placement, Unplaced
 from alignment.support import Ground, find_ground, world_from_camera
 from scene.types import Bool, Float64, PointMap
 
+VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
+
 
 @dataclass(frozen=True, eq=False)
 class Placed:

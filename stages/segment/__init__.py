@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scene.types import Mask, ObjectPrompt, Photo
 
 logger = logging.getLogger(__name__)
+VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
 MIN_MASK_PX = 16  # fewer pixels cannot carry a shape
 
 

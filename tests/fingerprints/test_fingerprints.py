@@ -1,0 +1,90 @@
+"""Could the store answer with what older code made? An output never changes under one VERSION."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fingerprints.cases import VERSIONS, all_cases
+from fingerprints.measure import differences, fingerprint
+from fingerprints.records import by_subject, can_run, entry_of, fault_of, read_records
+from scene.profile import STAGES
+from scene.store import Store
+from stages.backends import backend_names
+from stages.devices import ModelPool
+
+GROUPS = by_subject(all_cases())
+# These need weights of many gigabytes; their tests hold them to golden tensors and tiny networks.
+NEED_DOWNLOADS = {"segment/sam3", "segment/sam2", "map_points/moge", "complete/qwen_edit",
+                  "generate/pixal3d"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pool() -> ModelPool:
+    return ModelPool()
+
+
+@pytest.mark.parametrize("subject", GROUPS)
+def test_an_output_changes_only_with_its_version(
+    subject: str, pool: ModelPool, tmp_path: Path
+) -> None:
+    cases = GROUPS[subject]
+    if not can_run(cases[0]):
+        pytest.skip(f"{cases[0].needs} is an extra")
+    now = entry_of(cases, Store(tmp_path), pool)
+    assert fault_of(subject, read_records().get(subject), now, cases[0].rounding) is None
+
+
+def test_every_step_and_backend_that_can_run_here_has_a_fingerprint() -> None:
+    backends = {f"{stage}/{name}" for stage in STAGES for name in backend_names(stage)}
+    steps = {f"{step}/built-in" for step in VERSIONS}
+    assert set(GROUPS) == (backends | steps) - NEED_DOWNLOADS
+    assert NEED_DOWNLOADS <= backends
+    assert set(read_records()) == set(GROUPS)
+
+
+def test_a_change_under_an_old_version_says_which_one_to_raise() -> None:
+    before = read_records()["generate/lite"]
+    now = copy.deepcopy(before)
+    vertices = now["cases"]["egg"]["mesh"]["accessors"][1]["array"]
+    vertices["samples"][3] += 0.01
+    fault = fault_of("generate/lite", before, now)
+    assert fault and fault.stale
+    assert "VERSION in stages/generate/lite.py" in fault.message and "samples" in fault.message
+    fault = fault_of("crop/built-in", before, now)
+    assert fault and fault.stale and "CROP_VERSION in flows/steps.py" in fault.message
+    now["version"] = "99"
+    fault = fault_of("generate/lite", before, now)
+    assert fault and not fault.stale and "make fingerprints" in fault.message
+    assert fault_of("generate/lite", before, copy.deepcopy(before)) is None
+
+
+def test_every_version_named_in_a_message_exists() -> None:
+    for subject in GROUPS:
+        stage, _, backend = subject.partition("/")
+        if stage in VERSIONS:
+            assert hasattr(importlib.import_module("flows.steps"), f"{stage.upper()}_VERSION")
+        else:
+            assert importlib.import_module(f"stages.{stage}.{backend}").VERSION
+            assert importlib.import_module(f"stages.{stage}").VERSION
+
+
+def test_a_fingerprint_sees_what_matters_and_forgives_rounding() -> None:
+    rng = np.random.default_rng(3)
+    points = rng.normal(size=(500, 3)).astype(np.float32)
+    known = json.loads(json.dumps(fingerprint({"points": points, "scale": 0.25})))
+    rounded = fingerprint({"points": points * np.float32(1 + 1e-6), "scale": 0.25 * (1 + 1e-7)})
+    assert not list(differences(known, rounded))
+    moved = points.copy()
+    moved[100:120] += 0.05
+    assert list(differences(known, fingerprint({"points": moved, "scale": 0.25})))
+    assert list(differences(known, fingerprint({"points": points[:-1], "scale": 0.25})))
+    assert list(differences(known, fingerprint({"points": points, "scale": 0.2501})))
+    holed = points.copy()
+    holed[7, 1] = np.nan
+    assert list(differences(known, fingerprint({"points": holed, "scale": 0.25})))
