@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from photoscene.cli import app
 from photoscene.inputs import Arguments
 from scene.types import Bool, Float32, Uint8
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores already
+# Tests run side by side, and threads that wait for a core spin; commands started here inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"  # read when Prefect is imported
 for name in ("PREFECT_API_URL", "PHOTOSCENE_STORE"):
@@ -129,6 +130,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("extra"):
         if remedy := missing(mark.args[0]):
             pytest.skip(remedy)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported by now stays: no collector needs to walk over it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

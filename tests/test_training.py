@@ -1,4 +1,4 @@
-"""Training: data by seed, learned in a minute, the same bytes again, exported without a change."""
+"""Training: data by seed, learned in a few steps, the same bytes again, exported unchanged."""
 
 from __future__ import annotations
 
@@ -40,36 +40,41 @@ from training.shapes.grammar import TABLE  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "weights" / "lite"
+# No tables at its end: their first steps would hide what was learned by then.
 SMOKE = parts.Recipe(
-    steps=40, parts=(0.5, 0.5), measured=0.5, sizes=((64, 1.0, 12),), check_every=20
+    steps=12, parts=(0.5, 0.5), measured=0.5, sizes=((64, 1.0, 4),), check_every=4, late=0
 )
+SHAPES, TABLES_DRAWN = 24, 8
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few hundred procedural samples."""
-    folder = tmp_path_factory.mktemp("samples")
-    jobs = [make_data.Job(folder / "64" / f"shapes_{i}", 64, 130, 10**6 + 500 * i) for i in (0, 1)]
-    tables = make_data.Job(folder / "64" / "tables_0", 64, 20, 5 * 10**6, TABLE)
+    """A few procedural samples."""
+    folder, seeds = tmp_path_factory.mktemp("samples") / "64", (10**6, 10**6 + 500)
+    jobs = [make_data.Job(folder / f"shapes_{s}", 64, SHAPES // 2, s) for s in seeds]
+    tables = make_data.Job(folder / "tables_0", 64, TABLES_DRAWN, 5 * 10**6, TABLE)
     for job in [*jobs, tables]:
         make_data.make_shard(job)
-    return folder
+    return folder.parent
 
 
 def _weights(state) -> bytes:
     return b"".join(p.detach().numpy().tobytes() for p in state.network.parameters())
 
 
-def test_a_minute_of_training_learns_and_goes_on_where_it_stopped(data: Path, tmp_path) -> None:
+def test_training_learns_and_goes_on_where_it_stopped(data: Path, tmp_path) -> None:
     """Interrupted half-way and resumed, the bytes are those of a run in one go."""
     whole = train(SMOKE, data, tmp_path / "whole", "cpu")
     curve = [json.loads(line) for line in (tmp_path / "whole" / "curve.jsonl").open()]
-    assert [line["step"] for line in curve] == [20, 40]
-    assert curve[-1]["front"] < 0.13 and curve[-1]["train_back"] < curve[0]["train_back"] + 0.01
+    assert [line["step"] for line in curve] == [4, 8, 12]
+    assert all(np.isfinite(line["front"]) and 0 <= line["iou"] <= 1 for line in curve)
+    for surface in ("train_front", "train_back"):
+        errors = [line[surface] for line in curve]
+        assert errors[2] < errors[1] < errors[0] and errors[2] < 0.7 * errors[0]
     half = tmp_path / "half"
     state = start(SMOKE, "cpu")
     opened = parts.open_data(data)
-    for step in range(20):
+    for step in range(5):
         batches = [parts.part_batch(SMOKE, opened, step, part) for part in (0, 1)]
         train_step(state, SMOKE, batches, "cpu")
     half.mkdir()
@@ -96,7 +101,7 @@ def test_a_seed_is_a_sample(data: Path) -> None:
     assert first is not None and second is not None
     np.testing.assert_array_equal(first.rgba, second.rgba)
     np.testing.assert_array_equal(first.layers, second.layers)
-    assert len(Shards(sorted((data / "64").glob("shapes_*")))) == 260
+    assert len(Shards(sorted((data / "64").glob("shapes_*")))) == SHAPES
 
 
 def test_layers_are_in_order_and_agree_with_the_occupancy() -> None:
@@ -116,7 +121,7 @@ def test_layers_are_in_order_and_agree_with_the_occupancy() -> None:
 def test_what_stands_on_tables_is_seen_late(data: Path) -> None:
     opened = parts.open_data(data)
     tables = opened[64].kinds[TABLES]
-    assert len(tables) == 20 and tables.stop == len(opened[64])
+    assert len(tables) == TABLES_DRAWN and tables.stop == len(opened[64])
     stored = {t.tobytes() for t in opened[64].take(np.array(tables))["layers"]}
     recipe = replace(SMOKE, steps=100, tables=0.5, late=0.3)
 

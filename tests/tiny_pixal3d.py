@@ -53,10 +53,10 @@ DINO = {
     "hidden_size": IMAGE_CHANNELS, "num_hidden_layers": 1, "num_attention_heads": 2,
     "intermediate_size": 64, "patch_size": 32, "num_register_tokens": 4,
 }  # fmt: skip
-NAF = {"dim": 16, "heads_attn": 4, "heads_rope": 4, "kernel_size": 9}
+NAF = {"dim": 16, "heads_attn": 4, "heads_rope": 4, "kernel_size": 9, "img_layers": 1}
 # Few voxels, so that a test takes seconds; their lower four children, so that they make a sheet;
 # and many crossed edges, so that the sheet is a surface.
-STRUCTURE_BIAS, CROSSING_BIAS = -1.6, 1.0
+STRUCTURE_BIAS, CROSSING_BIAS = -1.7, 1.0
 SUBDIVISION_BIAS = (3.0, 3.0, 3.0, 3.0, -3.0, -3.0, -3.0, -3.0)
 
 
