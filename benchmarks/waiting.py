@@ -1,16 +1,22 @@
-"""What a person waits for: one more click while choosing, and the report of a scene of 30 objects.
+"""What a person waits for: an answer of the command line, one more click while choosing, and the
+report of a scene of 30 objects.
 
-`python -m benchmarks.waiting` measures both in one process and writes docs/benchmarks.md.
+`python -m benchmarks.waiting` measures them in one run and writes docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
+import os
+import resource
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+from PIL import Image
 
 from benchmarks.browser import headless_browser
 from benchmarks.many_objects import many_objects
@@ -36,15 +42,48 @@ ENTRIES = (
 )  # fmt: skip
 LAST_ENTRY = "point 378 300"
 OBJECTS = 30
+ROUNDS = 3
+MEGAPIXELS = {12: (4000, 3000), 100: (10000, 10000)}
+NO_HUB = "http://127.0.0.1:9"  # nobody listens there
 
 
 def main() -> int:
     """Measure and write; returns the exit status."""
     keep_quiet()
     with tempfile.TemporaryDirectory() as folder:
+        replace_section(DOCUMENT, "Commands that compute little", commands(Path(folder)))
         replace_section(DOCUMENT, "One more click", clicks(Path(folder)))
         replace_section(DOCUMENT, "The report of 30 objects", report(Path(folder)))
     return 0
+
+
+def commands(folder: Path) -> str:
+    """CPU seconds of commands in a process of their own, the least of a few rounds in which they
+    take turns, and as multiples of a Python that does nothing."""
+    for size, sides in MEGAPIXELS.items():
+        with Image.open(PHOTO) as photo:
+            photo.convert("RGB").resize(sides).save(folder / f"{size}.jpg", quality=90)
+    photoscene = str(Path(sys.executable).with_name("photoscene"))
+    measured = {
+        "`python -c pass`": [sys.executable, "-c", "pass"],
+        "`photoscene --help`": [photoscene, "--help"],
+        "`photoscene models pull moge` without a network": [photoscene, "models", "pull", "moge"],
+        "`photoscene check` of 12 megapixels": [photoscene, "check", str(folder / "12.jpg")],
+        "`photoscene check` of 100 megapixels": [photoscene, "check", str(folder / "100.jpg")],
+    }  # fmt: skip
+    environment = {**os.environ, "HF_ENDPOINT": NO_HUB, "PHOTOSCENE_MODELS": str(folder / "models")}
+
+    def cpu_s(command: list[str]) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, capture_output=True, env=environment, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    rounds = [{name: cpu_s(c) for name, c in measured.items()} for _ in range(ROUNDS)]
+    least = {name: min(r[name] for r in rounds) for name in measured}
+    bare = least["`python -c pass`"]
+    rows = [f"| {name} | {s:.2f} | {s / bare:.0f} |" for name, s in least.items()]
+    return "\n".join(["| command | CPU seconds | times a bare Python |", "|---|---|---|", *rows])
 
 
 def clicks(folder: Path) -> str:
