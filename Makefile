@@ -2,10 +2,13 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo install test test-extras test-slow fingerprints benchmark benchmark-placement benchmark-generator benchmark-registration pictures clean
+.PHONY: demo help install test test-extras test-slow fingerprints benchmark benchmark-placement benchmark-generator benchmark-registration pictures clean
 
 demo: install  ## reconstruct the bundled example photo
 	$(BIN)/photoscene run examples/breakfast.jpg --prompts examples/breakfast.prompts.json -o runs/breakfast
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-24s %s\n", $$1, $$2 }' Makefile
 
 install: .venv/installed  ## create .venv with everything pinned
 

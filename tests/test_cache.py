@@ -144,7 +144,7 @@ def test_a_moved_store_answers_without_prefect_whatever_its_home(
     command = [sys.executable, "-c", WARM_RUN, "run", *small_photo.options()]
     command += ["--store", str(moved), "-o", str(tmp_path / "run")]
     for heavy in ('["trimesh", "scipy"]', "[]"):  # the first report draws, the second looks up
-        ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+        ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
         assert ran.returncode == 0, ran.stderr
         assert ran.stderr.splitlines()[-1] == f'{{"status": 0, "heavy": {heavy}}}'
     assert f"0 of {len(finished.outcomes)} steps computed" in ran.stdout

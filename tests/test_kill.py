@@ -238,7 +238,7 @@ def ordinary_server(home: Path) -> Iterator[str]:
         yield url
     finally:
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+        server.wait(TIMEOUT_S)
 
 
 def await_answer(url: str) -> None:
@@ -256,5 +256,5 @@ def await_answer(url: str) -> None:
 def ask(url: str) -> list[dict[str, object]]:
     """What a server lists under a filter that lets everything through."""
     request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
         return json.load(answer)
