@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from scene.types import Artifact, Cutout, Mask, Photo, PointMap
 from stages.devices import ModelPool
 
 SIDE_PX = 72  # of a crop
+SPARSE, STRETCH = 0.0505, 1.25
 VERSIONS = {"photo": PHOTO_VERSION, "crop": CROP_VERSION, "frame": FRAME_VERSION}
 Save = Callable[[Any], Artifact]
 
@@ -165,22 +166,70 @@ def _generate() -> Iterator[Case]:
     for name in ("bowl", "egg"):
         yield Case("generate", "relief", name, _object_crop(name), {"grid": 24})
     yield Case("generate", "billboard", "bowl", _object_crop("bowl"), {"grid": 16})
-    for name in NAMES:
-        yield Case("generate", "lite", name, _object_crop(name), {"grid": 48})
-    for name in ("bowl", "box"):
+    for name in ("bowl", "box", "ball", "egg"):
+        yield Case("generate", "lite", name, _object_crop(name), {"grid": 44})
+    for name, grid in {"bowl": 100, "box": 48}.items():
         guessed = _object_crop(name, guessed=True)
-        yield Case("generate", "lite", f"{name}, depth guessed", guessed, {"grid": 48})
+        yield Case("generate", "lite", f"{name}, depth guessed", guessed, {"grid": grid})
+    for what, change in {"torn": _torn, "sparse": _sparse, "stretched": _stretched}.items():
+        bowl = _object_crop("bowl")
+        bowl["depth"] = replace(bowl["depth"], depth=change(bowl["depth"].depth))
+        yield Case("generate", "lite", f"bowl, {what} depth", bowl, {"grid": 48})
     yield Case("generate", "lite", "as released", _object_crop("bowl"))
+
+
+def _torn(depth: np.ndarray) -> np.ndarray:
+    """Holes all over, and patches far off the rest: some within the cube, one way behind it."""
+    torn = np.where(np.random.default_rng(2).random(depth.shape) < 0.3, np.nan, depth)
+    for column, factor in {24: 1.245, 32: 0.755, 40: 2.5}.items():
+        torn[34:38, column : column + 4] *= factor
+    return torn.astype(np.float32)
+
+
+def _sparse(depth: np.ndarray) -> np.ndarray:
+    """Known over hardly more of the object than what makes it a measured one."""
+    known = np.flatnonzero(np.isfinite(depth))
+    kept = np.full(depth.size, np.nan, np.float32)
+    kept[known[: round(SPARSE * len(known))]] = depth.flat[known[: round(SPARSE * len(known))]]
+    return kept.reshape(depth.shape)
+
+
+def _stretched(depth: np.ndarray) -> np.ndarray:
+    """Deeper than wide, so that it reaches just out of the cube."""
+    middle = np.nanmedian(depth)
+    return (middle + STRETCH * (depth - middle)).astype(np.float32)
 
 
 def _place() -> Iterator[Case]:
     for backend in ("pixel_aligned", "scale_depth", "umeyama"):
         yield Case("place", backend, "table", _placeable(NAMES))
+        for seed in range(3):
+            wrong, how = _misread(_placeable(NAMES), seed), {"truncation": (0.1, 0.04, 0.02)[seed]}
+            yield Case("place", backend, f"misread map {seed}", wrong, how)
     # A ball may turn as it likes for those that refine a pose.
     turning = _placeable(("bowl", "box", "egg"))
     yield Case("place", "layout_refine", "table", turning)
     # Its correspondences jump from vertex to vertex.
     yield Case("place", "icp", "table", turning, needs="open3d", rounding=2e-3)
+
+
+def _misread(given: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The same with a map that is off: warped as a whole, off by object, with gross errors; and
+    with meshes that are too thick or too thin."""
+    rng = np.random.default_rng(seed)
+    depth = given["point_map"].depth.copy()
+    rows, columns = np.indices(depth.shape) / 90
+    depth *= 1 + 0.02 * np.sin(rows + rng.uniform(0, 6)) * np.cos(columns + rng.uniform(0, 6))
+    for number in sorted(n[:3] for n in given if n.endswith(".mesh")):
+        depth[given[f"{number}.mask"].pixels] *= 1 + rng.uniform(-0.03, 0.03)
+        mesh, thick = given[f"{number}.mesh"], np.array([1, 1, rng.uniform(0.6, 1.6)])
+        vertices = (mesh.vertices * thick).astype(np.float32)
+        given[f"{number}.mesh"] = replace(mesh, vertices=vertices)
+    wrong = rng.random(depth.shape) < 0.04
+    depth[wrong] *= rng.uniform(0.7, 1.5, int(wrong.sum()))
+    depth[rng.random(depth.shape) < 0.05] = np.nan
+    given["point_map"] = replace(given["point_map"], depth=depth.astype(np.float32))
+    return given
 
 
 def _compose() -> Iterator[Case]:
@@ -213,7 +262,7 @@ def _measured(scale: int = 1) -> PointMap:
 def _object_crop(name: str, guessed: bool = False) -> dict[str, Any]:
     """What generate reads of an object: its picture, its depth and its camera."""
     camera = crop_camera(name, SIDE_PX, 1.1)
-    soft = Image.fromarray(_in_crop(camera, table(3).whole[NAMES.index(name)], 2) * np.uint8(255))
+    soft = Image.fromarray(_in_crop(camera, table(3).whole[NAMES.index(name)], 5) * np.uint8(255))
     alpha = np.asarray(soft.resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
     rgba = np.dstack([_in_crop(camera, table(3).rgb), alpha])
     seen = _in_crop(camera, table(3).mask(name))
@@ -229,9 +278,9 @@ def _object_crop(name: str, guessed: bool = False) -> dict[str, Any]:
 
 
 def _placeable(names: Sequence[str]) -> dict[str, Any]:
-    """What place reads: meshes that know the truth; the egg is seen behind the box."""
+    """What place reads: meshes that know the truth; parts of some are hidden by others."""
     given: dict[str, Any] = {"point_map": _measured(3)}
-    behind = {"egg": "box"}
+    behind = {"egg": "box", "bowl": "nut", "box": "lid", "nut": "bowl"}
     for i, name in enumerate(names):
         crop, number = crop_camera(name, SIDE_PX), f"{i:03d}"
         nearer = table(3).mask(behind[name]) if name in behind else np.zeros((360, 480), bool)

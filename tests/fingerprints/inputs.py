@@ -1,4 +1,4 @@
-"""A table with a ball, a box, a bowl and an egg, traced in closed form: photo, depth and masks.
+"""A table with a nut in a bowl, a lid on a box, a ball and an egg: photo, depth and masks, traced.
 
 Nothing of photoscene is called here, so that a fingerprint moves with the code it is of, not with
 what made its inputs.
@@ -20,12 +20,22 @@ Array = NDArray[np.float64]
 EYE_M, LOOKS_DOWN_RAD = np.array([0.0, -0.62, 0.42]), math.radians(33)
 LIGHT = np.array([0.36, -0.48, 0.8])
 NOISE = 0.004  # of the depth, as a sensor has it
-NAMES = ("bowl", "box", "ball", "egg")
-COLOURS = ((196, 88, 60), (70, 110, 190), (80, 160, 90), (210, 180, 60))
+NAMES = ("bowl", "box", "ball", "egg", "lid", "nut")
+COLOURS = (
+    (196, 88, 60), (70, 110, 190), (80, 160, 90), (210, 180, 60), (150, 70, 150), (120, 90, 50),
+)  # fmt: skip
 BOWL_M, BOWL_OUTER_M, BOWL_INNER_M = np.array([0.09, 0.02, 0.085]), 0.085, 0.072
-BOX_M, BOX_HALF_M, BOX_TURN_RAD = np.array([-0.10, 0.0, 0.05]), np.array([0.05, 0.035, 0.05]), 0.5
-BALL_M, BALL_RADIUS_M = np.array([-0.01, -0.11, 0.035]), 0.035
-EGG_M, EGG_HALF_M = np.array([-0.045, 0.12, 0.05]), np.array([0.06, 0.04, 0.05])
+BOX_TURN_RAD = 0.5  # about the vertical; of the lid, too
+# Middle and half extents: of boxes, and of ellipsoids.
+BOXES_M = {
+    "box": (np.array([-0.10, 0.0, 0.05]), np.array([0.05, 0.035, 0.05])),
+    "lid": (np.array([-0.105, 0.0, 0.109]), np.array([0.03, 0.04, 0.009])),
+}
+ROUND_M = {
+    "ball": (np.array([-0.01, -0.11, 0.035]), np.full(3, 0.035)),
+    "egg": (np.array([-0.045, 0.12, 0.05]), np.array([0.06, 0.04, 0.05])),
+    "nut": (BOWL_M + [0.004, 0.0, -0.049], np.full(3, 0.022)),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +86,7 @@ def table(scale: int = 1) -> Table:
     rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
     x, y = (columns - camera.cx_px) / camera.fx_px, (rows - camera.cy_px) / camera.fy_px
     rays = np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3) @ camera_axes()
-    hits = [_bowl(rays), _box(rays), _ellipsoid(rays, BALL_M, np.full(3, BALL_RADIUS_M)),
-            _ellipsoid(rays, EGG_M, EGG_HALF_M)]  # fmt: skip
+    hits = [_hit(name, rays) for name in NAMES]
     distances = np.stack([hit.distance for hit in hits])
     nearest = distances.argmin(0)
     with np.errstate(divide="ignore"):
@@ -100,6 +109,12 @@ def table(scale: int = 1) -> Table:
         owner.reshape(shape),
         np.isfinite(distances).reshape(-1, *shape),
     )
+
+
+def _hit(name: str, rays: Array) -> Hit:
+    if name in BOXES_M:
+        return _box(rays, *BOXES_M[name])
+    return _ellipsoid(rays, *ROUND_M[name]) if name in ROUND_M else _bowl(rays)
 
 
 def _ellipsoid(rays: Array, centre: Array, half: Array) -> Hit:
@@ -125,11 +140,11 @@ def _bowl(rays: Array) -> Hit:
     return Hit(distance, normal)
 
 
-def _box(rays: Array) -> Hit:
+def _box(rays: Array, centre: Array, half: Array) -> Hit:
     turn = _about_z(BOX_TURN_RAD)
-    local, start = rays @ turn, (EYE_M - BOX_M) @ turn
+    local, start = rays @ turn, (EYE_M - centre) @ turn
     with np.errstate(divide="ignore", invalid="ignore"):
-        sides = np.stack([(s * BOX_HALF_M - start) / local for s in (-1.0, 1.0)])
+        sides = np.stack([(s * half - start) / local for s in (-1.0, 1.0)])
     enter, leave = sides.min(0), sides.max(0)
     distance, axis = enter.max(1), enter.argmax(1)
     missed = (distance > leave.min(1)) | (distance <= 0)
@@ -179,19 +194,18 @@ def crop_camera(name: str, side_px: int, framing: float = 1.2) -> CropCamera:
 
 def mesh_of(name: str) -> tuple[Array, NDArray[np.int32]]:
     """Vertices (N, 3) in the camera's frame and outward faces (M, 3) of an object."""
-    if name == "box":
+    if name in BOXES_M:
+        centre, half = BOXES_M[name]
         vertices, faces = _grid_box(4)
-        vertices = (vertices * BOX_HALF_M) @ _about_z(BOX_TURN_RAD).T + BOX_M
-    elif name == "bowl":
-        vertices, faces = _revolved(_bowl_profile(), 40)
-        vertices = vertices + BOWL_M
-    else:
+        vertices = (vertices * half) @ _about_z(BOX_TURN_RAD).T + centre
+    elif name in ROUND_M:
+        centre, half = ROUND_M[name]
         angles = np.linspace(-np.pi / 2, np.pi / 2, 17)
         vertices, faces = _revolved(np.stack([np.cos(angles), np.sin(angles)], 1), 24)
-        centre, half = {"ball": (BALL_M, np.full(3, BALL_RADIUS_M)), "egg": (EGG_M, EGG_HALF_M)}[
-            name
-        ]
         vertices = vertices * half + centre
+    else:
+        vertices, faces = _revolved(_bowl_profile(), 40)
+        vertices = vertices + BOWL_M
     return in_camera(vertices), faces
 
 
