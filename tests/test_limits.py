@@ -1,0 +1,205 @@
+"""Does every limit of placing lie where it is said to? Values just within and just beyond it.
+
+The numbers stand here once more, on purpose: a limit that moves moves placements and grades.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from alignment.contacts import find_meetings
+from alignment.fit import graded
+from alignment.occlusion import occluders
+from alignment.perspective import check_perspective
+from alignment.refit import zoom
+from alignment.scene_terms import Evidence, Weights, _met
+from alignment.support import Background, SupportPlane, find_support_plane
+from alignment.visible import Sight
+from scene.cameras import camera_from_fov
+from scene.types import Bool, FitReport, Float64
+
+FINE = FitReport(1.0, 2.0, 0.01, 0.02, 1.0, 500, 0.97)
+CAMERA = camera_from_fov(100, 100, 0.8)
+RNG_SEED = 4
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "grade"),
+    [
+        ("silhouette_iou", 0.905, "good"), ("silhouette_iou", 0.895, "check"),
+        ("silhouette_iou", 0.505, "check"), ("silhouette_iou", 0.495, "failed"),
+        ("inlier_share", 0.705, "good"), ("inlier_share", 0.695, "check"),
+        ("inlier_share", 0.305, "check"), ("inlier_share", 0.295, "failed"),
+        ("residual_median", 0.0495, "good"), ("residual_median", 0.0505, "check"),
+    ],
+)  # fmt: skip
+def test_grades(figure: str, value: float, grade: str) -> None:
+    assert graded(replace(FINE, **{figure: value}), []).grade == grade
+
+
+@pytest.mark.parametrize(("ratio", "told"), [(1.095, False), (1.105, True), (0.895, True)])
+def test_a_field_of_view_is_doubted_from_a_tenth_on(ratio: float, told: bool) -> None:
+    cube = np.random.default_rng(RNG_SEED).uniform(-0.5, 0.5, (400, 3))
+    measured = cube + [0, 0, ratio * 2.0]
+    scale = zoom(cube, measured, 2.0, 0.15).scale
+    assert bool(check_perspective(cube, measured, 2.0, scale, 0.15)[1]) == told
+
+
+def _two_blocks(gap_px: int, height_px: int, farther: float) -> tuple[list[Bool], Float64]:
+    """Two masks side by side with pixels between them, and depths that differ by a share."""
+    left, right = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
+    left[10 : 10 + height_px, 5:30] = True
+    right[10 : 10 + height_px, 30 + gap_px : 55] = True
+    depth = np.where(right, 1.0 / (1 - farther), 1.0)
+    return [left, right], depth
+
+
+@pytest.mark.parametrize(
+    ("gap_px", "height_px", "farther", "hides"),
+    [
+        (2, 40, 0.05, True), (3, 40, 0.05, False),
+        (2, 40, 0.0104, True), (2, 40, 0.0096, False),
+    ],
+)  # fmt: skip
+def test_a_neighbour_hides_what_it_touches_and_is_nearer_than(
+    gap_px: int, height_px: int, farther: float, hides: bool
+) -> None:
+    masks, depth = _two_blocks(gap_px, height_px, farther)
+    assert occluders(masks, depth.astype(np.float32)) == [[], [0] if hides else []]
+
+
+@pytest.mark.parametrize(("side", "hides"), [(8, True), (7, False)])
+def test_a_contact_of_few_pixels_is_none(side: int, hides: bool) -> None:
+    left, right = np.zeros((30, 30), bool), np.zeros((30, 30), bool)
+    left[10 : 10 + side, 14], right[10 : 10 + side, 15] = True, True
+    depth = np.where(right, 2.0, 1.0).astype(np.float32)
+    assert occluders([left, right], depth) == [[], [0] if hides else []]
+
+
+def _floor(cells: int, on: float = 1.0, up: float = 0.6, off: float = 0.3) -> Background:
+    """Cells of a plane one below the camera, some of which are off it by a relative depth."""
+    rng = np.random.default_rng(RNG_SEED)
+    normal = np.array([0, -up, -math.sqrt(1 - up**2)])
+    rays = np.column_stack([rng.uniform(-0.4, 0.4, (cells, 2)), np.ones(cells)])
+    depth = 1 / (rays @ -normal)
+    wrong = np.arange(cells) >= round(on * cells)
+    depth = np.where(wrong, depth * (1 + off * (1 + rng.random(cells))), depth)
+    values = np.repeat(1 / depth[:, None], 4, axis=1)
+    return Background(rays, np.zeros((cells, 2)), values, np.ones(cells, bool))
+
+
+@pytest.mark.parametrize(
+    ("background", "found"),
+    [
+        (_floor(30), True), (_floor(29), False),
+        (_floor(400, on=0.31), True), (_floor(400, on=0.29), False),
+        (_floor(400, up=0.255), True), (_floor(400, up=0.245), False),
+    ],
+)  # fmt: skip
+def test_a_support_plane_needs_cells_a_share_of_them_and_to_face_up(
+    background: Background, found: bool
+) -> None:
+    assert (find_support_plane(background) is not None) == found
+
+
+def test_cells_within_two_percent_lie_on_the_plane() -> None:
+    plane = find_support_plane(_layers(0.0197))
+    assert isinstance(plane, SupportPlane) and plane.share == 1
+    beyond = find_support_plane(_layers(0.0203))
+    assert isinstance(beyond, SupportPlane) and beyond.share < 0.99
+
+
+def _layers(off: float) -> Background:
+    """A plane of 400 cells, of which eight lie off it to either side by exactly so much."""
+    flat = _floor(400)
+    factor = np.ones((400, 1))
+    factor[:4], factor[4:8] = 1 / (1 + off), 1 / (1 - off)
+    return replace(flat, values=flat.values * factor)
+
+
+@pytest.mark.parametrize(
+    ("gap", "doubt", "held"),
+    [
+        (0.0029, 0.0, True), (0.0031, 0.0, False),
+        (0.0129, 0.005, True), (0.0131, 0.005, False),
+        (0.0295, 0.1, True), (0.0305, 0.1, False),
+    ],
+)  # fmt: skip
+def test_two_things_touch_where_the_map_sees_no_gap(gap: float, doubt: float, held: bool) -> None:
+    found = Evidence(limit=0, gap=gap, doubt=doubt, overlap=1, sigma=0.002, hard=0.0005)
+    assert [t.name for t in _met("contact", 0, 1, found, Weights())] == ["contact"] * held
+
+
+@pytest.mark.parametrize(("overlap", "parted"), [(0.0595, True), (0.0605, False)])
+def test_bodies_in_one_place_are_parted_unless_deep_in_each_other(
+    overlap: float, parted: bool
+) -> None:
+    found = Evidence(limit=0, gap=1, doubt=0, overlap=overlap, sigma=0.002, hard=0.0005)
+    assert [t.name for t in _met("contact", 0, 1, found, Weights())] == ["penetration"] * parted
+
+
+def test_the_terms_weigh_what_they_are_said_to() -> None:
+    """All weights are one: a term's sigma is that of its evidence."""
+    found = Evidence(limit=0.1, gap=0, doubt=0, overlap=0, sigma=0.002, hard=0.0005)
+    for name in ("plane", "contact"):
+        held, parted = _met(name, 0, 1, found, Weights())
+        assert (held.sigma, parted.sigma) == (0.002, 0.0005)
+    assert Weights() == Weights(plane=1, contact=1, penetration=1, order=1)
+
+
+def _card(left: float, depth: float) -> Sight:
+    """A square card 40 pixels wide before the camera, seen as if by rays."""
+    columns = slice(int(left), int(left) + 40)
+    box = (slice(30, 70), columns)
+    rows, cols = np.mgrid[30:71:40, columns.start : columns.stop + 1 : 40]
+    x = (cols - CAMERA.cx_px) / CAMERA.fx_px * depth
+    y = (rows - CAMERA.cy_px) / CAMERA.fy_px * depth
+    front = np.stack([x, y, np.full(x.shape, depth)], -1).reshape(-1, 3)
+    vertices = np.concatenate([front, front * (1 + 0.01 / depth)])
+    a, b, c, d = 0, 1, 3, 2
+    quads = [(a, b, c, d), (a + 4, d + 4, c + 4, b + 4)]
+    quads += [(i + 4, j + 4, j, i) for i, j in ((a, b), (b, c), (c, d), (d, a))]
+    faces = np.array([t for p, q, r, s in quads for t in ((p, q, r), (p, r, s))], np.int32)
+    return Sight(vertices, faces[:, ::-1], box, np.full((40, 40), depth), np.ones((40, 40)))
+
+
+@pytest.mark.parametrize(("rows", "met"), [(4, True), (3, False)])
+def test_outlines_that_share_few_pixels_do_not_meet(rows: int, met: bool) -> None:
+    """Two cards that overlap in one column, of which only some pixels are hit."""
+    near, far = _card(20, 2.0), _card(59, 3.0)
+    depth = far.depth.copy()
+    depth[rows:, 0] = np.nan
+    far = replace(far, depth=depth)
+    masks = [np.zeros((100, 100), bool)] * 2
+    found = find_meetings([near, far], masks, np.ones(2), CAMERA)
+    assert bool(found) == met
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.052, True), (0.048, False)])
+def test_an_order_that_few_pixels_tell_is_none(share: float, told: bool) -> None:
+    near, far = _card(30, 2.0), _card(30, 3.0)
+    masks = [np.zeros((100, 100), bool), np.zeros((100, 100), bool)]
+    count = round(share * 1600)
+    rows, columns = np.unravel_index(np.arange(count), (40, 40))
+    masks[0][rows + 30, columns + 30] = True
+    found = find_meetings([near, far], masks, np.ones(2), CAMERA)
+    assert any(np.isfinite(m.order) for m in found) == told
+
+
+@pytest.mark.parametrize(("disagree", "nearer"), [(0.048, True), (0.052, False)])
+def test_an_order_holds_for_all_but_a_twentieth_of_the_pixels(
+    disagree: float, nearer: bool
+) -> None:
+    """Part of the far card's surface comes before the near one: as outliers, or as its order."""
+    near, far = _card(30, 2.0), _card(30, 3.0)
+    depth = far.depth.copy()
+    depth.flat[: round(disagree * 1600)] = 1.5
+    masks = [np.zeros((100, 100), bool), np.zeros((100, 100), bool)]
+    masks[0][30:70, 30:70] = True
+    found = find_meetings([near, replace(far, depth=depth)], masks, np.ones(2), CAMERA)
+    (order,) = [m.order for m in found if np.isfinite(m.order)]
+    assert (order > 0) == nearer
