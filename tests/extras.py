@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,13 @@ def _library(name: str, remedy: str) -> Extra:
     return Extra(lambda: importlib.util.find_spec(name) is not None, remedy)
 
 
+@cache
+def _imports(name: str) -> bool:
+    """Whether a library is there with the system's libraries that it needs itself."""
+    found = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True)
+    return found.returncode == 0
+
+
 # A backend's name among the parameters of a test.
 ICP = pytest.param("icp", marks=pytest.mark.extra("open3d"))
 EXTRAS = {
@@ -44,7 +54,10 @@ EXTRAS = {
     ),
     "spconv": _library("spconv", "no spconv: pip install -e '.[spconv]'"),
     "torchvision": _library("torchvision", "no torchvision: pip install torchvision"),
-    "open3d": _library("open3d", "no Open3D: pip install -e '.[benchmark]'"),
+    "open3d": Extra(
+        lambda: _imports("open3d"),
+        "no Open3D: pip install -e '.[benchmark]'; on Debian: apt-get install libusb-1.0-0 libgl1",
+    ),
 }
 
 

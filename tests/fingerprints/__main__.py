@@ -12,11 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from extras import missing
+
 from fingerprints.cases import all_cases
 from fingerprints.records import (
     RECORDS,
     by_subject,
-    can_run,
     entry_of,
     fault_of,
     read_records,
@@ -33,8 +34,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         store, pool = Store(Path(folder)), ModelPool()
         for subject, cases in grouped.items():
-            if not can_run(cases[0]):
-                print(f"{subject}: kept, {cases[0].needs} is not here")
+            if cases[0].needs and (remedy := missing(cases[0].needs)):
+                print(f"{subject}: kept, {remedy}")
                 continue
             now = entry_of(cases, store, pool)
             fault = fault_of(subject, records.get(subject), now, cases[0].rounding)

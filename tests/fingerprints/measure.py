@@ -18,7 +18,7 @@ from PIL import Image
 
 SAMPLES = 64
 DIGITS = 1e-4  # of a value, or of its array's extent where the value is near 0
-ROUNDING = 1e-5  # differences of plain numbers below it are none: a rotation follows from many depths
+ROUNDING = 1e-5  # plain numbers that differ by less do not: a rotation follows from many depths
 LEVEL, MEAN_LEVEL = 1.0, 0.05  # of 255: a picture's value may be rounded the other way
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,14 +35,6 @@ def write_records(records: Mapping[str, Any]) -> None:
         head += f'  "defaults": {json.dumps(entry["defaults"])},\n'
         blocks.append(f' {json.dumps(subject)}: {{\n{head}  "cases": {{\n{cases}\n  }}\n }}')
     RECORDS.write_text("{\n" + ",\n".join(blocks) + "\n}\n", "utf-8")
-
-
-def can_run(case: Case) -> bool:
-    """Whether the library that a backend of an extra needs is here, with what it needs itself."""
-    try:
-        return not case.needs or bool(importlib.import_module(case.needs))
-    except ImportError:
-        return False
 
 
 def entry_of(cases: list[Case], store: Store, pool: ModelPool) -> dict[str, Any]:
