@@ -72,6 +72,7 @@ tests/gltf_validator/node_modules: tests/gltf_validator/package.json
 	touch $@
 
 TRAINING ?= runs/lite_generator
+MESHES ?= ../shared/data/objects/train.tar.xz
 
 .PHONY: train-lite-generator benchmark-lite
 .venv/train: .venv/installed  ## the libraries that training needs
@@ -79,7 +80,7 @@ TRAINING ?= runs/lite_generator
 	touch $@
 
 train-lite-generator: .venv/train  ## train the lite generator anew (90 minutes on two cores, or on a GPU); goes on where it was stopped
-	nice $(BIN)/python -m training.make_data --out $(TRAINING)/data --archive ../shared/data/objects/train.tar.xz
+	nice $(BIN)/python -m training.make_data --out $(TRAINING)/data --archive $(MESHES)
 	OMP_WAIT_POLICY=PASSIVE nice $(BIN)/python -m training.loop --data $(TRAINING)/data --out $(TRAINING)/run
 	$(BIN)/python -m training.export --run $(TRAINING)/run
 

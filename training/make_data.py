@@ -81,7 +81,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     meshes = []
     if options.archive is None or not options.archive.exists():
-        logger.info("no archive of meshes: procedural shapes only")
+        logger.warning(
+            "no archive of meshes at %s: a fifth of the samples will be missing and the weights "
+            "will differ; docs/lite_generator.md says what it holds, MESHES=FILE names it to make",
+            options.archive,
+        )
     else:
         meshes = usable_files(unpacked(options.archive, options.out / "meshes"))
     amounts, device = AMOUNTS[options.device], options.device
