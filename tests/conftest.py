@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,20 @@ def prefect_server() -> Iterator[str]:
 
     with prefect_api() as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def inline_runs() -> Iterator[None]:
+    """Runs of this module carry out their steps in this process, one after the other.
+
+    For tests of what comes out, whoever runs the steps: an orchestrator costs more than they do.
+    """
+    from inline import run_inline
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.server.prefect_api", nullcontext)
+        patch.setattr("flows.reconstruct.run_flow", run_inline)
+        yield
 
 
 def write_mask(path: Path, mask: Bool) -> Path:

@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SmallPhoto, small_masks, write_mask
+from inline import reconstruct_inline
 
 from flows.cached import NotCached, cached_scene
-from flows.compute import produce
-from flows.pipeline import Progress, reconstruct_scene
-from flows.request import Request, request_to_json
+from flows.request import request_to_json
 from flows.steps import Outcome
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
@@ -83,24 +82,6 @@ def results_of(root: Path) -> dict[str, dict[str, object]]:
     manifests = {p.stem: store.lookup(p.stem) for p in root.glob("results/*/*.json")}
     assert None not in manifests.values()
     return {key: {**vars(m), "seconds": 0.0} for key, m in manifests.items()}
-
-
-@dataclass(frozen=True)
-class Inline:
-    """A step that was carried out here and now, without Prefect."""
-
-    done: Outcome
-
-    def outcome(self) -> Outcome:
-        return self.done
-
-
-def reconstruct_inline(
-    request: Request, store: Store, pool: ModelPool
-) -> tuple[Scene, list[Outcome]]:
-    """The pipeline with the simplest runner: one call after the other in this process."""
-    progress = Progress(lambda call: Inline(produce(call, store, pool)))
-    return reconstruct_scene(request, store, progress), progress.outcomes
 
 
 def test_an_identical_request_computes_nothing(finished: Run) -> None:

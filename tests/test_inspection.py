@@ -42,7 +42,7 @@ def inspect_json(run: Path, *options: object) -> dict:
 
 @pytest.fixture(scope="module")
 def runs(
-    small_photo: SmallPhoto, prefect_server: str, tmp_path_factory: pytest.TempPathFactory
+    small_photo: SmallPhoto, inline_runs: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Runs:
     folder = tmp_path_factory.mktemp("inspected")
     made = Runs(folder / "run", folder / "other", folder / "store")

@@ -231,7 +231,7 @@ def test_it_works_the_same_without_torchvision(weights: Path, sam2: Any, tmp_pat
 
 
 def test_a_run_by_click_and_box(
-    small_photo: SmallPhoto, weights: Path, prefect_server: str, tmp_path: Path
+    small_photo: SmallPhoto, weights: Path, inline_runs: None, tmp_path: Path
 ) -> None:
     options = ["--set", "segment.backend=sam2", "--set", f"segment.weights={weights}"]
     done = call("segment", small_photo.photo, "--box", "20,60,110,130", *options,

@@ -501,7 +501,7 @@ def options(weights: Path) -> list[str]:
 
 
 def test_every_instance_is_an_object_with_its_own_name(
-    small_photo: SmallPhoto, options: list[str], prefect_server: str, tmp_path: Path
+    small_photo: SmallPhoto, options: list[str], inline_runs: None, tmp_path: Path
 ) -> None:
     where = ["--store", tmp_path / "store", "-o", tmp_path / "run", "--json"]
     done = call("segment", small_photo.photo, "--text", "cup", *options, *where)
@@ -515,7 +515,7 @@ def test_every_instance_is_an_object_with_its_own_name(
 
 
 def test_text_at_the_prompt_finds_them_all_and_replays(
-    small_photo: SmallPhoto, options: list[str], prefect_server: str, tmp_path: Path
+    small_photo: SmallPhoto, options: list[str], inline_runs: None, tmp_path: Path
 ) -> None:
     where = ["--store", tmp_path / "store"]
     lines = "text cup\ntext cup\nlist\nundo\nredo\naccept\n"
@@ -544,7 +544,7 @@ def test_text_at_the_prompt_finds_them_all_and_replays(
 
 
 def test_text_given_beforehand_is_chosen_from(
-    small_photo: SmallPhoto, options: list[str], prefect_server: str, tmp_path: Path
+    small_photo: SmallPhoto, options: list[str], inline_runs: None, tmp_path: Path
 ) -> None:
     done = call("segment", small_photo.photo, "--text", "cup", "-i", "-o", tmp_path / "run",
                 *options, "--store", tmp_path / "store", "--device", "cpu",

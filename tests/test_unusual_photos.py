@@ -210,7 +210,7 @@ def size_of(photo: Path) -> tuple[int, int]:
 
 
 @pytest.fixture(scope="module")
-def store(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(inline_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One store for all photos, which knows the plain one."""
     folder = tmp_path_factory.mktemp("unusual")
     (folder / "plain.png").write_bytes(encoded(picture(), "PNG"))
