@@ -168,7 +168,7 @@ def test_a_sitting_at_a_terminal_that_is_stopped_and_resumed(
 ) -> None:
     folder, store = tmp_path / "run", tmp_path / "store"
     arguments = ["segment", str(small_photo.photo), "-i", "-o", str(folder), "--store", str(store)]
-    first = sit_down(arguments, "1  a new object")
+    first = sit_down(arguments, "1  a new object", prefect_server)
     for entry, told in FIRST_SITTING:
         first.sendline(entry)
         first.expect(told)
@@ -185,7 +185,8 @@ def test_a_sitting_at_a_terminal_that_is_stopped_and_resumed(
     refused = call(*arguments)
     assert refused.exit_code == 2 and "--resume" in refused.stderr
 
-    second = sit_down([*arguments, "--resume"], "resumed with 3 objects, after 10 entries")
+    greeting = "resumed with 3 objects, after 10 entries"
+    second = sit_down([*arguments, "--resume"], greeting, prefect_server)
     for entry, told in SECOND_SITTING:
         second.sendline(entry)
         second.expect(told)
@@ -209,9 +210,10 @@ def test_a_sitting_at_a_terminal_that_is_stopped_and_resumed(
         assert (replay / path.relative_to(folder)).read_bytes() == path.read_bytes()
 
 
-def sit_down(arguments: list[str], greeting: str) -> pexpect.spawn:
+def sit_down(arguments: list[str], greeting: str, server: str) -> pexpect.spawn:
     """The command in a terminal of its own, at its first prompt, once it has greeted so."""
-    environment = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"}
+    own = {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm", "PREFECT_API_URL": server}
+    environment = {**os.environ, **own}
     child = pexpect.spawn(
         PHOTOSCENE, arguments, env=environment, encoding="utf-8", dimensions=(40, 140), timeout=120
     )
@@ -221,7 +223,7 @@ def sit_down(arguments: list[str], greeting: str) -> pexpect.spawn:
 
 
 def test_words_are_entries_where_the_backend_knows_words(
-    small_photo: SmallPhoto, prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_photo: SmallPhoto, inline_runs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backends = str(Path(__file__).with_name("backends"))
     monkeypatch.setattr(stages.segment, "__path__", [*stages.segment.__path__, backends])
@@ -245,7 +247,7 @@ def test_words_are_entries_where_the_backend_knows_words(
 
 
 def test_words_written_into_the_prompt_file_are_found_on_going_on(
-    small_photo: SmallPhoto, prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_photo: SmallPhoto, inline_runs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backends = str(Path(__file__).with_name("backends"))
     monkeypatch.setattr(stages.segment, "__path__", [*stages.segment.__path__, backends])
@@ -264,7 +266,9 @@ def test_words_written_into_the_prompt_file_are_found_on_going_on(
     np.testing.assert_allclose(box["box"], (20, 72, 101, 122), atol=2)
 
 
-def test_an_input_that_ends_early_keeps_the_choice(small_photo: SmallPhoto, tmp_path: Path) -> None:
+def test_an_input_that_ends_early_keeps_the_choice(
+    small_photo: SmallPhoto, inline_runs: None, tmp_path: Path
+) -> None:
     options = ["--store", tmp_path / "store", "-o", tmp_path / "run"]
     result = call("segment", small_photo.photo, "-i", *options, lines="point 50 100\naccept now\n")
     assert result.exit_code == 1
@@ -274,7 +278,9 @@ def test_an_input_that_ends_early_keeps_the_choice(small_photo: SmallPhoto, tmp_
     assert "resumed with 1 object, after 1 entries" in again.stdout
 
 
-def test_proposals_become_boxes_that_replay(small_photo: SmallPhoto, tmp_path: Path) -> None:
+def test_proposals_become_boxes_that_replay(
+    small_photo: SmallPhoto, inline_runs: None, tmp_path: Path
+) -> None:
     options = ["--store", tmp_path / "store", "-o", tmp_path / "run"]
     lines = "accept\npoint 195 120\nnext\nauto\nauto\naccept\n"
     result = call("segment", small_photo.photo, "-i", *options, lines=lines)
@@ -298,7 +304,7 @@ def test_options_that_contradict_are_refused(small_photo: SmallPhoto, tmp_path: 
 
 
 def test_a_run_begins_with_what_was_chosen(
-    small_photo: SmallPhoto, prefect_server: str, tmp_path: Path
+    small_photo: SmallPhoto, inline_runs: None, tmp_path: Path
 ) -> None:
     options = ["--pointmap", small_photo.depth, "--set", "generate.grid=32"]
     options += ["--store", tmp_path / "store", "-o", tmp_path / "run"]

@@ -151,6 +151,7 @@ np.save(sys.argv[3], edit)
 """
 
 
+@pytest.mark.slow
 def test_without_torchvision_the_picture_is_the_same(
     folder: Path, picture: Uint8, edited: Uint8, tmp_path: Path
 ) -> None:

@@ -220,6 +220,7 @@ np.save(sys.argv[2], np.stack(masks))
 """
 
 
+@pytest.mark.slow
 def test_it_works_the_same_without_torchvision(weights: Path, sam2: Any, tmp_path: Path) -> None:
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}

@@ -328,6 +328,7 @@ np.savez(sys.argv[2], masks=np.stack(masks), scores=np.array([o.score for o in s
 """
 
 
+@pytest.mark.slow
 def test_it_works_the_same_without_torchvision(weights: Path, sam3: Any, tmp_path: Path) -> None:
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}

@@ -25,7 +25,9 @@ def test_true_meshes_come_back_to_their_places() -> None:
             assert found.translation < 1e-3 and found.size < 1e-3, found
 
 
-@pytest.mark.parametrize("scene", SCENES[-2:], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "scene", [pytest.param(SCENES[-2], marks=pytest.mark.slow), SCENES[-1]], ids=lambda p: p.name
+)
 def test_masks_and_depth_become_the_scene_that_was_photographed(
     scene: Path, tmp_path: Path
 ) -> None:
