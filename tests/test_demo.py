@@ -12,6 +12,7 @@ import trimesh
 from extras import VALIDATOR
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow  # the whole photo at full detail: half a minute of a core
 
 
 @pytest.fixture(scope="module")

@@ -259,6 +259,7 @@ def test_models_of_different_stages_are_never_in_memory_together(weights: dict[s
         assert modules_alive() == before  # all others let go before it was lent
 
 
+@pytest.mark.slow
 def test_a_second_photo_reads_no_model_again(weights: dict[str, Path]) -> None:
     pool = ModelPool("cpu")
 

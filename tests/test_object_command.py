@@ -98,6 +98,7 @@ def test_a_stored_object_needs_no_torch(made: Path, weights: Path, picture: Path
     assert "from the store" in done.stdout
 
 
+@pytest.mark.slow
 def test_one_network_at_a_time_makes_the_same(
     made: Path, weights: Path, picture: Path, tmp_path: Path
 ) -> None:
