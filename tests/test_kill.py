@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -61,6 +62,11 @@ class Attempt:
     def log(self) -> str:
         return (self.folder / "log").read_text("utf-8", "replace")
 
+    @property
+    def steps(self) -> int:
+        """How many steps have been computed, each with a line of its own."""
+        return len(re.findall(r" \d+\.\d\d s$", self.log, re.MULTILINE))
+
     def start(self) -> subprocess.Popen[bytes]:
         """Start the command in a process group of its own, its output in a file."""
         self.temporary.mkdir(parents=True, exist_ok=True)
@@ -89,7 +95,7 @@ class Attempt:
         """Start the command and kill it so long after it has computed so many steps; False when it
         had come to its end before."""
         child = self.start()
-        while self.log.count(" s\n") < steps and child.poll() is None:
+        while self.steps < steps and child.poll() is None:
             time.sleep(0.01)
         try:
             assert child.wait(more_s) == 0, self.log
@@ -148,7 +154,7 @@ def undisturbed(
     own.finish()
     assert {"scene.glb", "scene.json", "overlay.png"} < set(shared.results())
     assert shared.results() == own.results()
-    assert shared.log.count(" s\n") == own.log.count(" s\n") == STEPS
+    assert shared.steps == own.steps == STEPS
     return Undisturbed(shared.results(), seconds)
 
 
