@@ -9,6 +9,7 @@ import numpy as np
 
 from alignment.refit import zoom
 from alignment.similarity import umeyama
+from scene.errors import CannotPlace
 from scene.types import Float64, Similarity
 
 # Search radius over the object's largest extent. SAM 3D Objects searches 0.05 of its unit cube
@@ -20,7 +21,7 @@ MAX_ROUNDS = 100
 def solve_icp(cube: Float64, measured: Float64, distance: float, truncation: float) -> Similarity:
     """Rigid ICP of the placed visible surface to the measured points; the scale stays M1's.
 
-    cube, measured (N, 3): x and Q; distance: of the generator's camera. Raises ValueError when too
+    cube, measured (N, 3): x and Q; distance: of the generator's camera. Raises CannotPlace when too
     few points find a neighbour, ImportError without Open3D.
     """
     open3d = import_open3d()
@@ -29,7 +30,7 @@ def solve_icp(cube: Float64, measured: Float64, distance: float, truncation: flo
     placed = start.apply(cube) / unit
     reach = REACH * float((placed.max(0) - placed.min(0)).max())
     if reach <= 0:
-        raise ValueError("the points lie in one spot: no rotation can be told")
+        raise CannotPlace("the points lie in one spot: no rotation can be told")
     registration = open3d.pipelines.registration
     found = registration.registration_icp(
         _cloud(open3d, placed), _cloud(open3d, measured / unit), reach, np.eye(4),
@@ -38,7 +39,7 @@ def solve_icp(cube: Float64, measured: Float64, distance: float, truncation: flo
     )  # fmt: skip
     matches = np.asarray(found.correspondence_set)
     if len(matches) < 3:
-        raise ValueError(f"ICP: {len(matches)} points have a neighbour within {reach:.3g}")
+        raise CannotPlace(f"ICP: {len(matches)} points have a neighbour within {reach:.3g}")
     # Open3D joins its matches in the order its threads end. Solving the last ones again in a fixed
     # order gives the same pose to the last bit in every run.
     source, target = matches[np.lexsort(matches.T)].T

@@ -27,6 +27,7 @@ from alignment.placing import place_mesh
 from alignment.refit import check_matches, zoom
 from alignment.similarity import umeyama
 from scene.cameras import project, unproject
+from scene.errors import CannotPlace
 from scene.raycast import Outline
 from scene.types import (
     Bool,
@@ -118,7 +119,7 @@ def refine_layout(
 
     start: crop_from_object; mask, occluder (H, W): the object's visible pixels and those of nearer
     objects; cube, measured (N, 3): its visible points in the object cube and as measured, in the
-    crop camera's frame. Raises ValueError for an empty mask, fewer than two points, or a mesh that
+    crop camera's frame. Raises CannotPlace for fewer than two points, and for a mesh that
     does not lie before the camera at the start.
     """
     if not mask.any():
@@ -157,7 +158,7 @@ def _rigid_icp(start: Similarity, cube: Float64, measured: Float64) -> Similarit
             weight = matched.astype(np.float64)
             target = measured[np.where(matched, nearest, 0)]
             pose, before = umeyama(cube, target, weight, start.scale), nearest
-        except ValueError:  # no match at all, or all on one line: ICP has nothing to say
+        except CannotPlace:  # no match at all, or all on one line: ICP has nothing to say
             return start
     return pose
 
@@ -242,7 +243,7 @@ def _box(
     """Rows and columns of the photo that hold the mask and the placed mesh, with a margin."""
     placed = start.apply(mesh.vertices) @ crop.photo_from_crop.T
     if not (placed[:, 2] > 0).all():
-        raise ValueError("the mesh to refine does not lie before the camera")
+        raise CannotPlace("the mesh to refine does not lie before the camera")
     pixels = project(camera, placed)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     low = np.minimum(pixels.min(0), [columns[0], rows[0]])

@@ -7,6 +7,7 @@ import numpy as np
 from alignment.fit import GOOD_PERSPECTIVE, TELLING_GAIN
 from alignment.refit import refit, relative_residual
 from alignment.scale_depth import fit_scale_depth
+from scene.errors import CannotPlace
 from scene.types import Float64, Similarity
 
 ENOUGH_POINTS = 1024  # tell the two numbers of M2 well enough for a warning
@@ -26,7 +27,7 @@ def check_perspective(
     start = Similarity(scale, np.eye(3), np.array([0, 0, scale * distance]))
     try:
         free = refit(fit_scale_depth, start, cube, measured, truncation)
-    except ValueError:
+    except CannotPlace:
         return None, []
     perspective = float(free.translation[2] / (free.scale * distance))
     before = float(np.median(relative_residual(start, cube, measured)))

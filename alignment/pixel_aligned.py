@@ -30,6 +30,7 @@ from alignment.visible import (
     see,
     visible_points,
 )
+from scene.errors import CannotPlace
 from scene.types import Bool, Float64, PointMap, Similarity
 
 
@@ -55,7 +56,7 @@ def place_scene(
                 alone[index] = Alone(sight, points, votes_of(points), float(np.log(scale)))
             else:
                 placements[index] = place_by_median(o, sight, point_map)
-        except ValueError as error:
+        except CannotPlace as error:
             placements[index] = Placement(None, None, str(error))
     masks = [objects[index].mask for index in alone]
     scales, under = scale_together(list(alone.values()), masks, point_map, ground, weights)
@@ -94,11 +95,11 @@ def zoomed(o: Unplaced, scale: float) -> Similarity:
 def place_by_median(o: Unplaced, sight: Sight, point_map: PointMap) -> Placement:
     """The last resort where mesh and mask share no measured pixel: the mask's median depth.
 
-    Raises ValueError when the point map knows no depth inside the mask.
+    Raises CannotPlace when the point map knows no depth inside the mask.
     """
     known = point_map.depth[o.mask & np.isfinite(point_map.depth)]
     if len(known) == 0:
-        raise ValueError("the point map knows no depth inside the object's mask")
+        raise CannotPlace("the point map knows no depth inside the object's mask")
     distance = generator_distance(o.crop)
     measured = np.array([np.median(known)], np.float64)
     similarity = zoomed(o, float(measured[0] / (distance * o.crop.photo_from_crop[2, 2])))

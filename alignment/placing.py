@@ -16,6 +16,7 @@ from alignment.visible import (
     visible_points,
 )
 from scene.cameras import unproject
+from scene.errors import CannotPlace
 from scene.types import (
     Camera,
     CropCamera,
@@ -34,7 +35,7 @@ def place_mesh(
     """Place by any model of the pose: cast once, solve in the crop camera, report as placed.
 
     Without mask_known every valid point inside the mesh's silhouette counts, whosoever it is; the
-    report still uses the mask. Raises ValueError when the mesh and the point map share no pixel or
+    report still uses the mask. Raises CannotPlace when the mesh and the point map share no pixel or
     determine no pose.
     """
     camera, depth = point_map.camera, point_map.depth
@@ -43,7 +44,7 @@ def place_mesh(
     occluder = o.occluder if mask_known else np.zeros_like(o.occluder)
     points = visible_points(sight, counted, occluder, depth)
     if len(points.pixels) == 0:
-        raise ValueError("no pixel has both a surface of the mesh and a known depth")
+        raise CannotPlace("no pixel has both a surface of the mesh and a known depth")
     cube, measured = matches(points, o.crop, camera)
     crop_from_object = solve(cube, measured, generator_distance(o.crop), truncation)
     similarity = in_photo(crop_from_object, o.crop)
@@ -68,7 +69,7 @@ def place_each(
     for o in objects:
         try:
             placements.append(place_one(o))
-        except ValueError as error:
+        except CannotPlace as error:
             placements.append(Placement(None, None, str(error)))
     return placements
 

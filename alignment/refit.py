@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from alignment.robust import huber_weights, solve_scale
+from scene.errors import CannotPlace
 from scene.types import Float64, Similarity
 
 MAX_ROUNDS = 100
@@ -19,11 +20,11 @@ def zoom(cube: Float64, measured: Float64, distance: float, truncation: float) -
     """M1, where every baseline starts: X = lambda (x + d e_z) by the default's robust loss.
 
     cube, measured (N, 3): points x of the object cube and Q of the crop camera's frame; distance:
-    d, of the cube's centre from the generator's camera. Raises ValueError without usable points.
+    d, of the cube's centre from the generator's camera. Raises CannotPlace without usable points.
     """
     check_matches(cube, measured)
     if (cube[:, 2] + distance <= 0).any():
-        raise ValueError("points of the object lie behind the camera that it was generated for")
+        raise CannotPlace("points of the object lie behind the camera that it was generated for")
     scale = solve_scale(cube[:, 2] + distance, measured[:, 2], truncation)
     return Similarity(scale, np.eye(3), np.array([0, 0, scale * distance]))
 
@@ -53,13 +54,13 @@ def relative_residual(similarity: Similarity, cube: Float64, measured: Float64) 
 
 
 def check_matches(cube: Float64, measured: Float64) -> None:
-    """Raise a ValueError with the reason unless these are at least two points before the camera."""
+    """Raise CannotPlace with the reason unless these are at least two points before the camera."""
     if cube.shape != measured.shape or cube.ndim != 2 or cube.shape[1] != 3:
         raise ValueError(f"matches: expected (N, 3) twice, got {cube.shape} and {measured.shape}")
     if not (np.isfinite(cube).all() and np.isfinite(measured).all()):
         raise ValueError("matches: some points are not finite numbers")
     if len(cube) < 2:
-        raise ValueError(f"matches: {len(cube)} of the at least two points that a fit needs")
+        raise CannotPlace(f"matches: {len(cube)} of the at least two points that a fit needs")
     behind = int((measured[:, 2] <= 0).sum())
     if behind:
         raise ValueError(f"matches: {behind} of {len(measured)} points lie behind the camera")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alignment.visible import generator_distance
+from scene.errors import CannotGenerate
 from scene.types import CropCamera, Float64
 
 
@@ -29,7 +30,7 @@ def reproject(
 
         X'_xy = x_xy (1 + x_z / d_c) / (1 + x_z / d_g).
 
-    Raises ValueError for a vertex that is not before both cameras.
+    Raises CannotGenerate for a vertex that is not before both cameras.
     """
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         raise ValueError(f"vertices: expected (N, 3), got {vertices.shape}")
@@ -38,7 +39,7 @@ def reproject(
     for distance, whose in ((d_g, "they were made for"), (d_c, "sees the crop")):
         missed = int((~(x[:, 2] + distance > 0)).sum())
         if missed:
-            raise ValueError(
+            raise CannotGenerate(
                 f"{missed} of the mesh's vertices are not before the camera that {whose}"
             )
     magnified = (1 + x[:, 2] / d_c) / (1 + x[:, 2] / d_g)

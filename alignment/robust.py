@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scene.errors import CannotPlace
 from scene.types import Float64
 
 # Huber's constant: 95 % efficiency for Gaussian residuals. 1.4826 makes the median absolute
@@ -34,14 +35,14 @@ def truncated_l1_scale(x: Float64, y: Float64, weight: Float64, threshold: float
     O(N log N). Source: the exact solver of MoGe (Wang et al., 2025), restated.
     """
     if len(x) == 0:
-        raise ValueError("no points to fit a scale to")
+        raise CannotPlace("no points to fit a scale to")
     slope = weight * x
     ratio = y / x
     # Sample i costs `slope_i |a - ratio_i|` inside (ratio - reach, ratio + reach), else threshold.
     reach = threshold / slope
     candidates = np.sort(ratio[ratio > 0])
     if len(candidates) == 0:
-        raise ValueError("every point asks for a scale of zero or less")
+        raise CannotPlace("every point asks for a scale of zero or less")
     inside_low = _prefix(ratio - reach, slope, ratio, candidates)
     below = _prefix(ratio, slope, ratio, candidates)
     past_high = _prefix(ratio + reach, slope, ratio, candidates)

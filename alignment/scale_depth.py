@@ -10,6 +10,7 @@ import numpy as np
 
 from alignment.refit import check_matches, refit, zoom
 from alignment.robust import truncated_l1_scale
+from scene.errors import CannotPlace
 from scene.types import Float64, Similarity
 
 MAX_ANCHORS = 128  # the anchor solver takes N^2 log N: a tenth of a second at this size
@@ -21,7 +22,7 @@ def solve_scale_depth(
 ) -> Similarity:
     """M2 by reweighted least squares, from the robust M1.
 
-    cube, measured (N, 3): x and Q; distance: of the generator's camera. Raises ValueError when the
+    cube, measured (N, 3): x and Q; distance: of the generator's camera. Raises CannotPlace when the
     points do not determine a scale above zero.
     """
     start = zoom(cube, measured, distance, truncation)
@@ -42,7 +43,7 @@ def fit_scale_depth(cube: Float64, measured: Float64, weight: Float64) -> Simila
     # (W A - B^2) / W^2 is the weighted mean of |x_xy|^2 plus the variance of x_z.
     determinant = W * A - B * B
     if not determinant > MIN_SPREAD * W * W:
-        raise ValueError("the points lie in one spot: scale and depth cannot be told apart")
+        raise CannotPlace("the points lie in one spot: scale and depth cannot be told apart")
     scale = (W * E - B * F) / determinant
     return _scale_depth(float(scale), float((F - B * scale) / W))
 
@@ -64,7 +65,7 @@ def solve_scale_depth_readable(
     candidates = [_best_scale(cube, measured, anchor, truncation) for anchor in range(len(cube))]
     found = [c for c in candidates if c is not None]
     if not found:
-        raise ValueError("every point asks for a scale of zero or less")
+        raise CannotPlace("every point asks for a scale of zero or less")
     costs = [truncated_cost(c, cube, measured, truncation) for c in found]
     return found[int(np.argmin(costs))]
 
@@ -96,5 +97,5 @@ def _best_scale(
 def _scale_depth(scale: float, depth: float) -> Similarity:
     """s x + D e_z as a similarity; an object cannot have a size of zero or less."""
     if not scale > 0:
-        raise ValueError(f"the scale that fits best is {scale:.3g}: expected more than 0")
+        raise CannotPlace(f"the scale that fits best is {scale:.3g}: expected more than 0")
     return Similarity(scale, np.eye(3), np.array([0, 0, depth]))

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from scene.cameras import unproject
+from scene.errors import CannotPlace
 from scene.raycast import cast
 from scene.types import Bool, Camera, CropCamera, Float32, Float64, ObjectMesh
 
@@ -75,12 +76,12 @@ def generator_distance(crop: CropCamera) -> float:
 def see(mesh: ObjectMesh, crop: CropCamera, camera: Camera) -> Sight:
     """Cast the photo's own rays into a mesh at lambda = 1, so that no resampling comes between.
 
-    Raises ValueError for vertices that are not finite or not before the camera.
+    Raises CannotPlace for vertices that are not finite or not before the camera.
     """
     if len(mesh.faces) == 0:
-        raise ValueError("the mesh has no surface")
+        raise CannotPlace("the mesh has no surface")
     if not np.isfinite(mesh.vertices).all():
-        raise ValueError("some vertices of the mesh are not finite numbers")
+        raise CannotPlace("some vertices of the mesh are not finite numbers")
     cube = mesh.vertices.astype(np.float64) + [0, 0, generator_distance(crop)]
     return see_placed(cube @ crop.photo_from_crop.T, mesh.faces, camera)
 
@@ -88,11 +89,11 @@ def see(mesh: ObjectMesh, crop: CropCamera, camera: Camera) -> Sight:
 def see_placed(vertices: Float64, faces: np.ndarray, camera: Camera) -> Sight:
     """What the photo's pixels see of vertices (N, 3) that stand in the photo camera's frame.
 
-    Raises ValueError when a vertex does not lie in front of the camera.
+    Raises CannotPlace when a vertex does not lie in front of the camera.
     """
     behind = int((vertices[:, 2] <= 0).sum())
     if behind:
-        raise ValueError(f"{behind} of the mesh's vertices do not lie before the camera")
+        raise CannotPlace(f"{behind} of the mesh's vertices do not lie before the camera")
     box = _box(vertices, camera)
     shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
     rays = rays_of(camera, box).reshape(-1, 3)

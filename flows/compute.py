@@ -18,6 +18,7 @@ from scene.cameras import (
     camera_from_matrix,
     resize_camera,
 )
+from scene.errors import BadInput
 from scene.files import fit_from_json, similarity_from_json, similarity_to_json
 from scene.glb import PlacedMesh
 from scene.pictures import decode_mask, decode_photo
@@ -77,8 +78,8 @@ def _borrowed(call: StageCall, pool: ModelPool) -> AbstractContextManager[Any]:
 def _photo(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     try:
         photo, details = decode_photo(store.read(call.inputs["file"]), call.settings["max_side_px"])
-    except ValueError as error:
-        raise ValueError(f"the photo {error}") from None
+    except BadInput as error:
+        raise BadInput(f"the photo {error}") from None
     return {"photo": store.save(photo), "details": store.save(details)}
 
 
@@ -98,12 +99,12 @@ def _segment(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
 
 
 def read_mask(data: bytes, index: int, label: str, photo: Photo, size: dict[str, Any]) -> Mask:
-    """A user's mask file at the working size; ValueError names the mask and what is wrong."""
+    """A user's mask file at the working size; BadInput names the mask and what is wrong."""
     sizes = [(photo.width, photo.height), (size["width"], size["height"])]
     try:
         return Mask(decode_mask(data, photo.width, photo.height, sizes), label)
-    except ValueError as error:
-        raise ValueError(f"mask {index + 1} ({label}) {error}") from None
+    except BadInput as error:
+        raise BadInput(f"mask {index + 1} ({label}) {error}") from None
 
 
 def _scaled_prompt(value: dict[str, Any], factor: float) -> ObjectPrompt:
@@ -140,7 +141,7 @@ def known_camera(
     """The camera by falling trust: given, field of view given, EXIF; else None. And a note."""
     if "K" in asked:
         if abs(asked["width"] / asked["height"] * photo.height / photo.width - 1) > 0.01:
-            raise ValueError(
+            raise BadInput(
                 f"--camera is for {asked['width']} x {asked['height']} pixels, "
                 f"the photo has {size['width']} x {size['height']}: give the camera of this photo"
             )

@@ -14,6 +14,7 @@ import numpy as np
 from flows import steps
 from flows.request import Request
 from flows.steps import ObjectInputs, Outcome, StageCall
+from scene.errors import BadInput
 from scene.files import fit_from_json, similarity_from_json
 from scene.store import Store
 from scene.types import Artifact, PointMap, Scene, SceneObject
@@ -23,15 +24,15 @@ RESERVED_NAMES = ("world", "photo_camera")  # nodes that the scene file has of i
 logger = logging.getLogger(__name__)
 
 
-class StageFailed(ValueError):
-    """A step of the whole scene failed; the message names the stage and the reason."""
+class StageFailed(BadInput):
+    """A step of the whole scene cannot use its input; the message names the stage and why."""
 
 
 class Pending(Protocol):
     """A call under way."""
 
     def outcome(self) -> Outcome:
-        """Wait for the call."""
+        """Wait for the call; raises nothing of what went wrong in it."""
         ...
 
 
@@ -52,15 +53,16 @@ class Progress:
 
     def one(self, call: StageCall) -> Outputs:
         """The outputs of a call of the whole scene; StageFailed when it failed."""
-        return self.finish(self.start(call))
+        return self.finish(self.start(call))[0]
 
-    def finish(self, pending: Pending) -> Outputs:
-        """Wait for a started call of the whole scene."""
-        outcome = pending.outcome()
-        self.outcomes.append(outcome)
-        if outcome.manifest is None:
-            raise StageFailed(f"{outcome.call.stage}: {outcome.failure}")
-        return outcome.manifest.outputs
+    def finish(self, *started: Pending) -> list[Outputs]:
+        """Wait for started calls of the whole scene: the outputs of each."""
+        outputs: list[Outputs] = []
+        for outcome in self._ended(started):
+            if outcome.manifest is None:
+                raise StageFailed(f"{outcome.call.stage}: {outcome.failure}")
+            outputs.append(outcome.manifest.outputs)
+        return outputs
 
     def each(
         self,
@@ -90,9 +92,19 @@ class Progress:
         return outputs, failures
 
     def _all(self, calls: Mapping[str, StageCall]) -> dict[str, Outcome]:
-        started = {name: self.start(call) for name, call in calls.items()}
-        outcomes = {name: pending.outcome() for name, pending in started.items()}
-        self.outcomes += outcomes.values()
+        ended = self._ended([self.start(call) for call in calls.values()])
+        return dict(zip(calls, ended, strict=True))
+
+    def _ended(self, started: Sequence[Pending]) -> list[Outcome]:
+        """Wait for all of them; raises what is no failure of a call when every one has ended.
+
+        What the others made is in the store by then, where the next run finds it.
+        """
+        outcomes = [pending.outcome() for pending in started]
+        self.outcomes += outcomes
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
         return outcomes
 
 
@@ -182,15 +194,15 @@ def _segment_and_map(
         return [], mapped["point_map"]
     segmenting = progress.start(steps.segment_call(request, store, photo))
     if request.until == "segment":
-        return _objects(store, progress.finish(segmenting)), None
+        return _objects(store, *progress.finish(segmenting)), None
     if steps.map_points_needs_masks(request):
-        objects = _objects(store, progress.finish(segmenting))
+        objects = _objects(store, *progress.finish(segmenting))
         masks = [o.mask for o in objects]
         mapped = progress.one(steps.map_points_call(request, store, photo, masks))
     else:
         mapping = progress.start(steps.map_points_call(request, store, photo, []))
-        objects = _objects(store, progress.finish(segmenting))
-        mapped = progress.finish(mapping)
+        segmented, mapped = progress.finish(segmenting, mapping)
+        objects = _objects(store, segmented)
     return objects, mapped["point_map"]
 
 

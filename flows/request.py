@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from scene.errors import BadInput
 from scene.profile import Profile, StageChoice
 from scene.store import artifact_from_json
 from scene.types import Artifact, ObjectPrompt, Point
@@ -67,13 +68,13 @@ def request_from_json(value: Mapping[str, Any]) -> Request:
 def prompt_from_json(value: Mapping[str, Any]) -> ObjectPrompt:
     """One object's prompt; points as {"x_px", "y_px", "foreground"} or [x, y] or [x, y, 0 or 1].
 
-    Raises ValueError for anything else: other types, numbers that are not finite, inverted boxes.
+    Raises BadInput for anything else: other types, numbers that are not finite, inverted boxes.
     """
     if not isinstance(value, Mapping):
-        raise ValueError(f"a prompt is {{...}}, not {_shown(value)}")
+        raise BadInput(f"a prompt is {{...}}, not {_shown(value)}")
     unknown = set(value) - {"label", "text", "box", "points"}
     if unknown:
-        raise ValueError(f"a prompt has label, text, box and points, not {_shown(sorted(unknown))}")
+        raise BadInput(f"a prompt has label, text, box and points, not {_shown(sorted(unknown))}")
     return ObjectPrompt(
         label=_words(value, "label"),
         text=_words(value, "text"),
@@ -85,18 +86,18 @@ def prompt_from_json(value: Mapping[str, Any]) -> ObjectPrompt:
 def _words(value: Mapping[str, Any], name: str) -> str:
     text = value.get(name)
     if not isinstance(text, str | None):
-        raise ValueError(f"{name} {_shown(text)}: expected words")
+        raise BadInput(f"{name} {_shown(text)}: expected words")
     if text and len(text) > MAX_WORDS_LENGTH:
-        raise ValueError(f"{name} has {len(text)} characters: at most {MAX_WORDS_LENGTH} are taken")
+        raise BadInput(f"{name} has {len(text)} characters: at most {MAX_WORDS_LENGTH} are taken")
     if text and any("\ud800" <= c <= "\udfff" for c in text):
-        raise ValueError(f"{name} {_shown(text)} has half of a character: write it anew")
+        raise BadInput(f"{name} {_shown(text)} has half of a character: write it anew")
     return text or ""
 
 
 def _box(value: Any) -> tuple[float, float, float, float]:
     box = _numbers(value)
     if len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
-        raise ValueError(f"box {_shown(value)}: expected [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
+        raise BadInput(f"box {_shown(value)}: expected [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
     return box[0], box[1], box[2], box[3]
 
 
@@ -104,7 +105,7 @@ def _listed(value: Any) -> Sequence[Any]:
     if value is None:
         return ()
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"points {_shown(value)}: expected a list of [x, y] or [x, y, 0 or 1]")
+        raise BadInput(f"points {_shown(value)}: expected a list of [x, y] or [x, y, 0 or 1]")
     return value
 
 
@@ -119,7 +120,7 @@ def _point_from_json(value: Any) -> Point:
     else:
         numbers = _numbers(value)
     if len(numbers) != 2 or not isinstance(foreground, bool):
-        raise ValueError(
+        raise BadInput(
             f"point {_shown(value)}: expected [x, y] and perhaps 1 (object) or 0 (background)"
         )
     return Point(numbers[0], numbers[1], foreground)

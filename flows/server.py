@@ -24,13 +24,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from scene.errors import CannotRun
+
 logger = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT_S = 5
 START_TIMEOUT_S = 180  # a first run migrates a database, perhaps on a busy machine
 
 
-class ServerFailed(RuntimeError):
+class ServerFailed(CannotRun):
     """The private Prefect server did not start."""
 
 

@@ -67,13 +67,18 @@ class StageCall:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A call and its manifest, or why it failed; computed is False when the store had it."""
+    """A call and its manifest, or why it failed; computed is False when the store had it.
+
+    error: what ends the whole run instead, when the calls beside it have ended: a bug, or what this
+    machine lacks.
+    """
 
     call: StageCall
     manifest: Manifest | None
     computed: bool = False
     failure: str | None = None
     out_of_memory: bool = False
+    error: BaseException | None = None
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ from prefect.futures import PrefectFuture
 
 from flows.compute import produce
 from flows.steps import WHOLE_SCENE, Outcome, StageCall
+from scene.errors import BadInput, CannotRun, ObjectError, is_device_error
 from scene.store import Store
 from stages.devices import ModelPool, OutOfDeviceMemory
 
 RETRIES = 2
 RETRY_DELAYS_S = [2.0, 10.0]
-# What may work the next time, by name where the class belongs to a library that need not be there.
-PASSING_ERRORS = (MemoryError, ConnectionError, TimeoutError)
-PASSING_ERROR_NAMES = ("OutOfMemoryError", "AcceleratorError")
+PASSING_ERRORS = (MemoryError, ConnectionError, TimeoutError)  # may be gone at the next try
 
 
 @cache
@@ -31,13 +30,15 @@ def model_pool(device: str) -> ModelPool:
 
 
 def can_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failure may be gone at the next try: memory, device, connection; not bad input."""
+    """Whether a failure may be gone at the next try: memory, device, connection; never a bug."""
     error = state.result(raise_on_failure=False)
     if isinstance(error, OutOfDeviceMemory):
         return False  # it was tried again already, with all memory freed
-    if isinstance(error, PASSING_ERRORS) or type(error).__name__ in PASSING_ERROR_NAMES:
-        return True
-    return isinstance(error, RuntimeError) and "CUDA" in str(error)
+    return _passes(error)
+
+
+def _passes(error: Any) -> bool:
+    return isinstance(error, PASSING_ERRORS) or is_device_error(error)
 
 
 # The store is the only truth: Prefect's cache would not notice a damaged or deleted artifact.
@@ -58,28 +59,35 @@ class Submitted:
     def outcome(self) -> Outcome:
         """Wait; a failed call comes back with its reason in one line.
 
-        What is the machine's fault and would fail every other step too (a full disk, a folder
-        that may not be written, a missing library) is raised, and so is want of memory for a step
-        of the whole scene.
+        A failure is what this input or this object makes impossible, and what may pass. All else
+        ends the run: a bug, and what this machine lacks for every other step too (a full disk, a
+        missing library, damaged weights).
         """
-        result = self.future.result(raise_on_failure=False)
+        result: Any = self.future.result(raise_on_failure=False)
         if isinstance(result, Outcome):
             return result
-        passing = isinstance(result, (ConnectionError, TimeoutError))
-        if isinstance(result, OSError) and result.errno is not None and not passing:
-            raise result
-        if isinstance(result, ImportError):
-            raise result
-        if isinstance(result, MemoryError) and self.call.subject == WHOLE_SCENE:
-            raise MemoryError(f"{self.call.stage}: close other programs, or give a smaller photo")
+        wanting = _passes(result) or isinstance(result, OutOfDeviceMemory)
+        if wanting and self.call.subject == WHOLE_SCENE:
+            return Outcome(self.call, None, error=_without_scene(self.call.stage, result))
+        if not (wanting or isinstance(result, (BadInput, ObjectError))):
+            return Outcome(self.call, None, error=result)
         out_of_memory = isinstance(result, (MemoryError, OutOfDeviceMemory))
         return Outcome(self.call, None, failure=reason(result), out_of_memory=out_of_memory)
+
+
+def _without_scene(stage: str, error: BaseException) -> Exception:
+    """What this machine lacks for a step of the whole scene."""
+    if isinstance(error, MemoryError):
+        return MemoryError(f"{stage}: close other programs, or give a smaller photo")
+    found = CannotRun(f"{stage}: {reason(error)}")
+    found.__cause__ = error
+    return found
 
 
 def reason(error: Any) -> str:
     """One line for an exception: its message, led by its type where that says more."""
     text = " ".join(str(error).split())
-    if isinstance(error, (ValueError, OutOfDeviceMemory)) and text:
+    if isinstance(error, (BadInput, ObjectError, OutOfDeviceMemory)) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

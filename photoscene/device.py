@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from scene.errors import BadInput
 from scene.profile import Profile
 from stages.backends import libraries_of
 
@@ -11,15 +12,15 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def check_device(name: str) -> None:
-    """ValueError for a name that is no device's."""
+    """BadInput for a name that is no device's."""
     if name not in DEVICES and not name.startswith("cuda:"):
-        raise ValueError(f"--device {name}: expected {', '.join(DEVICES)}")
+        raise BadInput(f"--device {name}: expected {', '.join(DEVICES)}")
 
 
 def chosen_device(name: str) -> str:
     """The device asked for; imports torch unless it is "cpu".
 
-    Raises ValueError for an unknown one, OSError where it is not there.
+    Raises BadInput for an unknown one, OSError where it is not there.
     """
     check_device(name)
     if name == "cpu":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.request import MaskFile, Request, prompt_from_json
+from scene.errors import BadInput
 from scene.profile import STAGES, Profile, load_profile, with_backend, with_setting
 from scene.store import SUFFIX, Store
 from scene.types import Artifact, ObjectPrompt, Point
@@ -40,7 +41,7 @@ class Arguments:
 
 
 def build_request(arguments: Arguments, store: Store) -> Request:
-    """Read and check everything that was named; ValueError says which argument is wrong and why."""
+    """Read and check everything that was named; BadInput says which argument is wrong and why."""
     profile = load_profile(arguments.profile)
     if arguments.masks:
         profile = with_backend(profile, "segment", "masks")
@@ -51,7 +52,7 @@ def build_request(arguments: Arguments, store: Store) -> Request:
     check_backends(profile, arguments.until)
     prompts = _prompts(arguments)
     if prompts and arguments.masks:
-        raise ValueError(
+        raise BadInput(
             "--mask gives the objects already: leave out --text, --point, --box, --prompts"
         )
     check_words(profile, prompts)
@@ -74,7 +75,7 @@ def build_request(arguments: Arguments, store: Store) -> Request:
 def check_backends(profile: Profile, until: str = STAGES[-1]) -> None:
     """Every stage's backend exists and takes its settings; those that will run have their weights.
 
-    Raises ValueError for what is wrong, and one MissingWeights for all that is missing.
+    Raises BadInput for what is wrong, and one MissingWeights for all that is missing.
     """
     from stages.backends import make_settings, weights_of
     from stages.weights import MissingWeights
@@ -109,7 +110,7 @@ def _all_missing(names: Sequence[str]) -> Exception:
 
 
 def check_words(profile: Profile, prompts: tuple[ObjectPrompt, ...]) -> None:
-    """A prompt of words alone needs a segment backend with KNOWS_WORDS; ValueError otherwise."""
+    """A prompt of words alone needs a segment backend with KNOWS_WORDS; BadInput otherwise."""
     from stages.backends import find_backend
 
     name = profile.stages["segment"].backend
@@ -118,34 +119,34 @@ def check_words(profile: Profile, prompts: tuple[ObjectPrompt, ...]) -> None:
     for prompt in prompts:
         clicked = any(p.foreground for p in prompt.points)
         if prompt.text and prompt.box is None and not clicked:
-            raise ValueError(
+            raise BadInput(
                 f"--text {prompt.text!r}: segment backend {name} does not know words; "
                 "give --point or --box, or choose another with --set segment.backend=NAME"
             )
 
 
 def check_seed(seed: int) -> None:
-    """A seed is a whole number of 64 bits; ValueError otherwise."""
+    """A seed is a whole number of 64 bits; BadInput otherwise."""
     if not -(2**63) <= seed < 2**63:
-        raise ValueError(f"--seed {seed}: expected a number between -2^63 and 2^63")
+        raise BadInput(f"--seed {seed}: expected a number between -2^63 and 2^63")
 
 
 def import_file(store: Store, path: Path, role: str) -> Artifact:
-    """Take a user's file into the store as it is; ValueError when it cannot be read."""
+    """Take a user's file into the store as it is; BadInput when it cannot be read."""
     suffix = path.suffix.lower()
     kept = suffix if SUFFIX.fullmatch(suffix) else ""  # a name may end in anything
     return store.save_bytes(read_file(path, role), "file", kept)
 
 
 def read_file(path: Path, role: str) -> bytes:
-    """The bytes of a regular file; ValueError names the role and the path otherwise."""
+    """The bytes of a regular file; BadInput names the role and the path otherwise."""
     try:
         if path.is_dir():
-            raise ValueError(f"{role} {path} is a folder: name a file in it")
+            raise BadInput(f"{role} {path} is a folder: name a file in it")
         if path.exists() and not path.is_file():
-            raise ValueError(f"{role} {path} is not a regular file: copy its content into one")
+            raise BadInput(f"{role} {path} is not a regular file: copy its content into one")
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(
+            raise BadInput(
                 f"{role} {path} has {path.stat().st_size} bytes: "
                 f"too large, at most {MAX_FILE_BYTES} are read"
             )
@@ -155,10 +156,10 @@ def read_file(path: Path, role: str) -> bytes:
             missing = f"is a link to {os.readlink(path)}, which does not exist"
         else:
             missing = "does not exist"
-        raise ValueError(f"{role} {path} {missing}: check the name") from None
+        raise BadInput(f"{role} {path} {missing}: check the name") from None
     except OSError as error:
         remedy = "make it readable" if isinstance(error, PermissionError) else "check the name"
-        raise ValueError(f"{role} {path} cannot be read: {error.strerror}; {remedy}") from None
+        raise BadInput(f"{role} {path} cannot be read: {error.strerror}; {remedy}") from None
 
 
 def _decoded(words: str) -> str:
@@ -167,12 +168,12 @@ def _decoded(words: str) -> str:
 
 
 def read_boxes(texts: Sequence[str]) -> list[tuple[float, float, float, float]]:
-    """Boxes x0, y0, x1, y1 as they were typed; ValueError names the one that is none."""
+    """Boxes x0, y0, x1, y1 as they were typed; BadInput names the one that is none."""
     boxes = []
     for text in texts:
         x0, y0, x1, y1 = _numbers(text, 4, "--box", "X0,Y0,X1,Y1")
         if x0 >= x1 or y0 >= y1:
-            raise ValueError(f"--box {text}: expected X0 < X1 and Y0 < Y1 in pixels")
+            raise BadInput(f"--box {text}: expected X0 < X1 and Y0 < Y1 in pixels")
         boxes.append((x0, y0, x1, y1))
     return boxes
 
@@ -181,7 +182,7 @@ def _prompts(arguments: Arguments) -> tuple[ObjectPrompt, ...]:
     """One prompt per word and box; a point joins the smallest box around it, else stands alone."""
     words = [_decoded(text) for text in arguments.texts]
     if not all(text.strip() for text in words):
-        raise ValueError("--text is empty: name the object, as in --text cup")
+        raise BadInput("--text is empty: name the object, as in --text cup")
     prompts = [ObjectPrompt(label=text, text=text) for text in words]
     boxes = read_boxes(arguments.boxes)
     clicks: list[list[Point]] = [[] for _ in boxes]
@@ -205,27 +206,27 @@ def _prompt_file(path: Path) -> list[ObjectPrompt]:
     """{"objects": [{"label", "text", "box": [x0, y0, x1, y1], "points": [[x, y, 0 or 1]]}]}."""
     value = _json(path, "--prompts")
     if not isinstance(value, dict) or not isinstance(value.get("objects"), list):
-        raise ValueError(f'--prompts {path}: expected {{"objects": [...]}}')
+        raise BadInput(f'--prompts {path}: expected {{"objects": [...]}}')
     entries = value["objects"]
     if not 1 <= len(entries) <= MAX_OBJECTS:
         count = f"has {len(entries)} objects, at most {MAX_OBJECTS} are taken: split it"
         remedy = "add one, or leave --prompts out"
-        raise ValueError(f"--prompts {path} {count if entries else f'has no object: {remedy}'}")
+        raise BadInput(f"--prompts {path} {count if entries else f'has no object: {remedy}'}")
     prompts = []
     for index, entry in enumerate(entries):
         try:
             prompts.append(prompt_from_json(entry))
-        except ValueError as error:
-            raise ValueError(f"--prompts {path}, object {index + 1}: {error}") from None
+        except BadInput as error:
+            raise BadInput(f"--prompts {path}, object {index + 1}: {error}") from None
     return prompts
 
 
 def _camera(arguments: Arguments) -> dict[str, Any]:
     if arguments.camera is not None and arguments.fov_x_deg is not None:
-        raise ValueError("--camera and --fov say the same thing: give one of them")
+        raise BadInput("--camera and --fov say the same thing: give one of them")
     if arguments.fov_x_deg is not None:
         if not 1 <= arguments.fov_x_deg <= 170:
-            raise ValueError(f"--fov {arguments.fov_x_deg:g}: expected 1 to 170 degrees")
+            raise BadInput(f"--fov {arguments.fov_x_deg:g}: expected 1 to 170 degrees")
         return {"fov_x_deg": arguments.fov_x_deg}
     if arguments.camera is None:
         return {}
@@ -234,32 +235,32 @@ def _camera(arguments: Arguments) -> dict[str, Any]:
         K = [[float(v) for v in row] for row in value["K"]]
         camera = {"width": int(value["width"]), "height": int(value["height"]), "K": K}
     except (KeyError, TypeError, ValueError, OverflowError):
-        raise ValueError(
+        raise BadInput(
             f'--camera {arguments.camera}: expected {{"width": .., "height": .., "K": [3 x 3]}}'
         ) from None
     if camera["width"] < 1 or camera["height"] < 1:
-        raise ValueError(f"--camera {arguments.camera}: width and height must be positive")
+        raise BadInput(f"--camera {arguments.camera}: width and height must be positive")
     from scene.cameras import camera_from_matrix
 
     try:
         camera_from_matrix(camera["width"], camera["height"], K)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise ValueError(f"--camera {arguments.camera}: {error}") from None
+    except BadInput as error:
+        raise BadInput(f"--camera {arguments.camera}: {error}") from None
     return camera
 
 
 def _json(path: Path, role: str) -> Any:
     data = read_file(path, role)
     if len(data) > MAX_JSON_BYTES:
-        raise ValueError(
+        raise BadInput(
             f"{role} {path} has {len(data)} bytes: too large, at most {MAX_JSON_BYTES} are read"
         )
     try:
         return json.loads(data)
     except RecursionError:
-        raise ValueError(f"{role} {path} is nested too deeply: write it anew") from None
+        raise BadInput(f"{role} {path} is nested too deeply: write it anew") from None
     except ValueError as error:
-        raise ValueError(f"{role} {path} is not JSON ({error}): check it with an editor") from None
+        raise BadInput(f"{role} {path} is not JSON ({error}): check it with an editor") from None
 
 
 def _numbers(text: str, count: int, option: str, form: str) -> list[float]:
@@ -268,7 +269,7 @@ def _numbers(text: str, count: int, option: str, form: str) -> list[float]:
     except ValueError:
         values = []
     if len(values) != count or not all(math.isfinite(v) for v in values):
-        raise ValueError(f"{option} {text!r}: expected {form} in pixels")
+        raise BadInput(f"{option} {text!r}: expected {form} in pixels")
     return values
 
 

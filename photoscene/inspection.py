@@ -10,6 +10,7 @@ from typing import Any
 from flows.steps import STEP_ORDER, WHOLE_SCENE
 from photoscene.fits import FAILED, percent_of_depth, support_name
 from photoscene.run_folder import Run
+from scene.errors import BadInput
 from scene.files import fit_from_json
 from scene.keys import digest
 from scene.store import Store, artifact_from_json
@@ -66,11 +67,11 @@ def only(
 ) -> dict[str, Any]:
     """The part of an inspection that is about one object, one stage, or both.
 
-    Raises ValueError for a stage that the run has not.
+    Raises BadInput for a stage that the run has not.
     """
     stages = list(dict.fromkeys(s["stage"] for s in found["steps"]))
     if stage is not None and stage not in stages:
-        raise ValueError(f"--stage {stage}: the run has {', '.join(stages)}")
+        raise BadInput(f"--stage {stage}: the run has {', '.join(stages)}")
     steps = [
         s
         for s in found["steps"]
@@ -112,8 +113,8 @@ def scene_objects(run: Run) -> list[dict[str, Any]]:
         listed = json.loads(path.read_text("utf-8"))["objects"]
         names = [o["name"] for o in listed]
         return [_scene_object(number, o, names) for number, o in enumerate(listed, 1)]
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        raise ValueError(f"{path} is missing or damaged: repeat the run") from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        raise BadInput(f"{path} is missing or damaged: repeat the run") from None
 
 
 def _scene_object(number: int, o: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -127,13 +128,13 @@ def _scene_object(number: int, o: Mapping[str, Any], names: Sequence[str]) -> di
 
 
 def find_object(run: Run, wanted: str) -> str:
-    """The id of a run's object by number (from 1), name or id; ValueError lists what there is."""
+    """The id of a run's object by number (from 1), name or id; BadInput lists what there is."""
     objects = scene_objects(run)
     for o in objects:
         if wanted in (str(o["number"]), o["name"], o["id"]):
             return o["id"]
     listed = ", ".join(f"{o['number']} ({o['name']})" for o in objects) or "none"
-    raise ValueError(f"--object {wanted}: the run has {listed}")
+    raise BadInput(f"--object {wanted}: the run has {listed}")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -9,6 +9,7 @@ from flows.cached import NotCached, cached_scene
 from flows.request import Request
 from flows.steps import MAX_PHOTO_SIDE_PX, Outcome
 from photoscene.device import device_for
+from scene.errors import BadInput
 from scene.pictures import decode_photo
 from scene.store import Store
 from scene.types import DepthFile, Scene
@@ -36,7 +37,7 @@ def reconstruct_photo(
 
     device: as `--device` names it; refresh: steps to compute again, as "generate" or
     "generate:OBJECT_ID". Prefect, its server and the models are only imported when something must
-    be computed. Raises ValueError for bad input.
+    be computed. Raises BadInput for what was given, CannotRun for what this machine lacks.
     """
     try:
         known = cached_scene(request, store)
@@ -62,8 +63,8 @@ def check_files(request: Request, store: Store, names: InputNames = UNNAMED) -> 
 
     try:
         photo, size = decode_photo(store.read(request.photo), MAX_PHOTO_SIDE_PX)
-    except ValueError as error:
-        raise ValueError(f"{names.photo} {error}") from None
+    except BadInput as error:
+        raise BadInput(f"{names.photo} {error}") from None
     segment.check_prompts(size["width"], size["height"], request.prompts)
     files = [
         read_mask(store.read(m.file), i, m.label, photo, size) for i, m in enumerate(request.masks)

@@ -21,6 +21,7 @@ from typing import Any
 from flows.request import Request, request_from_json, request_to_json
 from flows.steps import WHOLE_SCENE, Outcome
 from photoscene.changes import why_computed
+from scene.errors import BadInput
 from scene.files import encode_json
 from scene.keys import digest
 from scene.scene_json import scene_to_json
@@ -127,25 +128,25 @@ def _is_there(path: Path) -> bool:
 
 
 def read_run(folder: Path) -> Run:
-    """A run folder's record; ValueError when it is none."""
+    """A run folder's record; BadInput when it is none."""
     path = folder / "run.json"
     try:
         record = json.loads(_text(path))
         if record["format"] != FORMAT:
-            raise ValueError(f"{path} has format {record['format']!r}, expected {FORMAT}: "
+            raise BadInput(f"{path} has format {record['format']!r}, expected {FORMAT}: "
                              "repeat the run with this version")  # fmt: skip
         for step in record["steps"]:
             _check_step(step)
         return Run(folder, request_from_json(record["request"]), record)
     except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(
+        raise BadInput(
             f"{folder} is not a run folder: it has no run.json; name one that `run` has written"
         ) from None
     except (
         KeyError, TypeError, AttributeError, RecursionError,
         json.JSONDecodeError, UnicodeDecodeError,
     ) as error:  # fmt: skip
-        raise ValueError(f"{path} is damaged ({error}): repeat the run") from None
+        raise BadInput(f"{path} is damaged ({error}): repeat the run") from None
 
 
 def _text(path: Path) -> str:
@@ -199,7 +200,7 @@ def _earlier_steps(folder: Path) -> Sequence[Mapping[str, Any]]:
     """The steps of the run that the folder held before, none when it held no run."""
     try:
         return read_run(folder).record["steps"]
-    except ValueError:
+    except BadInput:
         return []
 
 

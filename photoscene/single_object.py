@@ -10,6 +10,7 @@ from flows.compute import produce
 from flows.steps import Outcome, backend_call
 from photoscene.device import check_device, chosen_device
 from photoscene.inputs import check_seed
+from scene.errors import BadInput
 from scene.pictures import decode_cutout
 from scene.profile import StageChoice
 from scene.store import Store, copy_artifact
@@ -41,14 +42,14 @@ class ObjectArguments:
 def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Outcome:
     """Generate the object and write its GLB; the result is in the store too.
 
-    Raises ValueError for input that cannot be used, before anything heavy is loaded.
+    Raises BadInput for input that cannot be used, before anything heavy is loaded.
     """
     if (arguments.cutout is None) == (arguments.views is None):
-        raise ValueError("give one CUTOUT, or --view FILE with several posed views")
+        raise BadInput("give one CUTOUT, or --view FILE with several posed views")
     if arguments.output.suffix.lower() != ".glb":
-        raise ValueError(f"-o {arguments.output}: expected a name that ends in .glb")
+        raise BadInput(f"-o {arguments.output}: expected a name that ends in .glb")
     if not 1 <= arguments.fov_x_deg <= MAX_FOV_DEG:
-        raise ValueError(f"--fov {arguments.fov_x_deg:g}: expected 1 to {MAX_FOV_DEG:g} degrees")
+        raise BadInput(f"--fov {arguments.fov_x_deg:g}: expected 1 to {MAX_FOV_DEG:g} degrees")
     check_device(arguments.device)
     check_seed(arguments.seed)
     if arguments.cutout is not None:
@@ -87,11 +88,11 @@ def _cutout_inputs(store: Store, file: Path, fov_x_rad: float) -> dict[str, Arti
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise ValueError(f"cut-out {file}: {error.strerror}") from None
+        raise BadInput(f"cut-out {file}: {error.strerror}") from None
     try:
         crop = cutout_crop(decode_cutout(data), fov_x_rad)
-    except ValueError as error:
-        raise ValueError(f"cut-out {file} {error}") from None
+    except BadInput as error:
+        raise BadInput(f"cut-out {file} {error}") from None
     return {
         "image": store.save(Cutout(crop.rgba)),
         "depth": store.save(PointMap(crop.depth, crop.camera.camera)),
@@ -100,9 +101,12 @@ def _cutout_inputs(store: Store, file: Path, fov_x_rad: float) -> dict[str, Arti
 
 
 def _view_inputs(store: Store, file: Path) -> dict[str, Artifact]:
-    from pixal3d import read_views
+    from pixal3d import BadPicture, read_views
 
-    pictures, mesh_scale = read_views(file)
+    try:
+        pictures, mesh_scale = read_views(file)
+    except BadPicture as error:
+        raise BadInput(str(error)) from None
     cameras = [
         {"fov_x_rad": p.fov_x_rad, "world_from_camera": p.world_from_camera.tolist()}
         for p in pictures

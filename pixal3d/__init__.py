@@ -11,6 +11,7 @@ and xatlas):
 
 from pixal3d.cascade import Borrow, Generated, Progress, Request
 from pixal3d.checkpoints import Checkpoint, open_checkpoint
+from pixal3d.errors import BadConfiguration, BadPicture, CannotRun, NothingMade
 from pixal3d.generation import Running, generate, keep_loaded, load_named
 from pixal3d.pictures import (
     PosedImages,
@@ -24,9 +25,13 @@ from pixal3d.surface import TexturedMesh, VoxelAttributes, bake
 from pixal3d.weights import WeightsError
 
 __all__ = [
+    "BadConfiguration",
+    "BadPicture",
     "Borrow",
+    "CannotRun",
     "Checkpoint",
     "Generated",
+    "NothingMade",
     "PosedImages",
     "PosedPicture",
     "Progress",

@@ -18,6 +18,7 @@ from torch import Tensor
 from pixal3d.checkpoints import Checkpoint
 from pixal3d.dinov3 import ImageFeatures, encode_image
 from pixal3d.dual_grid import dual_grid_to_mesh
+from pixal3d.errors import NothingMade
 from pixal3d.flow import Condition
 from pixal3d.latent_vae import split_head
 from pixal3d.pictures import PosedImages
@@ -129,7 +130,7 @@ def run_cascade(
 ) -> Generated:
     """Generate one object; same inputs, seed and device give the same output.
 
-    borrow lends the networks of the checkpoint on the device. Raises ValueError when no structure
+    borrow lends the networks of the checkpoint on the device. Raises NothingMade when no structure
     is predicted.
     """
     # The reference draws from the CPU's generator, seeded once: the same numbers everywhere.
@@ -170,7 +171,7 @@ def generate_structure(job: Job) -> Voxels:
         occupancy = decoder(latent.T.reshape(noise.shape))
     occupied = occupied_voxels(occupancy, pool=occupancy.shape[-1] // COARSE_GRID)
     if len(occupied.coords) == 0:
-        raise ValueError(
+        raise NothingMade(
             "no structure was predicted for this picture: try another seed, or a cut-out in which "
             "the object is larger and clear of its background"
         )
@@ -191,7 +192,7 @@ def refine_voxels(job: Job, voxels: Voxels, latent: Tensor) -> tuple[Voxels, int
     with job.borrow("shape_decoder") as decoder:
         fine = decoder.upsample(latent, voxels, REFINED_LEVELS)
     if len(fine) == 0:
-        raise ValueError(NO_SURFACE)
+        raise NothingMade(NO_SURFACE)
     coords, resolution = choose_grid(fine.coords, job.request.resolution, job.request.max_tokens)
     logger.info("shape: %d voxels, resolution %d", len(coords), resolution)
     return Voxels(coords), resolution
@@ -217,7 +218,7 @@ def decode(job: Job, voxels: Voxels, shape: Tensor, texture: Tensor, resolution:
         coords, head.dual_vertices, head.intersected, head.split_weight, resolution
     )
     if len(faces) == 0:
-        raise ValueError(NO_SURFACE)
+        raise NothingMade(NO_SURFACE)
     attributes = VoxelAttributes(coords, colours * 0.5 + 0.5, resolution)
     return Generated(vertices, faces, attributes, resolution)
 

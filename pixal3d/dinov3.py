@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pixal3d.errors import BadConfiguration
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -56,7 +58,7 @@ class DinoV3(nn.Module):
     def __init__(self, config: DinoV3Config) -> None:
         super().__init__()
         if config.channels % (4 * config.heads):
-            raise ValueError(
+            raise BadConfiguration(
                 f"channels per head must be a multiple of 4, got {config.channels} channels "
                 f"in {config.heads} heads"
             )

@@ -44,7 +44,7 @@ def generate(
 
     borrow lends the checkpoint's networks on the device; without it each is read when first wanted
     and kept. Same pictures, request and device give the same object. Raises WeightsError for a
-    checkpoint that lacks a network, ValueError when no structure is predicted.
+    checkpoint that lacks a network, NothingMade when no structure is predicted.
     """
     check_complete(checkpoint)
     lend = borrow or keep_loaded(checkpoint, device)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pixal3d.errors import BadConfiguration
 from pixal3d.latent_blocks import ConvNeXtBlock, DownBlock, UpBlock
 from pixal3d.sparse_conv import CHUNK_BYTES, Backend, row_slices
 from pixal3d.voxels import Voxels, coarsen, subdivide
@@ -31,7 +32,7 @@ class LatentConfig:
     voxel_channels: of the finest voxels (shape decoder 7, texture decoder 6, encoders 6).
     channels: one width per level in the network's own order, a decoder's coarse to fine (the
     official encoder: (64, 128, 256, 512, 1024)). blocks: ConvNeXt blocks per level, as many
-    entries (the official encoder: (0, 4, 8, 16, 4)). Raises ValueError where they differ in number.
+    entries (the official encoder: (0, 4, 8, 16, 4)). Raises BadConfiguration for another number.
     """
 
     voxel_channels: int = SHAPE_CHANNELS
@@ -41,7 +42,9 @@ class LatentConfig:
 
     def __post_init__(self) -> None:
         if len(self.channels) != len(self.blocks):
-            raise ValueError(f"channels {self.channels} and blocks {self.blocks} differ in number")
+            raise BadConfiguration(
+                f"channels {self.channels} and blocks {self.blocks} differ in number"
+            )
 
 
 @dataclass(frozen=True, eq=False)

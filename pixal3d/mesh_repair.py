@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixal3d.errors import NothingMade
+
 LARGEST_HOLE = 0.03  # perimeter, in sides of the cube: Pixal3D, commit cdbb2bb, fill_holes
 
 
@@ -38,8 +40,8 @@ def clean_mesh(
     one place become one; faces with a repeated corner, and all but the first of faces with the same
     corners, are dropped; holes with a perimeter below `largest_hole` are closed; the winding
     becomes consistent and outward; vertices without a face are dropped.
-    Returns the new vertices and faces. Raises ValueError for other shapes, faces that name no
-    vertex, or vertices that are not finite.
+    Returns the new vertices and faces. Raises ValueError for other shapes and faces that name no
+    vertex, NothingMade for vertices that are not finite.
     """
     check_mesh(vertices, faces)
     vertices, faces = merge_vertices(vertices, faces)
@@ -180,7 +182,8 @@ def spanning_parity(nodes: int, edges: Tensor, odd: Tensor) -> tuple[Tensor, Ten
 
 
 def check_mesh(vertices: Tensor, faces: Tensor) -> None:
-    """ValueError unless vertices (V, 3) are finite floats and faces (F, 3) int64 name them."""
+    """NothingMade for vertices that are not finite, ValueError unless they are (V, 3) floats and
+    faces (F, 3) int64 name them."""
     if vertices.ndim != 2 or vertices.shape[1] != 3 or not vertices.dtype.is_floating_point:
         raise ValueError(f"vertices: (V, 3) float, got {tuple(vertices.shape)} {vertices.dtype}")
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype != torch.int64:
@@ -189,7 +192,7 @@ def check_mesh(vertices: Tensor, faces: Tensor) -> None:
         low, high = int(faces.min()), int(faces.max())
         raise ValueError(f"faces: between 0 and {len(vertices) - 1}, got {low} to {high}")
     if not bool(vertices.isfinite().all()):
-        raise ValueError("vertices: finite, got NaN or infinity")
+        raise NothingMade("vertices: finite, got NaN or infinity")
 
 
 def _first_of_each(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from pixal3d.dinov3 import DinoV3, DinoV3Config
+from pixal3d.errors import BadConfiguration
 from pixal3d.flow import Flow, FlowConfig
 from pixal3d.latent_vae import (
     SHAPE_CHANNELS,
@@ -50,21 +51,23 @@ def build_network(
     """The network of an official class and arguments, on the default device.
 
     body_dtype overrides the type that the configuration states for the network's body. Raises
-    ValueError for an unknown class, or features that no released network has.
+    BadConfiguration for an unknown class, or features that no released network has.
     """
     if kind not in BUILDERS:
-        raise ValueError(f"unknown network class {kind!r}: expected one of {', '.join(BUILDERS)}")
+        raise BadConfiguration(
+            f"unknown network class {kind!r}: expected one of {', '.join(BUILDERS)}"
+        )
     try:
         return BUILDERS[kind](arguments, body_dtype)
     except KeyError as error:
-        raise ValueError(f"the configuration of {kind} lacks {error.args[0]!r}") from None
+        raise BadConfiguration(f"the configuration of {kind} lacks {error.args[0]!r}") from None
 
 
 def flow_config(arguments: Arguments) -> FlowConfig:
     """Sizes of a flow; only `image_attn_mode: proj` has a projection (TRELLIS.2 has none)."""
     for name, expected in FLOW_FEATURES.items():
         if arguments[name] != expected:
-            raise ValueError(f"{name} is {arguments[name]!r}: only {expected!r} is supported")
+            raise BadConfiguration(f"{name} is {arguments[name]!r}: only {expected!r} is supported")
     context, projected = arguments["cond_channels"], None
     if arguments.get("image_attn_mode", "global") == "proj":
         projected = arguments.get("proj_in_channels") or context
@@ -114,7 +117,7 @@ def _shape_decoder(arguments: Arguments, body_dtype: torch.dtype | None) -> nn.M
 def _texture_decoder(arguments: Arguments, body_dtype: torch.dtype | None) -> nn.Module:
     """The general decoder; the released one takes the shape's subdivisions and predicts none."""
     if arguments.get("pred_subdiv", True):
-        raise ValueError("a decoder that predicts its subdivision is FlexiDualGridVaeDecoder")
+        raise BadConfiguration("a decoder that predicts its subdivision is FlexiDualGridVaeDecoder")
     config = _latent_config(arguments, arguments["out_channels"])
     return TextureDecoder(config, body_dtype or _stated_half(arguments))
 
@@ -141,7 +144,7 @@ def _stated_half(arguments: Arguments) -> torch.dtype:
 def _dino(arguments: Arguments, body_dtype: torch.dtype | None) -> nn.Module:
     """DINOv3 by its Hugging Face configuration; float32 whatever the body's type."""
     if arguments.get("use_gated_mlp", False):
-        raise ValueError("use_gated_mlp is True: only the plain feed-forward is supported")
+        raise BadConfiguration("use_gated_mlp is True: only the plain feed-forward is supported")
     sizes = DinoV3Config()
     return DinoV3(
         DinoV3Config(

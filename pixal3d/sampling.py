@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixal3d.errors import BadConfiguration
+
 SIGMA_MIN = 1e-5
 
 
@@ -33,11 +35,13 @@ class Sampler:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"steps: expected at least 1, got {self.steps}")
+            raise BadConfiguration(f"steps: expected at least 1, got {self.steps}")
         if not self.rescale_time > 0:
-            raise ValueError(f"rescale_time: expected above 0, got {self.rescale_time:g}")
+            raise BadConfiguration(f"rescale_time: expected above 0, got {self.rescale_time:g}")
         if not 0 <= self.guidance_rescale <= 1:
-            raise ValueError(f"guidance_rescale: expected 0 to 1, got {self.guidance_rescale:g}")
+            raise BadConfiguration(
+                f"guidance_rescale: expected 0 to 1, got {self.guidance_rescale:g}"
+            )
 
     def guidance_at(self, time: float) -> float:
         """The strength that acts at a time."""

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pixal3d.errors import CannotRun
 from pixal3d.voxels import CENTRE_TAP, TAPS, Voxels, sorted_neighbours
 
 Backend = Literal["torch", "spconv"]
@@ -138,12 +139,12 @@ def _check_spconv(features: Tensor) -> None:
     if features.device.type != "cpu":
         return
     if torch.get_num_threads() != 1:
-        raise RuntimeError(
+        raise CannotRun(
             f"spconv gives wrong sums on a CPU with {torch.get_num_threads()} threads: start the "
             'process with OMP_NUM_THREADS=1, or take the backend "torch"'
         )
     if features.dtype != torch.float32:
-        raise RuntimeError(f"spconv computes float32 on a CPU, not {features.dtype}")
+        raise CannotRun(f"spconv computes float32 on a CPU, not {features.dtype}")
 
 
 class SparseConv(nn.Module):

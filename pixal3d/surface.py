@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from pixal3d.errors import NothingMade
 from pixal3d.mesh_repair import clean_mesh, simplify
 
 # Channels of the attributes: base colour 0:3, metallic 3, roughness 4, alpha 5.
@@ -72,12 +73,12 @@ def bake(
 
     vertices (V, 3) float32, object frame; faces (F, 3) int64, as decoded; texture_size in pixels.
     Values are clipped to [0, 1] and cut off to whole numbers of 0 to 255, as in the reference.
-    Needs xatlas and fast-simplification. Raises ValueError for an empty mesh, a texture below 16
-    pixels or wrong attributes.
+    Needs xatlas and fast-simplification. Raises NothingMade for an empty mesh, ValueError for a
+    texture below 16 pixels or wrong attributes.
     """
     vertices, faces = clean_mesh(vertices, faces)
     if not len(faces):
-        raise ValueError("faces: at least one with three different corners, got none")
+        raise NothingMade("faces: at least one with three different corners, got none")
     if texture_size < 16:
         raise ValueError(f"texture_size: at least 16, got {texture_size}")
     charts = unwrap(*simplify(vertices, faces, target_faces), texture_size)

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from pixal3d.errors import BadConfiguration
 from pixal3d.networks import NetworkSpec, build_network
 
 # Stored names that no network has, and why they may be left out.
@@ -60,7 +61,7 @@ def load_network(
     try:
         with torch.device("meta"):
             network = build_network(source.spec.kind, source.spec.arguments, body_dtype)
-    except ValueError as error:
+    except BadConfiguration as error:
         raise weights_error(f"{source.file}: {error}") from None
     try:
         with safe_open(source.file, framework="pt", device=device) as file:

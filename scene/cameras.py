@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scene.errors import BadInput
 from scene.types import Bool, Camera, CropCamera, Float32, Float64, PointMap, Uint8
 
 # CIPA DCG-001: the 35 mm equivalent compares picture diagonals; 36 x 24 mm has 43.27 mm.
@@ -25,7 +26,7 @@ MIN_FOV_RAD = math.radians(0.5)  # a one-pixel object still gets a camera
 def camera_from_fov(width: int, height: int, fov_x_rad: float) -> Camera:
     """A centred camera with square pixels and a horizontal field of view in radians, (0, pi)."""
     if not 0 < fov_x_rad < math.pi:
-        raise ValueError(
+        raise BadInput(
             f"field of view {math.degrees(fov_x_rad):g} degrees: expected between 0 and 180"
         )
     focal_px = width / (2 * math.tan(fov_x_rad / 2))
@@ -41,25 +42,23 @@ def camera_from_focal_35mm(width: int, height: int, focal_35mm: float) -> Camera
 def camera_from_matrix(width: int, height: int, K: NDArray[np.floating]) -> Camera:
     """A camera from a (3, 3) intrinsic matrix in pixels; skew is not supported.
 
-    Raises ValueError for a matrix that no camera of this size can have.
+    Raises BadInput for a matrix that no camera of this size can have.
     """
     K = np.asarray(K, np.float64)
     if K.shape != (3, 3) or not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
-        raise ValueError(
-            "camera matrix K: expected 3 x 3 finite numbers with positive focal lengths"
-        )
+        raise BadInput("camera matrix K: expected 3 x 3 finite numbers with positive focal lengths")
     if abs(K[0, 1]) > 1e-3 * K[0, 0]:
-        raise ValueError(f"camera matrix K has skew {K[0, 1]:g}: undistort the photo first")
+        raise BadInput(f"camera matrix K has skew {K[0, 1]:g}: undistort the photo first")
     if K[1, 0] != 0 or not np.allclose(K[2], (0, 0, 1)):
-        raise ValueError("camera matrix K: expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
+        raise BadInput("camera matrix K: expected [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
     low, high = FOCAL_OVER_SIDE
     if not (low < K[0, 0] / width < high and low < K[1, 1] / height < high):
-        raise ValueError(
+        raise BadInput(
             f"focal lengths {K[0, 0]:g} and {K[1, 1]:g} px are impossible for {width} x {height} "
             "pixels: K must be in pixels of that size"
         )
     if not (-width < K[0, 2] < 2 * width and -height < K[1, 2] < 2 * height):
-        raise ValueError(
+        raise BadInput(
             f"principal point ({K[0, 2]:g}, {K[1, 2]:g}) is far outside {width} x {height}: "
             "K must be in pixels of that size"
         )

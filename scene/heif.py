@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from scene.errors import BadInput
+
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 CARRIED = ("exif", "icc_profile")
 MAX_REASON_LENGTH = 120
@@ -33,7 +35,7 @@ def is_heif(data: bytes) -> bool:
 def decode_heif(data: bytes, max_pixels: int) -> Heif:
     """Decode HEIC, with `exif`, `icc_profile` and `pictures` (their number) in the image's info.
 
-    Raises ValueError with the reason for bytes that cannot be decoded.
+    Raises BadInput with the reason for bytes that cannot be decoded.
     """
     command = [sys.executable, "-m", "scene.heif", str(max_pixels)]
     done = subprocess.run(command, input=data, capture_output=True)
@@ -43,7 +45,7 @@ def decode_heif(data: bytes, max_pixels: int) -> Heif:
         why = "".join(last).rpartition("Error: ")[2][:MAX_REASON_LENGTH]
         if "cannot identify" in why:
             why = "its header cannot be read"
-        raise ValueError(why or "its decoder broke down")
+        raise BadInput(why or "its decoder broke down")
     told = json.loads(header)
     size = (told["size"][0], told["size"][1])
     if not pixels:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from scene.errors import BadInput
 from scene.heif import BRANDS, decode_heif, is_heif
 from scene.types import Bool, Cutout, Photo, Uint8
 
@@ -52,7 +53,7 @@ def decode_photo(data: bytes, max_side_px: int) -> tuple[Photo, dict[str, Any]]:
     """An upright sRGB photo, at most max_side_px long, and details as plain JSON.
 
     Details: width and height (upright, before any reduction), focal_35mm (EXIF, or None), notes in
-    words. Raises ValueError when the bytes are no readable picture.
+    words. Raises BadInput when the bytes are no readable picture.
     """
     image = _open(data)
     _check_sides(*image.size, max_side_px)
@@ -81,20 +82,20 @@ def decode_photo(data: bytes, max_side_px: int) -> tuple[Photo, dict[str, Any]]:
 def decode_cutout(data: bytes) -> Cutout:
     """An object by itself on transparency, upright, at its own size.
 
-    Raises ValueError when the bytes are no readable picture, or one without anything cut out.
+    Raises BadInput when the bytes are no readable picture, or one without anything cut out.
     """
     image = _open(data)
     if image.width < 2 or image.height < 2:
-        raise ValueError(f"has {image.width} x {image.height} pixels: give a larger picture")
+        raise BadInput(f"has {image.width} x {image.height} pixels: give a larger picture")
     with _damage_reported():
         _load(image)
         image = _upright(image)
         rgba = image.convert("RGBA")
     low, high = rgba.getchannel("A").getextrema()
     if high == 0:
-        raise ValueError("is fully transparent: there is no object in it")
+        raise BadInput("is fully transparent: there is no object in it")
     if low == 255:
-        raise ValueError("has no transparency: cut the object out of its background first")
+        raise BadInput("has no transparency: cut the object out of its background first")
     return Cutout(np.asarray(rgba))
 
 
@@ -107,7 +108,7 @@ def decode_mask(data: bytes, width: int, height: int, sizes: list[tuple[int, int
     image = _open(data)
     if image.size not in sizes:
         expected = " or ".join(f"{w} x {h}" for w, h in dict.fromkeys(sizes))
-        raise ValueError(
+        raise BadInput(
             f"is {image.size[0]} x {image.size[1]} pixels, expected {expected}: "
             "export it at the photo's size"
         )
@@ -123,9 +124,9 @@ def decode_mask(data: bytes, width: int, height: int, sizes: list[tuple[int, int
 
 
 def _open(data: bytes) -> Image.Image:
-    """Read the header only; ValueError for what is no picture or has too many pixels."""
+    """Read the header only; BadInput for what is no picture or has too many pixels."""
     if not data:
-        raise ValueError("is empty (0 bytes): save or download it again")
+        raise BadInput("is empty (0 bytes): save or download it again")
     if is_heif(data):
         return _open_heif(data)
     with _damage_reported():
@@ -134,9 +135,9 @@ def _open(data: bytes) -> Image.Image:
         except UnidentifiedImageError:
             image = None
     if image is None:
-        raise ValueError(_why_unknown(data))
+        raise BadInput(_why_unknown(data))
     if image.width * image.height > MAX_MEGAPIXELS * 1e6:
-        raise ValueError(_too_large(image.width * image.height))
+        raise BadInput(_too_large(image.width * image.height))
     return image
 
 
@@ -163,26 +164,26 @@ def hushed() -> Iterator[None]:
 def _open_heif(data: bytes) -> Image.Image:
     try:
         size, image = decode_heif(data, round(MAX_MEGAPIXELS * 1e6))
-    except ValueError as error:
-        raise ValueError(f"is damaged ({error}): {SAVE_AGAIN}") from None
+    except BadInput as error:
+        raise BadInput(f"is damaged ({error}): {SAVE_AGAIN}") from None
     if image is None:
-        raise ValueError(_too_large(size[0] * size[1]))
+        raise BadInput(_too_large(size[0] * size[1]))
     return image
 
 
 @contextmanager
 def _damage_reported() -> Iterator[None]:
-    """Every way in which a picture can be broken becomes a ValueError; warnings are not shown."""
+    """Every way in which a picture can be broken becomes BadInput; warnings are not shown."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged tags, and sizes that _open judges itself
             yield
     except Image.DecompressionBombError as error:
         count = re.search(r"\d+", str(error))
-        raise ValueError(_too_large(int(count[0]) if count else 0)) from None
+        raise BadInput(_too_large(int(count[0]) if count else 0)) from None
     except DECODE_ERRORS as error:
         why = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"is damaged ({why[:120]}): {SAVE_AGAIN}") from None
+        raise BadInput(f"is damaged ({why[:120]}): {SAVE_AGAIN}") from None
 
 
 def _why_unknown(data: bytes) -> str:
@@ -206,13 +207,13 @@ def _too_large(pixels: int) -> str:
 def _check_sides(width: int, height: int, max_side_px: int) -> None:
     """The shorter side must carry a picture, also once the photo is reduced."""
     if min(width, height) < MIN_SIDE_PX:
-        raise ValueError(
+        raise BadInput(
             f"is {width} x {height} pixels: at least {MIN_SIDE_PX} x {MIN_SIDE_PX} are needed; "
             "give a larger picture"
         )
     short_px = round(min(width, height) * min(1.0, max_side_px / max(width, height)))
     if short_px < MIN_SIDE_PX:
-        raise ValueError(
+        raise BadInput(
             f"is {width} x {height} pixels: worked on at {max_side_px} pixels long, it would be "
             f"{short_px} pixels narrow; cut out a part of it"
         )
@@ -251,17 +252,17 @@ def _focal_35mm(image: Image.Image) -> float | None:
 
 
 def _is_see_through(image: Image.Image) -> bool:
-    """Whether a pixel is transparent; ValueError when nothing would be left to see."""
+    """Whether a pixel is transparent; BadInput when nothing would be left to see."""
     if _is_deep(image) or not image.has_transparency_data:
         return False
     rgba = image.convert("RGBA")
     low, high = rgba.getchannel("A").getextrema()
     if high == 0:
-        raise ValueError("is fully transparent: save it without transparency")
+        raise BadInput("is fully transparent: save it without transparency")
     if low == high == 255:
         return False
     if low != high and len(rgba.convert("RGB").getcolors(1) or ()) == 1:
-        raise ValueError(
+        raise BadInput(
             "has one colour and only its transparency varies: it looks like a mask; "
             "give the photo first and this with --mask"
         )

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from scene.errors import BadInput
+
 STAGES = ("segment", "map_points", "complete", "generate", "place", "compose")
 PER_OBJECT_STAGES = ("complete", "generate")
 LOWERED = "on_out_of_memory"
@@ -43,13 +45,13 @@ def profile_names() -> list[str]:
 
 
 def load_profile(name_or_path: str) -> Profile:
-    """A shipped profile by name, or a YAML file by path. ValueError names what is wrong with it."""
+    """A shipped profile by name, or a YAML file by path. BadInput names what is wrong with it."""
     text = _profile_text(name_or_path)
     try:
         return _parse(Path(name_or_path).stem, _plain_yaml(text))
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, BadInput) as error:
         why = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
-        raise ValueError(f"profile {name_or_path}: {why}") from None
+        raise BadInput(f"profile {name_or_path}: {why}") from None
 
 
 def _profile_text(name_or_path: str) -> str:
@@ -58,18 +60,18 @@ def _profile_text(name_or_path: str) -> str:
         return (files("configs") / f"{name_or_path}.yaml").read_text("utf-8")
     expected = f"expected a .yaml file or one of {', '.join(shipped)}"
     if not name_or_path.endswith((".yaml", ".yml")):
-        raise ValueError(f"unknown profile {name_or_path!r}: {expected}")
+        raise BadInput(f"unknown profile {name_or_path!r}: {expected}")
     path = Path(name_or_path)
     try:
         if path.exists() and not path.is_file():
-            raise ValueError(f"profile {path} is not a regular file: {expected}")
+            raise BadInput(f"profile {path} is not a regular file: {expected}")
         if path.stat().st_size > MAX_PROFILE_BYTES:
-            raise ValueError(f"profile {path} is too large for one: {expected}")
+            raise BadInput(f"profile {path} is too large for one: {expected}")
         return path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise ValueError(f"profile {path}: {error.strerror}; {expected}") from None
+        raise BadInput(f"profile {path}: {error.strerror}; {expected}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"profile {path} is not UTF-8 text: {expected}") from None
+        raise BadInput(f"profile {path} is not UTF-8 text: {expected}") from None
 
 
 def with_setting(profile: Profile, assignment: str) -> Profile:
@@ -80,14 +82,14 @@ def with_setting(profile: Profile, assignment: str) -> Profile:
     path, equals, text = assignment.partition("=")
     stage, dot, name = path.strip().partition(".")
     if not (equals and dot and name):
-        raise ValueError(f"--set {assignment!r}: expected STAGE.NAME=VALUE, as in generate.grid=96")
+        raise BadInput(f"--set {assignment!r}: expected STAGE.NAME=VALUE, as in generate.grid=96")
     choice = profile.stages[known_stage(stage)]
     try:
         value = _plain_yaml(text)
     except yaml.YAMLError:
-        raise ValueError(f"--set {assignment!r}: {text!r} is not a YAML value") from None
-    except ValueError as error:
-        raise ValueError(f"--set {assignment!r}: {error}") from None
+        raise BadInput(f"--set {assignment!r}: {text!r} is not a YAML value") from None
+    except BadInput as error:
+        raise BadInput(f"--set {assignment!r}: {error}") from None
     if name == "backend":
         return with_backend(profile, stage, str(value))
     if name == LOWERED:
@@ -104,11 +106,11 @@ def with_backend(profile: Profile, stage: str, backend: str) -> Profile:
 
 
 def known_stage(name: str) -> str:
-    """The stage's name, or a ValueError with the closest ones."""
+    """The stage's name, or BadInput with the closest ones."""
     if name not in STAGES:
         close = difflib.get_close_matches(name, STAGES, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"unknown stage {name!r}: expected one of {', '.join(STAGES)}{hint}")
+        raise BadInput(f"unknown stage {name!r}: expected one of {', '.join(STAGES)}{hint}")
     return name
 
 
@@ -121,20 +123,23 @@ def _plain_yaml(text: str) -> Any:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError("aliases (*name) are not allowed: write the value out")
+            raise BadInput("aliases (*name) are not allowed: write the value out")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_PROFILE_DEPTH:
-            raise ValueError(f"more than {MAX_PROFILE_DEPTH} levels deep: a profile has two")
-    value = yaml.safe_load(text)
+            raise BadInput(f"more than {MAX_PROFILE_DEPTH} levels deep: a profile has two")
+    try:
+        value = yaml.safe_load(text)
+    except ValueError as error:  # what looks like a date or a number and is none
+        raise BadInput(str(error)) from None
     _check_integers(value)
     return value
 
 
 def _check_integers(value: Any) -> None:
-    """ValueError for a number that no setting can hold."""
+    """BadInput for a number that no setting can hold."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ValueError("a number is too large")
+        raise BadInput("a number is too large")
     if isinstance(value, (list, dict)):
         for part in value.values() if isinstance(value, dict) else value:
             _check_integers(part)
@@ -143,24 +148,24 @@ def _check_integers(value: Any) -> None:
 def _lowered(stage: str, value: Any) -> dict[str, Any]:
     """Settings for another try after running out of memory; steps of one object have that."""
     if not isinstance(value, dict):
-        raise ValueError(f"{stage}.{LOWERED}: expected settings, as in {{resolution: 1024}}")
+        raise BadInput(f"{stage}.{LOWERED}: expected settings, as in {{resolution: 1024}}")
     if value and stage not in PER_OBJECT_STAGES:
-        raise ValueError(f"{stage}.{LOWERED}: only {' and '.join(PER_OBJECT_STAGES)} have it")
+        raise BadInput(f"{stage}.{LOWERED}: only {' and '.join(PER_OBJECT_STAGES)} have it")
     return {str(k): v for k, v in value.items()}
 
 
 def _parse(name: str, value: Any) -> Profile:
     if not isinstance(value, dict):
-        raise ValueError("expected a mapping of stages")
+        raise BadInput("expected a mapping of stages")
     stages: dict[str, StageChoice] = {}
     for stage, entry in value.items():
         known_stage(str(stage))
         if not isinstance(entry, dict) or not isinstance(entry.get("backend"), str):
-            raise ValueError(f"{stage}: expected a mapping with a backend")
+            raise BadInput(f"{stage}: expected a mapping with a backend")
         settings = {str(k): v for k, v in entry.items() if k not in ("backend", LOWERED)}
         lowered = _lowered(stage, entry.get(LOWERED, {}))
         stages[stage] = StageChoice(entry["backend"], settings, lowered)
     missing = [stage for stage in STAGES if stage not in stages]
     if missing:
-        raise ValueError(f"no entry for {', '.join(missing)}")
+        raise BadInput(f"no entry for {', '.join(missing)}")
     return Profile(name, stages)

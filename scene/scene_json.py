@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scene.errors import BadInput
 from scene.files import (
     camera_from_json,
     camera_to_json,
@@ -41,9 +42,9 @@ def scene_to_json(scene: Scene) -> dict[str, Any]:
 
 
 def scene_from_json(value: Mapping[str, Any]) -> Scene:
-    """The inverse of `scene_to_json`; ValueError for another format."""
+    """The inverse of `scene_to_json`; BadInput for another format."""
     if value.get("format") != FORMAT:
-        raise ValueError(f"scene.json has format {value.get('format')!r}, expected {FORMAT}")
+        raise BadInput(f"scene.json has format {value.get('format')!r}, expected {FORMAT}")
     world = value["world_from_camera"]
     return Scene(
         photo=artifact_from_json(value["photo"]),

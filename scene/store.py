@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from scene.errors import CannotRun
 from scene.files import CODECS
 from scene.keys import canonical_json, digest
 from scene.types import Artifact
@@ -29,7 +30,7 @@ SHA256, SUFFIX = re.compile("[0-9a-f]{64}"), re.compile(r"(\.[a-z0-9]{1,8})?")
 logger = logging.getLogger(__name__)
 
 
-class DamagedArtifact(ValueError):
+class DamagedArtifact(CannotRun):
     """An artifact is missing from the store or its bytes are not what its name says."""
 
 

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from scene.errors import BadInput
 from stages.model_table import model_table
 
 FULL_EXTRA = "pip install -e '.[full]'"
@@ -34,7 +35,7 @@ def find_backend(stage: str, name: str) -> types.ModuleType:
         module = importlib.import_module(f"stages.{stage}.{name}") if spec else None
         if module is not None and hasattr(module, "VERSION"):
             return module
-    raise ValueError(
+    raise BadInput(
         f"unknown backend {name!r} for {stage}: expected one of {', '.join(backend_names(stage))}"
     )
 
@@ -45,7 +46,7 @@ def stage_version(stage: str) -> str:
 
 
 def make_settings(stage: str, name: str, values: Mapping[str, Any]) -> Any:
-    """The backend's frozen Settings; unknown names, wrong types and values raise a ValueError.
+    """The backend's frozen Settings; unknown names, wrong types and values raise BadInput.
 
     A Settings class checks its ranges itself, with messages that begin with the setting's name.
     """
@@ -56,15 +57,13 @@ def make_settings(stage: str, name: str, values: Mapping[str, Any]) -> Any:
             close = difflib.get_close_matches(key, hints, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             known = ", ".join(hints) or "none"
-            raise ValueError(
-                f"{stage} backend {name} has no setting {key!r} (it has: {known}){hint}"
-            )
+            raise BadInput(f"{stage} backend {name} has no setting {key!r} (it has: {known}){hint}")
         if not _fits(_convert(value, hints[key]), hints[key]):
-            raise ValueError(f"{stage}.{key}: expected {_type_name(hints[key])}, got {value!r}")
+            raise BadInput(f"{stage}.{key}: expected {_type_name(hints[key])}, got {value!r}")
     try:
         return settings_type(**{k: _convert(v, hints[k]) for k, v in values.items()})
-    except ValueError as error:
-        raise ValueError(f"{stage}.{error}") from None
+    except BadInput as error:
+        raise BadInput(f"{stage}.{error}") from None
 
 
 def local(default: Any) -> Any:
@@ -90,7 +89,7 @@ def local_settings(settings: Any) -> dict[str, Any]:
 def weights_of(stage: str, name: str, settings: Any) -> str:
     """The digest of a backend's weights, bundled with it or where its settings say; "" without.
 
-    Raises ValueError where the settings are wrong, MissingWeights where the weights are not here.
+    Raises BadInput where the settings are wrong, MissingWeights where the weights are not here.
     """
     module = find_backend(stage, name)
     if hasattr(module, "weights_sha256"):

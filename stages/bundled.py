@@ -8,6 +8,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from scene.errors import BadWeights
 from scene.types import Float32
 
 Network = Callable[[Float32], Float32]  # one batch in, one batch out
@@ -17,13 +18,13 @@ THREADS = 1
 
 
 def load_network(name: str, sha256: str) -> Network:
-    """Read weights/lite/NAME; raises ValueError where it is not the file the code was made for."""
+    """Read weights/lite/NAME; raises BadWeights where it is not the file the code was made for."""
     import onnxruntime
 
     data = (files("weights") / "lite" / name).read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise ValueError(
+        raise BadWeights(
             f"weights/lite/{name} has sha256 {found}, expected {sha256}: install the package again"
         )
     options = onnxruntime.SessionOptions()

@@ -21,6 +21,7 @@ from scene.cameras import (
     warp,
     warp_rgba,
 )
+from scene.errors import BadInput
 from scene.types import (
     Bool,
     Camera,
@@ -91,7 +92,7 @@ def object_crop(
 def cutout_crop(cutout: Cutout, fov_x_rad: float) -> ObjectCrop:
     """An object's own picture, framed 1.1 times, as seen by a camera of a field of view.
 
-    Raises ValueError when no pixel is solid. The framing is the one of Pixal3D's preprocessing
+    Raises BadInput when no pixel is solid. The framing is the one of Pixal3D's preprocessing
     (facts as in `pixal3d/preprocess.py`), so that a cut-out means the same in every backend.
     """
     picture = Image.fromarray(cutout.rgba, "RGBA")
@@ -101,7 +102,7 @@ def cutout_crop(cutout: Cutout, fov_x_rad: float) -> ObjectCrop:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     rows, columns = np.nonzero(np.asarray(picture)[..., 3] > SOLID_ALPHA)
     if len(rows) < 2:
-        raise ValueError("has no solid pixels: its opacity is nowhere above 80 percent")
+        raise BadInput("has no solid pixels: its opacity is nowhere above 80 percent")
     left, right, top, bottom = columns.min(), columns.max(), rows.min(), rows.max()
     half = max(1, int(max(right - left, bottom - top) * OBJECT_FRAMING) // 2)
     x, y = (left + right) / 2, (top + bottom) / 2

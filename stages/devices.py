@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, Literal, TypeVar
 
+from scene.errors import CannotRun
 from scene.keys import canonical_json
 from stages.backends import find_backend, make_settings
 
@@ -20,7 +21,7 @@ Offload = Literal["none", "model", "sequential"]
 Loaded = TypeVar("Loaded")
 
 
-class OutOfDeviceMemory(RuntimeError):
+class OutOfDeviceMemory(CannotRun):
     """There was not enough memory even after everything that can be freed was freed."""
 
 

@@ -10,6 +10,8 @@ from importlib.resources import files as resources
 
 import yaml
 
+from scene.errors import BadInput
+
 
 @dataclass(frozen=True)
 class ModelEntry:
@@ -54,12 +56,12 @@ def model_table() -> Mapping[str, ModelEntry]:
 
 
 def known_model(name: str) -> ModelEntry:
-    """The model of a name; ValueError with the closest ones for a name that is none's."""
+    """The model of a name; BadInput with the closest ones for a name that is none's."""
     table = model_table()
     if name not in table:
         close = difflib.get_close_matches(name, table, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"unknown model {name!r}: expected one of {', '.join(table)}{hint}")
+        raise BadInput(f"unknown model {name!r}: expected one of {', '.join(table)}{hint}")
     return table[name]
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from scene.errors import BadWeights
+
 Torchvision = Literal["native", "schemas", "absent"]
 
 # The registrations vanish with this object, so it must live as long as the process.
@@ -56,14 +58,14 @@ def load_strictly(model_class: Any, folder: Path, dtype: Any) -> Any:
             )  # fmt: skip
     except (OSError, RuntimeError) as error:
         why = str(error).strip().splitlines()[0]
-        raise ValueError(
+        raise BadWeights(
             f"{model_class.__name__} cannot be read from {folder} ({why}): "
             "check the folder with `photoscene models verify`"
         ) from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if found.get(kind):
             names = sorted(str(name) for name in found[kind])
-            raise ValueError(
+            raise BadWeights(
                 f"the weights in {folder} are not those of {model_class.__name__}: "
                 f"{len(names)} {kind.replace('_', ' ')}, as {names[0]}; download them again"
             )

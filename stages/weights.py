@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from scene.errors import BadInput, CannotRun
 from scene.store import write_atomically
 from stages.model_record import RECORD_NAME, matching, read_record
 from stages.model_table import ModelEntry, known_model
@@ -22,7 +23,7 @@ MEMO_NAME = ".photoscene-sha256.json"
 SHA256_NAME = re.compile(r"[0-9a-f]{64}")
 
 
-class MissingWeights(RuntimeError):
+class MissingWeights(CannotRun):
     """A model's weights are not on this machine; the message says how they get there.
 
     model: its name in the table.
@@ -36,13 +37,13 @@ class MissingWeights(RuntimeError):
 def weights_folder(given: str, model: str, stage: str) -> Path:
     """The folder of a model's files: the one given, else where they were pulled, else the hub's.
 
-    given: a setting `weights`, "" for none; ValueError where that folder is not. Raises
+    given: a setting `weights`, "" for none; BadInput where that folder is not. Raises
     MissingWeights that says what is missing, and where to put it.
     """
     if given:
         folder = Path(given).expanduser()
         if not folder.is_dir():
-            raise ValueError(f"{stage}.weights: there is no folder {folder}: check the name")
+            raise BadInput(f"{stage}.weights: there is no folder {folder}: check the name")
         return folder
     entry = known_model(model)
     places = weights_places(entry)
@@ -118,12 +119,12 @@ def weights_digest(folder: Path, patterns: Sequence[str]) -> str:
     """sha256 over the names and contents of a folder's files that match the glob patterns.
 
     Contents are hashed once: what is remembered beside them holds while size and time stay.
-    Raises ValueError when the folder has none of them.
+    Raises BadInput when the folder has none of them.
     """
     found = {f for p in patterns for f in folder.glob(p) if f.is_file()}
     files = sorted(found - {folder / MEMO_NAME, folder / RECORD_NAME})
     if not files:
-        raise ValueError(f"no weights in {folder}: expected {', '.join(patterns)}")
+        raise BadInput(f"no weights in {folder}: expected {', '.join(patterns)}")
     memo = _read_memo(folder)
     known: dict[str, list[int | str]] = {}
     whole = hashlib.sha256()

@@ -22,13 +22,14 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from photoscene.choosing.chooser import Chooser
 from photoscene.choosing.prompt_file import prompt_to_json
 from scene.drawing import TINT, draw_outlines, mask_colour
+from scene.errors import BadInput
 from scene.types import Uint8
 
 LOOPBACK = "127.0.0.1"
@@ -47,7 +48,8 @@ PAGE = {"": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 def choose_in_browser(chooser: Chooser, out: TextIO) -> bool:
     """Serve the page until the choice is accepted (True) or the page's Stop button is pressed.
 
-    Ctrl-C passes through as KeyboardInterrupt; every entry is saved by then.
+    What goes wrong in a request and is no refused entry ends the serving, and is raised. Ctrl-C
+    passes through as KeyboardInterrupt; every entry is saved by then.
     """
     listening = socket.create_server((LOOPBACK, 0))
     host = f"{LOOPBACK}:{listening.getsockname()[1]}"
@@ -73,6 +75,8 @@ def choose_in_browser(chooser: Chooser, out: TextIO) -> bool:
     finally:
         stopped.set()
         listening.close()
+    if page.error is not None:
+        raise page.error
     return chooser.accepted
 
 
@@ -82,6 +86,7 @@ class PageServer:
     def __init__(self, chooser: Chooser, host: str, token: str, stopped: threading.Event) -> None:
         self.chooser, self.host, self.token, self.stopped = chooser, host, token, stopped
         self.lock = threading.Lock()  # one entry at a time, and no picture of half an entry
+        self.error: Exception | None = None  # what ended the serving
         self.application = Starlette(
             routes=[
                 Route("/{token}/photo.jpg", self.photo),
@@ -89,7 +94,8 @@ class PageServer:
                 Route("/{token}/state", self.state),
                 Route("/{token}/entry", self.entry, methods=["POST"]),
                 Route("/{token}/{name:path}", self.page),
-            ]
+            ],
+            exception_handlers={Exception: self.give_up},
         )
 
     def admit(self, request: Request) -> None:
@@ -99,6 +105,12 @@ class PageServer:
         origin = request.headers.get("origin", own)
         if not known or request.headers.get("host") != self.host or origin != own:
             raise HTTPException(404)
+
+    def give_up(self, request: Request, error: Exception) -> Response:
+        """Keep an error that no handler knows for whoever serves, and end the serving."""
+        self.error = error
+        self.stopped.set()
+        return Response("photoscene has stopped: its terminal says why", 500, headers=HEADERS)
 
     def page(self, request: Request) -> Response:
         """The page itself, its style and its script."""
@@ -130,7 +142,10 @@ class PageServer:
 
     async def entry(self, request: Request) -> Response:
         """Follow one entry; what cannot be followed comes back as told and refused."""
-        body = await _body(request)
+        try:
+            body = await _body(request)
+        except ClientDisconnect:
+            raise HTTPException(400) from None
         self.admit(request)
         if request.headers.get("content-type") != "application/json":
             raise HTTPException(415)
@@ -138,7 +153,7 @@ class PageServer:
             raise HTTPException(413)
         try:
             asked = json.loads(body)["entry"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise HTTPException(400) from None
         if not isinstance(asked, str):
             raise HTTPException(400)
@@ -152,7 +167,7 @@ class PageServer:
         with self.lock:
             try:
                 return state_of(self.chooser, _follow(self.chooser, asked))
-            except ValueError as error:
+            except BadInput as error:
                 return {**state_of(self.chooser, str(error)), "refused": True}
             except OSError as error:  # a full disk, perhaps: the person may mend it and go on
                 return {**state_of(self.chooser, f"not saved: {error}"), "refused": True}
@@ -219,7 +234,7 @@ def masks_layer(chooser: Chooser) -> Uint8:
 
 
 def _follow(chooser: Chooser, asked: str) -> str:
-    """Do what the page asked for; ValueError when it cannot be done."""
+    """Do what the page asked for; BadInput when it cannot be done."""
     if asked == "quit":
         return "stopped"
     if asked == "auto":

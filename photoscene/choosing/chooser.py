@@ -15,6 +15,7 @@ from photoscene.choosing import MASKS, PROMPTS
 from photoscene.choosing.entries import Session, begin, enter, split_entry
 from photoscene.choosing.picture import draw_choice
 from photoscene.choosing.prompt_file import ChosenPhoto, load_session, save_prompts
+from scene.errors import BadInput
 from scene.files import encode_png
 from scene.store import Store, write_atomically
 from scene.types import Artifact, Bool, Mask, ObjectPrompt, Photo, Uint8
@@ -82,12 +83,12 @@ class Chooser:
         return self.folder / MASKS
 
     def begin(self, start: tuple[ObjectPrompt, ...]) -> None:
-        """Start with these objects; ValueError when the folder has a choice already.
+        """Start with these objects; BadInput when the folder has a choice already.
 
         Words alone become the objects that they mean.
         """
         if self.prompts_path.exists():
-            raise ValueError(
+            raise BadInput(
                 f"{self.prompts_path} holds an earlier choice: go on with --resume, "
                 "or give another -o to choose anew"
             )
@@ -104,7 +105,7 @@ class Chooser:
             session = begin(self._placed(objects))
         try:
             self._take(session)
-        except ValueError as error:
+        except BadInput as error:
             # The entry at which it stopped was saved before it was tried.
             if not session.entries:
                 raise
@@ -113,11 +114,11 @@ class Chooser:
         return f"resumed with {count(len(self.objects))}, after {len(session.entries)} entries"
 
     def enter(self, entry: str) -> str:
-        """Follow one entry and say what came of it; ValueError when nothing changed, and why."""
+        """Follow one entry and say what came of it; BadInput when nothing changed, and why."""
         verb, rest = split_entry(entry)
         if verb == "text" and not self.knows_words:
             backend = self.request.profile.stages["segment"].backend
-            raise ValueError(
+            raise BadInput(
                 f"segment backend {backend} does not know words: give a point or a box, "
                 "and name the object with `label`"
             )
@@ -131,7 +132,7 @@ class Chooser:
         self._save(session)
         try:
             self._take(session)
-        except ValueError:
+        except BadInput:
             self._save(before)
             raise
         return self.current_line()
@@ -141,7 +142,7 @@ class Chooser:
         known = [o.mask.pixels for o in self.objects]
         found = [m for m in self._masks(()) if not any(_same(m.pixels, k) for k in known)]
         if not found:
-            raise ValueError("nothing else stands out by itself: give a point or a box")
+            raise BadInput("nothing else stands out by itself: give a point or a box")
         self.enter("boxes " + "; ".join(self._box_text(m) for m in found))
         return f"{count(len(found))} proposed"
 
@@ -151,7 +152,7 @@ class Chooser:
         meant = self._masks((ObjectPrompt(text=words),))
         found = [m for m in meant if not any(_same(m.pixels, k) for k in known)]
         if not found:
-            raise ValueError(f"nothing else here looks like {words!r}: give a point or a box")
+            raise BadInput(f"nothing else here looks like {words!r}: give a point or a box")
         line = self.enter(f"found {words}: " + "; ".join(self._box_text(m) for m in found))
         return line if len(found) == 1 else f"{count(len(found))} found"
 
@@ -164,15 +165,15 @@ class Chooser:
                 continue
             found = self._masks((prompt,))
             if not found:
-                raise ValueError(f"nothing here looks like {prompt.text!r}: give a point or a box")
+                raise BadInput(f"nothing here looks like {prompt.text!r}: give a point or a box")
             label = prompt.label or prompt.text
             placed += [replace(prompt, label=label, box=self._box_of(m)) for m in found]
         return tuple(placed)
 
     def accept(self) -> tuple[ObjectPrompt, ...]:
-        """Settle the choice; ValueError while there is none."""
+        """Settle the choice; BadInput while there is none."""
         if not self.objects:
-            raise ValueError("there is no object yet: give a point or a box, or stop with `quit`")
+            raise BadInput("there is no object yet: give a point or a box, or stop with `quit`")
         self.accepted = True
         self._save(self.session)
         return self.session.present.objects

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from scene.errors import BadInput
 from scene.types import ObjectPrompt, Point
 
 MAX_LABEL_LENGTH = 200
@@ -57,7 +58,7 @@ def begin(start: tuple[ObjectPrompt, ...] = (), entries: tuple[str, ...] = ()) -
 
 
 def enter(session: Session, entry: str) -> Session:
-    """The session after one more entry; ValueError says why an entry makes no sense."""
+    """The session after one more entry; BadInput says why an entry makes no sense."""
     name, rest = split_entry(entry)
     entries = (*session.entries, f"{name} {rest}".strip())
     past, present, future = session.past, session.present, session.future
@@ -65,12 +66,12 @@ def enter(session: Session, entry: str) -> Session:
         _nothing(rest, name)
     if name == "undo":
         if not past:
-            raise ValueError("undo: nothing was entered before")
+            raise BadInput("undo: nothing was entered before")
         return replace(session, entries=entries, present=past[-1], past=past[:-1],
                        future=(present, *future))  # fmt: skip
     if name == "redo":
         if not future:
-            raise ValueError("redo: nothing was undone")
+            raise BadInput("redo: nothing was undone")
         return replace(session, entries=entries, present=future[0], past=(*past, present),
                        future=future[1:])  # fmt: skip
     changed = VERBS[name].change(present, rest)
@@ -78,11 +79,11 @@ def enter(session: Session, entry: str) -> Session:
 
 
 def split_entry(entry: str) -> tuple[str, str]:
-    """The verb of an entry and the rest of it; ValueError for a word that is none."""
+    """The verb of an entry and the rest of it; BadInput for a word that is none."""
     name, _, rest = entry.strip().partition(" ")
     name = SHORT.get(name.lower(), name.lower())
     if name not in VERBS and name not in ("undo", "redo"):
-        raise ValueError(f"{name!r} is no entry: expected {', '.join([*VERBS, 'undo', 'redo'])}")
+        raise BadInput(f"{name!r} is no entry: expected {', '.join([*VERBS, 'undo', 'redo'])}")
     return name, rest.strip()
 
 
@@ -94,7 +95,7 @@ def _point(choice: Choice, rest: str, foreground: bool = True) -> Choice:
 
 def _not(choice: Choice, rest: str) -> Choice:
     if choice.on_new_object:
-        raise ValueError("not: click on the object first, then on what is not part of it")
+        raise BadInput("not: click on the object first, then on what is not part of it")
     return _point(choice, rest, foreground=False)
 
 
@@ -102,7 +103,7 @@ def _box(choice: Choice, rest: str) -> Choice:
     x0, y0, x1, y1 = _numbers(rest, 4, "X0 Y0 X1 Y1")
     box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
     if box[0] == box[2] or box[1] == box[3]:
-        raise ValueError("a box needs two corners that differ in X and in Y")
+        raise BadInput("a box needs two corners that differ in X and in Y")
     return _changed(choice, lambda o: replace(o, box=box))
 
 
@@ -115,7 +116,7 @@ def _found(choice: Choice, rest: str) -> Choice:
     words, colon, boxes = rest.rpartition(":")
     words = _words(words.strip())
     if not colon or not words:
-        raise ValueError("found: expected WORDS: X0 Y0 X1 Y1; X0 Y0 X1 Y1 ...")
+        raise BadInput("found: expected WORDS: X0 Y0 X1 Y1; X0 Y0 X1 Y1 ...")
     more = _boxes(choice, boxes)
     old = len(choice.objects)
     named = tuple(replace(o, text=words, label=words) for o in more.objects[old:])
@@ -126,13 +127,13 @@ def _found(choice: Choice, rest: str) -> Choice:
 def _text(choice: Choice, rest: str) -> Choice:
     words = _words(rest)
     if not words:
-        raise ValueError("text: say what to look for, as in `text red mug`")
+        raise BadInput("text: say what to look for, as in `text red mug`")
     return _changed(choice, lambda o: replace(o, text=words, label=o.label or words))
 
 
 def _label(choice: Choice, rest: str) -> Choice:
     if choice.on_new_object:
-        raise ValueError("label: point at the object first, then name it")
+        raise BadInput("label: point at the object first, then name it")
     words = _words(rest)
     return _changed(choice, lambda o: replace(o, label=words))
 
@@ -140,7 +141,7 @@ def _label(choice: Choice, rest: str) -> Choice:
 def _next(choice: Choice, rest: str) -> Choice:
     _nothing(rest, "next")
     if choice.on_new_object:
-        raise ValueError("next: this object has nothing yet; give a point or a box")
+        raise BadInput("next: this object has nothing yet; give a point or a box")
     return replace(choice, current=len(choice.objects))
 
 
@@ -151,7 +152,7 @@ def _select(choice: Choice, rest: str) -> Choice:
 def _delete(choice: Choice, rest: str) -> Choice:
     gone = _number_of_object(choice, rest) if rest else choice.current
     if gone >= len(choice.objects):
-        raise ValueError("delete: this object has nothing yet; name one by its number")
+        raise BadInput("delete: this object has nothing yet; name one by its number")
     left = choice.objects[:gone] + choice.objects[gone + 1 :]
     current = choice.current - (choice.current > gone)
     return Choice(left, len(left) if choice.current == gone else current)
@@ -185,7 +186,7 @@ def _changed(choice: Choice, change: Callable[[ObjectPrompt], ObjectPrompt]) -> 
 def _number_of_object(choice: Choice, rest: str) -> int:
     if not rest.isdecimal() or not 1 <= int(rest) <= len(choice.objects):
         have = f"1 to {len(choice.objects)}" if choice.objects else "no object yet"
-        raise ValueError(f"{rest or 'nothing'!r} is not the number of an object: there is {have}")
+        raise BadInput(f"{rest or 'nothing'!r} is not the number of an object: there is {have}")
     return int(rest) - 1
 
 
@@ -195,16 +196,16 @@ def _numbers(rest: str, count: int, form: str) -> list[float]:
     except ValueError:
         values = []
     if len(values) != count or not all(math.isfinite(v) for v in values):
-        raise ValueError(f"{rest or 'nothing'!r}: expected {form} in pixels of the photo")
+        raise BadInput(f"{rest or 'nothing'!r}: expected {form} in pixels of the photo")
     return values
 
 
 def _words(rest: str) -> str:
     if not rest.isprintable() or len(rest) > MAX_LABEL_LENGTH:
-        raise ValueError(f"expected at most {MAX_LABEL_LENGTH} printable characters")
+        raise BadInput(f"expected at most {MAX_LABEL_LENGTH} printable characters")
     return rest
 
 
 def _nothing(rest: str, name: str) -> None:
     if rest:
-        raise ValueError(f"{name}: nothing follows this word, got {rest!r}")
+        raise BadInput(f"{name}: nothing follows this word, got {rest!r}")

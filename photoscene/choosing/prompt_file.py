@@ -10,6 +10,7 @@ from typing import Any
 
 from flows.request import prompt_from_json
 from photoscene.choosing.entries import Session, begin
+from scene.errors import BadInput
 from scene.store import write_atomically
 from scene.types import ObjectPrompt
 
@@ -40,23 +41,33 @@ def save_prompts(path: Path, photo: ChosenPhoto, session: Session, accepted: boo
 
 
 def load_session(path: Path, photo: ChosenPhoto) -> Session:
-    """The session of a prompt file; ValueError when it is damaged or for another photo.
+    """The session of a prompt file; BadInput when it is damaged or for another photo.
 
     Objects that were edited by hand count, and the journal then begins with them.
     """
     try:
         value = json.loads(path.read_text("utf-8"))
         if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise ValueError("it is not a file of this version of photoscene")
+            raise BadInput("it is not a file of this version of photoscene")
         if value["photo"]["sha256"] != photo.sha256:
-            raise ValueError(f"it is for another photo ({value['photo']['name']})")
+            raise BadInput(f"it is for another photo ({value['photo']['name']})")
         objects = tuple(prompt_from_json(o) for o in value["objects"])
         start = tuple(prompt_from_json(o) for o in value["start"])
-        replayed = begin(start, tuple(value["entries"]))
-    except (KeyError, TypeError, AttributeError, ValueError, UnicodeDecodeError) as error:
+        entries = tuple(value["entries"])
+        if not all(isinstance(entry, str) for entry in entries):
+            raise BadInput("entries are not all words")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{path}: {reason}; give another -o to choose anew") from None
+        raise _refused(path, reason) from None
+    try:
+        replayed = begin(start, entries)
+    except BadInput as error:
+        raise _refused(path, str(error)) from None
     return replayed if replayed.present.objects == objects else begin(objects)
+
+
+def _refused(path: Path, reason: str) -> BadInput:
+    return BadInput(f"{path}: {reason}; give another -o to choose anew")
 
 
 def prompt_to_json(prompt: ObjectPrompt) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TextIO
 from photoscene.choosing.chooser import Chooser
 from photoscene.choosing.entries import SHORT, VERBS
 from photoscene.choosing.inline_image import answers_sixel, inline_image, protocol_of
+from scene.errors import BadInput
 from scene.text import printable
 
 Reader = Callable[[str], str]
@@ -56,7 +57,7 @@ def choose_at_prompt(chooser: Chooser, environment: Mapping[str, str], out: Text
         if line:
             try:
                 _follow(chooser, line, say, show)
-            except ValueError as error:
+            except BadInput as error:
                 say(f"    not done: {error}")
     return True
 
@@ -75,7 +76,7 @@ def help_lines() -> list[str]:
 def _follow(
     chooser: Chooser, line: str, say: Callable[..., None], show: Callable[[], None]
 ) -> None:
-    """Do what one line says; ValueError when it cannot be done."""
+    """Do what one line says; BadInput when it cannot be done."""
     word = line.lower()
     if word in ("help", "?", "h"):
         say(*help_lines())

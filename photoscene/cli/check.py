@@ -11,6 +11,7 @@ from flows.steps import MAX_PHOTO_SIDE_PX
 from photoscene.inputs import read_boxes, read_file
 from photoscene.readiness import READY, Readiness, check_photo
 from photoscene.readiness.findings import NOTABLE
+from scene.errors import BadInput
 from scene.text import printable
 
 DONE, NOT_READY = 0, 1
@@ -22,9 +23,9 @@ def check_readiness(photo: Path, masks: Sequence[Path], boxes: Sequence[str], as
     named = [(str(mask), read_file(mask, "--mask")) for mask in masks]
     try:
         found = check_photo(data, MAX_PHOTO_SIDE_PX, named, read_boxes(boxes))
-    except ValueError as error:
+    except BadInput as error:
         told = str(error)
-        raise ValueError(told if told.startswith("--") else f"photo {photo} {told}") from None
+        raise BadInput(told if told.startswith("--") else f"photo {photo} {told}") from None
     told = readiness_json(found) if as_json else readiness_text(found, photo.name)
     print(told)
     return DONE if found.ready else NOT_READY

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.request import Request
+from scene.errors import BadInput
 from scene.store import Store
 from scene.text import printable
 
@@ -28,9 +29,9 @@ class Choosing:
         return self.interactive or self.browser
 
     def check(self) -> None:
-        """Raise ValueError where the options contradict each other."""
+        """Raise BadInput where the options contradict each other."""
         if self.resume and not self.wanted:
-            raise ValueError("--resume goes on with a choice: add --interactive or --browser")
+            raise BadInput("--resume goes on with a choice: add --interactive or --browser")
 
 
 def choose_objects(
@@ -51,9 +52,9 @@ def choose_objects(
     from photoscene.choosing.terminal import choose_at_prompt
 
     if request.masks:
-        raise ValueError("--mask gives the objects already: leave out --interactive and --browser")
+        raise BadInput("--mask gives the objects already: leave out --interactive and --browser")
     if how.resume and request.prompts:
-        raise ValueError(
+        raise BadInput(
             "--resume goes on with the objects of the prompt file: "
             "leave out --text, --point, --box and --prompts"
         )

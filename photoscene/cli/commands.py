@@ -22,6 +22,7 @@ from photoscene.inputs import Arguments, build_request, check_backends, check_se
 from photoscene.reconstruction import InputNames, check_files, reconstruct_photo
 from photoscene.report.page import REPORT, write_report
 from photoscene.run_folder import check_folder, read_run, write_run
+from scene.errors import BadInput
 from scene.files import encode_png
 from scene.profile import known_stage, with_setting
 from scene.store import Store, write_atomically
@@ -97,7 +98,7 @@ def rerun_object(
     started = time.monotonic()
     check_device(where.device)
     if first not in RERUN_STAGES:
-        raise ValueError(f"--from {first}: expected {' or '.join(RERUN_STAGES)}")
+        raise BadInput(f"--from {first}: expected {' or '.join(RERUN_STAGES)}")
     from photoscene.inspection import find_object
 
     run = read_run(folder)
@@ -106,7 +107,7 @@ def rerun_object(
     object_id = find_object(run, wanted)
     request = _with_override(run.request, object_id, settings, seed)
     if run.request.until in ("segment", "map_points"):
-        raise ValueError(
+        raise BadInput(
             f"{folder} stopped after {run.request.until}: `photoscene run` the photo further first"
         )
     stages = PER_OBJECT if first == "complete" else ("generate",)
@@ -166,9 +167,9 @@ def _with_override(
     for assignment in settings:
         if assignment.split(".")[0] not in RERUN_STAGES:
             named = " and ".join(RERUN_STAGES)
-            raise ValueError(f"--set {assignment}: one object has settings of {named} only")
+            raise BadInput(f"--set {assignment}: one object has settings of {named} only")
         if assignment.split("=")[0].endswith(".backend"):
-            raise ValueError(f"--set {assignment}: the backend is the whole run's; use `run --set`")
+            raise BadInput(f"--set {assignment}: the backend is the whole run's; use `run --set`")
         profile = with_setting(profile, assignment)
     check_backends(profile)
     check_seed(seed or 0)

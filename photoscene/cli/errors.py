@@ -1,4 +1,5 @@
-"""Turns errors into one line and an exit status: 2 for bad input, 3 for the environment."""
+"""Turns errors into one line and an exit status: 2 for bad input, 3 for the environment, 4 for a
+fault of photoscene itself, whose traceback is written to a file."""
 
 from __future__ import annotations
 
@@ -10,15 +11,18 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import typer
 from typer.core import TyperGroup
 
+from photoscene.cli.faults import write_fault
+from scene.errors import BadInput, CannotRun, ObjectError, is_device_error
 from scene.text import printable
 
-BAD_INPUT, ENVIRONMENT, INTERRUPTED = 2, 3, 130
+BAD_INPUT, ENVIRONMENT, FAULT, INTERRUPTED = 2, 3, 4, 130
 MAX_LINE_LENGTH = 1000
+DEFAULT_STORE = "~/.cache/photoscene"
 # typer does not export it, and its module has moved between versions.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__bases__[0])
 REMEDIES = {
@@ -35,6 +39,7 @@ REMEDIES = {
     errno.EMFILE: "close other programs, or raise the limit with `ulimit -n`",
     errno.EIO: "check the disk, or point --store and -o to another one",
 }
+OWN_PACKAGES = ("scene", "alignment", "pixal3d", "stages", "flows", "photoscene")
 
 
 class OneLineUsage(TyperGroup):
@@ -74,21 +79,35 @@ def reported(debug: bool) -> Iterator[None]:
     except KeyboardInterrupt as error:
         kept = "stopped; finished steps are kept: run the same command to go on"
         _stop(str(error) or kept, INTERRUPTED, debug)
-    except ValueError as error:
+    except (BadInput, ObjectError) as error:
         _stop(str(error), BAD_INPUT, debug)
     except BrokenPipeError:
         # Whoever read our output has seen enough; nothing may be flushed into the pipe any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
-    except OSError as error:
-        remedy = REMEDIES.get(error.errno or 0, "")
+    except Exception as error:  # the one place where a bug ends: it is told as what it is
+        wanting = _wanting(error)
+        if wanting:
+            _stop(wanting, ENVIRONMENT, debug)
+        _stop_at_fault(error, debug)
+
+
+def _wanting(error: Exception) -> str:
+    """What this machine lacks or could not do, in one line; "" where that is not what failed."""
+    if isinstance(error, CannotRun):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        remedy = REMEDIES.get(error.errno, "")
         where = f" ({error.filename})" if error.filename else ""
         text = f"{error.strerror or error}{where}"
-        _stop(f"{text}: {remedy}" if remedy else text, ENVIRONMENT, debug)
-    except (ImportError, MemoryError, RuntimeError) as error:
-        # Our own words need no type's name before them.
-        known = type(error).__module__.startswith(("flows", "stages", "photoscene"))
-        _stop(str(error) if known else f"{type(error).__name__}: {error}", ENVIRONMENT, debug)
+        return f"{text}: {remedy}" if remedy else text
+    named = f"{type(error).__name__}: {error}"
+    if isinstance(error, ImportError):  # of a library, or a part of one that is not there
+        own = (error.name or "").split(".")[0] in OWN_PACKAGES
+        return "" if own else named
+    passing = isinstance(error, (MemoryError, ConnectionError, TimeoutError))
+    threads = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+    return named if passing or threads or is_device_error(error) else ""
 
 
 def keep_quiet(debug: bool = False) -> None:
@@ -103,11 +122,23 @@ def keep_quiet(debug: bool = False) -> None:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
 
 
-def _stop(message: str, status: int, debug: bool) -> None:
+def _stop(message: str, status: int, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
     _say(message)
     raise typer.Exit(status)
+
+
+def _stop_at_fault(error: Exception, debug: bool) -> NoReturn:
+    """Write the traceback down and say where; to standard error where no file can be written."""
+    root = os.environ.get("PHOTOSCENE_STORE", "")
+    path = write_fault(error, store_root("" if "://" in root else root))
+    if debug or path is None:
+        traceback.print_exception(error)
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    file = "the traceback above" if path is None else path
+    _say(f"a fault of photoscene itself ({what}): please report it with {file}")
+    raise typer.Exit(FAULT)
 
 
 def _say(message: str) -> None:
@@ -121,5 +152,5 @@ def store_root(given: str | None) -> str:
     """The store's absolute folder: --store, else PHOTOSCENE_STORE, else ~/.cache/photoscene."""
     root = given if given is not None else os.environ.get("PHOTOSCENE_STORE", "")
     if "://" in root:
-        raise ValueError(f"store {root}: only folders are supported; mount it and give its path")
-    return os.path.abspath(os.path.expanduser(root or "~/.cache/photoscene"))
+        raise BadInput(f"store {root}: only folders are supported; mount it and give its path")
+    return os.path.abspath(os.path.expanduser(root or DEFAULT_STORE))

@@ -92,28 +92,29 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Reconstruct one photo; objects are found by themselves unless prompts or masks are given."""
-    from photoscene.cli.choose import Choosing
-    from photoscene.cli.commands import Where, run_photo
     from photoscene.cli.errors import reported
-    from photoscene.inputs import Arguments
-    from photoscene.run_folder import default_folder
 
-    arguments = Arguments(
-        photo=photo,
-        texts=text or (),
-        points=point or (),
-        boxes=box or (),
-        masks=mask or (),
-        prompts=prompts,
-        profile=profile,
-        settings=settings or (),
-        fov_x_deg=fov,
-        camera=camera,
-        point_map=pointmap,
-        seed=seed,
-        until=until,
-    )
     with reported(debug):
+        from photoscene.cli.choose import Choosing
+        from photoscene.cli.commands import Where, run_photo
+        from photoscene.inputs import Arguments
+        from photoscene.run_folder import default_folder
+
+        arguments = Arguments(
+            photo=photo,
+            texts=text or (),
+            points=point or (),
+            boxes=box or (),
+            masks=mask or (),
+            prompts=prompts,
+            profile=profile,
+            settings=settings or (),
+            fov_x_deg=fov,
+            camera=camera,
+            point_map=pointmap,
+            seed=seed,
+            until=until,
+        )
         folder = output or default_folder(photo)
         choosing = Choosing(interactive, browser, resume)
         where = Where(store, device)
@@ -158,17 +159,20 @@ def one_object(
 ) -> None:
     """Generate one object from its cut-out, or from several posed views, as a GLB."""
     from photoscene.cli.errors import reported
-    from photoscene.cli.make_object import ObjectOptions, generate_object
 
-    given = {
-        "resolution": resolution,
-        "steps": steps,
-        "guidance": guidance,
-        "weights": None if weights is None else str(weights),
-        "memory": "one_at_a_time" if low_vram else None,
-    }
-    options = ObjectOptions(cutout, view, output, backend, given, settings or (), fov, seed, device)
     with reported(debug):
+        from photoscene.cli.make_object import ObjectOptions, generate_object
+
+        given = {
+            "resolution": resolution,
+            "steps": steps,
+            "guidance": guidance,
+            "weights": None if weights is None else str(weights),
+            "memory": "one_at_a_time" if low_vram else None,
+        }
+        options = ObjectOptions(
+            cutout, view, output, backend, given, settings or (), fov, seed, device
+        )
         raise typer.Exit(generate_object(options, store, refresh, json))
 
 
@@ -192,24 +196,25 @@ def segment(
     debug: Debug = False,
 ) -> None:
     """Find or choose the objects' masks only; `run --prompts` goes on from the prompt file."""
-    from photoscene.cli.choose import Choosing
-    from photoscene.cli.commands import Where, run_photo
     from photoscene.cli.errors import reported
-    from photoscene.inputs import Arguments
-    from photoscene.run_folder import default_folder
 
-    arguments = Arguments(
-        photo=photo,
-        texts=text or (),
-        points=point or (),
-        boxes=box or (),
-        masks=mask or (),
-        prompts=prompts,
-        profile=profile,
-        settings=settings or (),
-        until="segment",
-    )
     with reported(debug):
+        from photoscene.cli.choose import Choosing
+        from photoscene.cli.commands import Where, run_photo
+        from photoscene.inputs import Arguments
+        from photoscene.run_folder import default_folder
+
+        arguments = Arguments(
+            photo=photo,
+            texts=text or (),
+            points=point or (),
+            boxes=box or (),
+            masks=mask or (),
+            prompts=prompts,
+            profile=profile,
+            settings=settings or (),
+            until="segment",
+        )
         folder = output or default_folder(photo)
         choosing = Choosing(interactive, browser, resume)
         where = Where(store, device)
@@ -233,10 +238,11 @@ def rerun(
     debug: Debug = False,
 ) -> None:
     """Compute one object's chain again, then place and compose; the other objects stay cached."""
-    from photoscene.cli.commands import Where, rerun_object
     from photoscene.cli.errors import reported
 
     with reported(debug):
+        from photoscene.cli.commands import Where, rerun_object
+
         where = Where(store, device)
         raise typer.Exit(rerun_object(folder, object_, from_, settings or (), seed, where, json))
 
@@ -260,10 +266,11 @@ def inspect(
     debug: Debug = False,
 ) -> None:
     """Show what every step read, made and cost, and why it was computed."""
-    from photoscene.cli.commands import Inspecting, inspect_run
     from photoscene.cli.errors import reported
 
     with reported(debug):
+        from photoscene.cli.commands import Inspecting, inspect_run
+
         asked = Inspecting(object_, stage, open_, html, diff)
         raise typer.Exit(inspect_run(folder, asked, store, json))
 
@@ -277,18 +284,20 @@ def check(
     debug: Debug = False,
 ) -> None:
     """Judge a photo from 0 to 100 before it is reconstructed; status 1 where it is not ready."""
-    from photoscene.cli.check import check_readiness
     from photoscene.cli.errors import reported
 
     with reported(debug):
+        from photoscene.cli.check import check_readiness
+
         raise typer.Exit(check_readiness(photo, mask or (), box or (), json))
 
 
 @app.command()
 def doctor(store: StorePath = None, json: Json = False, debug: Debug = False) -> None:
     """Show what this machine can run, and the one command that mends each gap."""
-    from photoscene.cli.commands import show_doctor
     from photoscene.cli.errors import reported
 
     with reported(debug):
+        from photoscene.cli.commands import show_doctor
+
         raise typer.Exit(show_doctor(store, json))

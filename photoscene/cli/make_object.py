@@ -12,6 +12,7 @@ from typing import Any
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.single_object import ObjectArguments, make_object, mesh_of, notes_of
+from scene.errors import BadInput
 from scene.profile import Profile, StageChoice, with_setting
 from scene.store import Store
 from scene.text import printable
@@ -76,6 +77,6 @@ def _choice(options: ObjectOptions) -> StageChoice:
     profile = Profile("object", {STAGE: StageChoice(options.backend, given)})
     for assignment in options.assignments:
         if not assignment.startswith(f"{STAGE}."):
-            raise ValueError(f"--set {assignment}: one object has settings of {STAGE} only")
+            raise BadInput(f"--set {assignment}: one object has settings of {STAGE} only")
         profile = with_setting(profile, assignment)
     return profile.stages[STAGE]

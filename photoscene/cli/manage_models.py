@@ -16,6 +16,7 @@ from photoscene.models.hub import PATIENCE_S, Hub
 from photoscene.models.listing import listing, listing_table, profile_models
 from photoscene.models.pull import CannotPull, Pulled, pull_model, with_companions
 from photoscene.models.verify import Verified, verify_model
+from scene.errors import BadInput
 from scene.profile import profile_names
 from scene.text import printable
 from stages.model_table import ModelEntry, known_model, model_table
@@ -46,7 +47,7 @@ def pull_models(
     """`photoscene models pull`: returns the exit status; one that cannot come stops no other."""
     wanted = with_companions(_asked_for(names, profile))
     if wait is not None and not 0 < wait <= 600:
-        raise ValueError(f"--wait {wait:g}: expected 0 to 600 seconds")
+        raise BadInput(f"--wait {wait:g}: expected 0 to 600 seconds")
     hub = Hub(
         (os.environ.get("HF_ENDPOINT") or ENDPOINT).rstrip("/"), _offline(), wait or PATIENCE_S
     )
@@ -105,12 +106,12 @@ def verify_models(names: Sequence[str], as_json: bool) -> int:
 
 def _asked_for(names: Sequence[str], profile: str | None) -> list[str]:
     if bool(names) == (profile is not None):
-        raise ValueError("give NAME..., or --profile: `photoscene models list` has the names")
+        raise BadInput("give NAME..., or --profile: `photoscene models list` has the names")
     if profile is None:
         return list(names)
     models = profile_models(profile)
     if not models:
-        raise ValueError(f"--profile {profile}: it needs no weights but those it comes with")
+        raise BadInput(f"--profile {profile}: it needs no weights but those it comes with")
     return models
 
 

@@ -25,9 +25,10 @@ Profile = Annotated[str | None, typer.Option("--profile", help="All models of a 
 def list_models(profile: Profile = None, json: Json = False, debug: Debug = False) -> None:
     """Every model: what it is, its size, licence and commit, and whether it is here."""
     from photoscene.cli.errors import reported
-    from photoscene.cli.manage_models import show_models
 
     with reported(debug):
+        from photoscene.cli.manage_models import show_models
+
         raise typer.Exit(show_models(profile, json))
 
 
@@ -52,9 +53,10 @@ def pull(
 ) -> None:
     """Fetch models from the hub; goes on where it stopped, fetches only what is not here whole."""
     from photoscene.cli.errors import reported
-    from photoscene.cli.manage_models import pull_models
 
     with reported(debug):
+        from photoscene.cli.manage_models import pull_models
+
         raise typer.Exit(pull_models(names or (), profile, to, wait, json, debug))
 
 
@@ -62,7 +64,8 @@ def pull(
 def verify(names: Names = None, json: Json = False, debug: Debug = False) -> None:
     """Read every byte of the models that are here, and say what is damaged and what mends it."""
     from photoscene.cli.errors import reported
-    from photoscene.cli.manage_models import verify_models
 
     with reported(debug):
+        from photoscene.cli.manage_models import verify_models
+
         raise typer.Exit(verify_models(names or (), json))

@@ -8,6 +8,7 @@ from typing import Any
 from photoscene.doctor.libraries import command, is_installed
 from photoscene.models.listing import model_state
 from photoscene.models.pull import with_companions
+from scene.errors import BadInput
 from stages.backends import backend_names, libraries_of, make_settings, models_of, weights_setting
 from stages.model_table import known_model
 
@@ -30,7 +31,7 @@ def backend_state(stage: str, name: str, values: dict[str, Any]) -> dict[str, An
         return {**state, "lacks": [gap]}
     try:
         settings = make_settings(stage, name, values)
-    except ValueError as error:
+    except BadInput as error:
         gap = {"what": f"a setting: {error}", "remedy": "correct it in the profile"}
         return {**state, "lacks": [gap]}
     libraries = libraries_of(stage, name)

@@ -25,7 +25,7 @@ def is_converted(entry: ModelEntry) -> bool:
 def convert_once(entry: ModelEntry, folder: Path, progress: Progress) -> str:
     """Convert a pulled model that comes as a pickle unless it is done already, and record that.
 
-    Returns why not, or "". Raises ValueError for a checkpoint that cannot be read.
+    Returns why not, or "". Raises BadWeights for a checkpoint that cannot be read.
     """
     record = read_record(folder)
     if not is_converted(entry) or record is None:

@@ -20,16 +20,17 @@ from typing import BinaryIO
 from photoscene.models.digests import content_of
 from photoscene.models.hub import Hub, HubRefused, HubUnreachable, RemoteFile, explained
 from photoscene.models.progress import Progress
+from scene.errors import CannotRun
 from stages.model_table import ModelEntry
 
 ATTEMPTS = 5  # in a row without a byte
 
 
-class NotThePublishedFile(RuntimeError):
+class NotThePublishedFile(CannotRun):
     """What arrived is not what the hub states, twice."""
 
 
-class AlreadyPulling(RuntimeError):
+class AlreadyPulling(CannotRun):
     """Another process fetches this file."""
 
 

@@ -9,10 +9,12 @@ import importlib.util
 import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from scene.errors import CannotRun
 from stages.model_table import ModelEntry
 
 # Until the first answer; then a hub may take its time.
@@ -52,11 +54,11 @@ class Listing:
     files: tuple[RemoteFile, ...]
 
 
-class HubUnreachable(RuntimeError):
+class HubUnreachable(CannotRun):
     """The hub may not or cannot be asked; the message says which."""
 
 
-class HubRefused(RuntimeError):
+class HubRefused(CannotRun):
     """The hub answered, and does not give what was asked for; the message says what to do."""
 
 
@@ -163,8 +165,17 @@ def _cause(error: Exception) -> str:
 
 def _within(seconds: float, ask: Callable[[], str]) -> list[str] | None:
     """What a call returned, [] for "", None if it takes longer; it is then left to itself."""
-    answers: list[str] = []
-    thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return [a for a in answers if a] if answers else None
+    answer: Future[str] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:  # raised where the answer is waited for
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        told = answer.result(seconds)
+    except TimeoutError:
+        return None
+    return [told] if told else []

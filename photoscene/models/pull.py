@@ -28,6 +28,7 @@ from photoscene.models.hub import (
     list_files,
 )
 from photoscene.models.progress import Progress
+from scene.errors import BadInput, BadWeights, CannotRun
 from stages.model_record import ModelRecord, RecordedFile, matching, read_record, write_record
 from stages.model_table import ModelEntry, known_model
 from stages.weights import (
@@ -43,7 +44,7 @@ PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 SPARE_BYTES = 1 << 28  # besides the files themselves
 
 
-class CannotPull(RuntimeError):
+class CannotPull(CannotRun):
     """A model does not come here; the message says which, why, and what to do.
 
     unreachable: why the hub could not be asked, "" where it could.
@@ -69,7 +70,7 @@ class Pulled:
 
 
 def with_companions(names: Sequence[str]) -> list[str]:
-    """The names of models and of all that they do not run without; ValueError for unknown ones."""
+    """The names of models and of all that they do not run without; BadInput for unknown ones."""
     found: dict[str, None] = {}
     waiting = list(names)
     while waiting:
@@ -100,7 +101,7 @@ def pull_model(entry: ModelEntry, root: Path | None, hub: Hub, progress: Progres
             return Pulled(entry.name, folder, "", note=f"put there by hand, not checked: {error}")
         told = f"{entry.name}: {error}; {_by_hand(entry, folder, record)}"
         raise CannotPull(told, str(error)) from None
-    except (HubRefused, NotThePublishedFile, AlreadyPulling, ValueError) as error:
+    except (HubRefused, NotThePublishedFile, AlreadyPulling, BadInput, BadWeights) as error:
         raise CannotPull(f"{entry.name}: {error}") from None
     except OSError as error:
         where = error.filename or folder

@@ -12,6 +12,7 @@ from photoscene.readiness.findings import READY as READY
 from photoscene.readiness.findings import Finding as Finding
 from photoscene.readiness.findings import Readiness as Readiness
 from photoscene.readiness.findings import summed
+from scene.errors import BadInput
 from scene.pictures import decode_mask, decode_photo
 from scene.types import Bool, Uint8
 
@@ -27,7 +28,7 @@ def check_photo(
     """Judge a photo file as it will be worked on, at most max_side_px long.
 
     masks: name and bytes of mask pictures; boxes: x0, y0, x1, y1 in the photo's own pixels. With
-    neither, objects are found at a glance. Raises ValueError for what is no readable picture, a
+    neither, objects are found at a glance. Raises BadInput for what is no readable picture, a
     mask of another size, and an object with no pixel in the photo.
     """
     photo, details = decode_photo(data, max_side_px)
@@ -41,7 +42,7 @@ def check_photo(
     for given, (x0, y0, x1, y1) in zip(boxes, inside, strict=True):
         if x1 <= 0 or y1 <= 0 or x0 >= photo.width or y0 >= photo.height:
             told = ",".join(f"{value:g}" for value in given)
-            raise ValueError(f"--box {told} lies outside the photo: check it")
+            raise BadInput(f"--box {told} lies outside the photo: check it")
     chosen += objects.objects_in_boxes(photo.rgb, inside)
     found = chosen or objects.find_objects(photo.rgb)
     values = _measured(photo.rgb, native, found)
@@ -53,10 +54,10 @@ def check_photo(
 def _mask(name: str, data: bytes, width: int, height: int, sizes: list[tuple[int, int]]) -> Bool:
     try:
         mask = decode_mask(data, width, height, sizes)
-    except ValueError as error:
-        raise ValueError(f"--mask {name} {error}") from None
+    except BadInput as error:
+        raise BadInput(f"--mask {name} {error}") from None
     if not mask.any():
-        raise ValueError(f"--mask {name} is empty: no pixel is above half")
+        raise BadInput(f"--mask {name} is empty: no pixel is above half")
     return mask
 
 

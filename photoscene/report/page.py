@@ -46,6 +46,7 @@ from photoscene.report.viewer_model import (
     viewer_scene,
 )
 from photoscene.run_folder import Run, read_run
+from scene.errors import BadInput
 from scene.scene_json import scene_from_json
 from scene.store import Store, write_atomically
 from scene.types import Camera, Float64, Scene
@@ -68,15 +69,17 @@ class Verdict:
 def write_report(folder: Path, store: Store) -> Path:
     """Write the inspection page of a run folder as `report.html` and return its path.
 
-    Pictures are kept in the store, so a second report of the same scene draws nothing. ValueError
+    Pictures are kept in the store, so a second report of the same scene draws nothing. BadInput
     where the folder holds no run; what the store has lost is said on the page.
     """
     run = read_run(folder)
     try:
         scene = scene_from_json(json.loads((folder / "scene.json").read_text("utf-8")))
-    except (OSError, KeyError, TypeError, json.JSONDecodeError):
+    except (
+        OSError, KeyError, TypeError, RecursionError, json.JSONDecodeError, UnicodeDecodeError,
+    ):  # fmt: skip
         path = folder / "scene.json"
-        raise ValueError(f"{path} is missing or damaged: repeat the run") from None
+        raise BadInput(f"{path} is missing or damaged: repeat the run") from None
     html = _render(_context(run, scene, store))
     target = folder / REPORT
     write_atomically(target, html.encode("utf-8"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from scene.errors import CannotComplete
 from scene.types import Completion, Crop
 
 VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
@@ -23,5 +24,5 @@ def run(completer: Completer, crop: Crop, label: str, seed: int) -> Completion:
     if completion.rgba.shape != crop.rgba.shape:
         raise ValueError(f"completion is {completion.rgba.shape}, its crop {crop.rgba.shape}")
     if not (completion.rgba[..., 3] > 127).any():
-        raise ValueError("the completed object is empty")
+        raise CannotComplete("the completed object is empty")
     return completion

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scene.errors import CannotComplete
 from scene.types import Bool, Crop, Float32, Uint8
 from stages.complete.amodal import compose, hidden_pixels, unknown_pixels
 from stages.complete.background import backdrop, coverage
@@ -43,7 +44,7 @@ def judged(edit: Uint8, crop: Crop) -> Judged:
     unknown = unknown_pixels(crop)
     try:
         where = register(edit, alpha, crop.rgba, unknown)
-    except ValueError as error:
+    except CannotComplete as error:
         return Judged(str(error))
     placed = on_photo(edit, alpha, where, _border_colour(edit, alpha))
     tint = tint_of(placed, crop.rgba)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scene.errors import BadInput
 from scene.types import Completion, Crop
 from stages.complete.continuation import continued
 
@@ -20,9 +21,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_hidden <= 1:
-            raise ValueError(f"min_hidden: expected 0 to 1, got {self.min_hidden:g}")
+            raise BadInput(f"min_hidden: expected 0 to 1, got {self.min_hidden:g}")
         if not 1 <= self.radius_px <= 100:
-            raise ValueError(f"radius_px: expected 1 to 100, got {self.radius_px}")
+            raise BadInput(f"radius_px: expected 1 to 100, got {self.radius_px}")
 
 
 @dataclass(frozen=True)

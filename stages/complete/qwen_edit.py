@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from scene.errors import BadInput
 from scene.types import Completion, Crop, Uint8
 from stages.backends import FULL_EXTRA, local
 from stages.complete.continuation import continued
@@ -79,17 +80,17 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 2 <= self.steps <= 200:  # the released schedule divides by zero for one step
-            raise ValueError(f"steps: expected 2 to 200, got {self.steps}")
+            raise BadInput(f"steps: expected 2 to 200, got {self.steps}")
         if not 1 <= self.true_cfg <= 20:
-            raise ValueError(f"true_cfg: expected 1 to 20, got {self.true_cfg:g}")
+            raise BadInput(f"true_cfg: expected 1 to 20, got {self.true_cfg:g}")
         if self.shift is not None and not 0.1 <= self.shift <= 20:
-            raise ValueError(f"shift: expected 0.1 to 20, got {self.shift:g}")
+            raise BadInput(f"shift: expected 0.1 to 20, got {self.shift:g}")
         if not 64 <= self.side_px <= 2048 or self.side_px % 32:
-            raise ValueError(f"side_px: expected a multiple of 32, 64 to 2048, got {self.side_px}")
+            raise BadInput(f"side_px: expected a multiple of 32, 64 to 2048, got {self.side_px}")
         if not 1 <= self.tries <= 20:
-            raise ValueError(f"tries: expected 1 to 20, got {self.tries}")
+            raise BadInput(f"tries: expected 1 to 20, got {self.tries}")
         if not 0 <= self.min_contact <= 1:
-            raise ValueError(f"min_contact: expected 0 to 1, got {self.min_contact:g}")
+            raise BadInput(f"min_contact: expected 0 to 1, got {self.min_contact:g}")
         _check_template(self.prompt)
 
 
@@ -204,7 +205,7 @@ def _continued(crop: Crop, objections: list[str]) -> Completion:
 
 
 def _weights(settings: Settings) -> Weights:
-    """The files of the settings; MissingWeights or ValueError where they are not here."""
+    """The files of the settings; MissingWeights or BadInput where they are not here."""
     folder = weights_folder(settings.weights, _frame(settings), "complete")
     transformer = _file("transformer", settings.transformer)
     return Weights(folder, transformer, _file("lora", settings.lora))
@@ -224,23 +225,23 @@ def _file(name: str, given: str) -> Path | None:
         return weights_folder("", given, "complete") / known_model(given).files[0]
     file = Path(given).expanduser()
     if not file.is_file():
-        raise ValueError(f"complete.{name}: there is no file {file}: check the name")
+        raise BadInput(f"complete.{name}: there is no file {file}: check the name")
     kinds = (".safetensors", ".gguf") if name == "transformer" else (".safetensors",)
     if file.suffix not in kinds:
-        raise ValueError(f"complete.{name}: expected {' or '.join(kinds)}, got {file.name}")
+        raise BadInput(f"complete.{name}: expected {' or '.join(kinds)}, got {file.name}")
     return file
 
 
 def _check_template(prompt: str) -> None:
-    """Raises ValueError for a prompt whose braces are not ours."""
+    """Raises BadInput for a prompt whose braces are not ours."""
     known = {"label", "occluders", "background"}
     try:
         fields = {field for _, field, _, _ in string.Formatter().parse(prompt) if field is not None}
     except ValueError as error:
-        raise ValueError(f"prompt: {error} in {prompt!r}") from None
+        raise BadInput(f"prompt: {error} in {prompt!r}") from None
     if not prompt.strip() or fields - known:
         odd = ", ".join("{" + field + "}" for field in sorted(fields - known))
-        raise ValueError(
+        raise BadInput(
             f"prompt: expected words with {{label}}, {{occluders}}, {{background}}, "
             f"got {odd or 'nothing'}"
         )

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from scene.errors import BadInput, BadWeights
 from scene.types import Uint8
 from stages.devices import Offload, place_pipeline
 from stages.pretrained import load_strictly, prepare_torchvision
@@ -96,12 +97,12 @@ def class_name(folder: Path) -> str:
     try:
         index = json.loads((folder / "model_index.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(
+        raise BadWeights(
             f"{folder / 'model_index.json'} cannot be read ({error}): {REPAIR}"
         ) from None
     name = index.get("_class_name") if isinstance(index, dict) else None
     if name not in PIPELINES:
-        raise ValueError(
+        raise BadWeights(
             f"{folder} holds a {name}: complete backend qwen_edit runs {' and '.join(PIPELINES)}"
         )
     return name
@@ -208,7 +209,7 @@ def _single_file(model_class: Any, file: Path, config: Path, dtype: Any) -> Any:
             str(file), config=str(config), torch_dtype=dtype, local_files_only=True, **how
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise ValueError(f"complete.transformer: {file} cannot be used ({_line(error)})") from None
+        raise BadInput(f"complete.transformer: {file} cannot be used ({_line(error)})") from None
 
 
 def _names_of(model_class: Any, config: Path) -> set[str]:
@@ -218,7 +219,7 @@ def _names_of(model_class: Any, config: Path) -> set[str]:
     try:
         values = model_class.load_config(config, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{config} has no readable config ({_line(error)}): {REPAIR}") from None
+        raise BadWeights(f"{config} has no readable config ({_line(error)}): {REPAIR}") from None
     with torch.device("meta"):
         return set(model_class.from_config(values).state_dict())
 
@@ -235,7 +236,7 @@ def _names_in(file: Path) -> set[str]:
         with safe_open(str(file), "pt") as opened:
             return set(opened.keys())
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{file} cannot be read ({_line(error)}): download it again") from None
+        raise BadWeights(f"{file} cannot be read ({_line(error)}): download it again") from None
 
 
 def _add_lora(pipeline: Any, file: Path) -> None:
@@ -244,10 +245,10 @@ def _add_lora(pipeline: Any, file: Path) -> None:
     try:
         pipeline.load_lora_weights(str(file.parent), weight_name=file.name, local_files_only=True)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise ValueError(f"complete.lora: {file} cannot be used ({_line(error)})") from None
+        raise BadInput(f"complete.lora: {file} cannot be used ({_line(error)})") from None
     added = [n for n, _ in pipeline.transformer.named_modules() if n.endswith(".lora_A")]
     if not layers or len(added) != len(layers):
-        raise ValueError(
+        raise BadInput(
             f"complete.lora: {file} has {len(layers)} layers, of which the transformer took "
             f"{len(added)}: it was made for another model"
         )
@@ -261,7 +262,7 @@ def _diffusers_model(model_class: Any, folder: Path, dtype: Any) -> Any:
             output_loading_info=True,
         )  # fmt: skip
     except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(
+        raise BadWeights(
             f"{model_class.__name__} cannot be read from {folder} ({_line(error)}): {REPAIR}"
         ) from None
     what = f"the weights in {folder} are not those of {model_class.__name__}"
@@ -274,7 +275,7 @@ def _diffusers_model(model_class: Any, folder: Path, dtype: Any) -> Any:
 def _check_names(what: str, missing: set[str], unexpected: set[str]) -> None:
     for kind, names in (("missing", missing), ("unexpected", unexpected)):
         if names:
-            raise ValueError(f"{what}: {len(names)} weights are {kind}, as {min(names)}")
+            raise BadWeights(f"{what}: {len(names)} weights are {kind}, as {min(names)}")
 
 
 def _read(of_class: Any, folder: Path) -> Any:
@@ -282,7 +283,7 @@ def _read(of_class: Any, folder: Path) -> Any:
     try:
         return of_class.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
+        raise BadWeights(
             f"{of_class.__name__} cannot be read from {folder} ({_line(error)}): {REPAIR}"
         ) from None
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from scene.errors import CannotComplete
 from scene.types import Bool, Float32, Float64, Uint8
 from stages.complete.discs import dilated, eroded
 
@@ -91,11 +92,11 @@ def register(edit: Uint8, edit_alpha: Float32, crop: Uint8, unknown: Bool) -> Re
     edit (M, M, 3) uint8; edit_alpha (M, M) in [0, 1]: how much of a pixel is the object; crop
     (N, N, 4) uint8: the photo, with the visible mask as alpha; unknown (N, N): occluders and what
     is outside the photo, where the visible outline is not the object's own.
-    Raises ValueError when fewer than 64 pixels inside the object are visible.
+    Raises CannotComplete when fewer than 64 pixels inside the object are visible.
     """
     views = pyramid(edit, edit_alpha, crop, unknown)
     if views[0].inside.sum() < MIN_PIXELS:
-        raise ValueError(f"fewer than {MIN_PIXELS} pixels of the object are visible")
+        raise CannotComplete(f"fewer than {MIN_PIXELS} pixels of the object are visible")
     coarse = views[-1]
     starts = [refine(coarse, place)[0] for place in search(coarse)]
     found = min(starts, key=lambda place: disagreement(coarse, place))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from scene.drawing import draw_outlines
+from scene.errors import BadInput
 from scene.glb import PlacedMesh, scene_to_glb
 from scene.raycast import render
 from scene.types import Camera, Mask, Photo, Uint8
@@ -25,7 +26,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.outline_px <= 50:
-            raise ValueError(f"outline_px: expected 0 to 50, got {self.outline_px}")
+            raise BadInput(f"outline_px: expected 0 to 50, got {self.outline_px}")
 
 
 @dataclass(frozen=True)

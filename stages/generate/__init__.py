@@ -10,6 +10,7 @@ import numpy as np
 
 from alignment.reproject import reproject
 from scene.cameras import camera_from_fov
+from scene.errors import BadInput, CannotGenerate
 from scene.refocus import refocus
 from scene.types import CropCamera, ObjectCrop, ObjectMesh, PointMap, PosedView
 
@@ -54,7 +55,7 @@ def run(generator: Generator, crop: ObjectCrop, seed: int) -> ObjectMesh:
     crop's own, its mesh is re-projected, so that every mesh is pixel-aligned in its object crop.
     """
     if not (crop.rgba[..., 3] > 127).any():
-        raise ValueError("the object's crop is empty")
+        raise CannotGenerate("the object's crop is empty")
     seen = at_trained_fov(generator, crop)
     mesh = generator.generate(seen, seed)
     _check(mesh)
@@ -70,7 +71,7 @@ def run_views(
 ) -> ObjectMesh:
     """Generate one object from several posed views, and check the mesh."""
     if not isinstance(generator, SeesSeveralViews):
-        raise ValueError("this generate backend takes one picture only: use pixal3d")
+        raise BadInput("this generate backend takes one picture only: use pixal3d")
     mesh = generator.generate_from_views(views, mesh_scale, seed)
     _check(mesh)
     _check_reach(mesh)
@@ -79,15 +80,15 @@ def run_views(
 
 def _check(mesh: ObjectMesh) -> None:
     if len(mesh.faces) == 0:
-        raise ValueError("the generator made no surface")
+        raise CannotGenerate("the generator made no surface")
     if not np.isfinite(mesh.vertices).all() or not np.isfinite(mesh.uv).all():
-        raise ValueError("the generator made vertices that are not finite")
+        raise CannotGenerate("the generator made vertices that are not finite")
 
 
 def _check_reach(mesh: ObjectMesh) -> None:
     reach = float(np.abs(mesh.vertices).max())
     if reach > 0.5 + MAX_OUTSIDE_CUBE:
-        raise ValueError(
+        raise CannotGenerate(
             f"the mesh reaches {reach:.2f} from its centre; the object cube ends at 0.5"
         )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scene.errors import BadInput
 from scene.types import ObjectCrop, ObjectMesh
 from stages.generate.lattice import bleed_colours
 from stages.generate.outline import triangulate_outline
@@ -23,9 +24,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 8 <= self.grid <= 1024:
-            raise ValueError(f"grid: expected 8 to 1024, got {self.grid}")
+            raise BadInput(f"grid: expected 8 to 1024, got {self.grid}")
         if not 0 < self.thickness <= 0.1:
-            raise ValueError(f"thickness: expected 0 to 0.1, got {self.thickness:g}")
+            raise BadInput(f"thickness: expected 0 to 0.1, got {self.thickness:g}")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scene.errors import CannotGenerate
 from scene.types import Bool, Float64
 from stages.generate.lattice import dilate, neighbour_views
 from stages.generate.marching import Ints, march
@@ -64,10 +65,10 @@ class Surface:
 def surface_of(columns: Columns) -> Surface:
     """The closed surface of all columns; disconnected pieces are joined where they come nearest.
 
-    Raises ValueError when no node is within the outline.
+    Raises CannotGenerate when no node is within the outline.
     """
     if not columns.inside.any():
-        raise ValueError("the object is thinner than one cell of the lattice")
+        raise CannotGenerate("the object is thinner than one cell of the lattice")
     spacing = slice_spacing(columns)
     columns = _thick_enough(columns, THINNEST * spacing)
     slabs = _cut(columns, spacing)

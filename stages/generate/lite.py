@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from alignment.visible import generator_distance
+from scene.errors import BadInput
 from scene.types import Float32, ObjectCrop, ObjectMesh
 from stages.bundled import Network, load_network
 from stages.generate.columns import Columns, Surface, surface_of
@@ -41,9 +42,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not LEAST_GRID <= self.grid <= 256:
-            raise ValueError(f"grid: expected {LEAST_GRID} to 256, got {self.grid}")
+            raise BadInput(f"grid: expected {LEAST_GRID} to 256, got {self.grid}")
         if not 32 <= self.picture_px <= 256 or self.picture_px % 16:
-            raise ValueError(
+            raise BadInput(
                 f"picture_px: expected a multiple of 16 from 32 to 256, got {self.picture_px}"
             )
 

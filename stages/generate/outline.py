@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scene.errors import CannotGenerate
 from scene.types import Bool, Float64, Uint8
 
 # A crossing keeps this share of a cell's edge away from the nodes, so that no triangle vanishes.
@@ -50,12 +51,12 @@ class Outline:
 def triangulate_outline(alpha: Uint8, grid: int) -> Outline:
     """Triangulate where alpha (N, N) uint8 is at least one half, on a lattice of grid x grid cells.
 
-    Raises ValueError when nothing is inside.
+    Raises CannotGenerate when nothing is inside.
     """
     level = lattice_alpha(alpha, grid) - 0.5
     inside = level >= 0
     if not inside.any():
-        raise ValueError("the object is thinner than one cell of the relief's grid")
+        raise CannotGenerate("the object is thinner than one cell of the relief's grid")
     ids, points = _number_points(level, inside)
     corners = [inside[:-1, :-1], inside[:-1, 1:], inside[1:, 1:], inside[1:, :-1]]
     case = np.sum([c.astype(int) << i for i, c in enumerate(corners)], axis=0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from scene.errors import BadInput, CannotGenerate, CannotRun
 from scene.frames import gltf_from_opencv
 from scene.types import ObjectCrop, ObjectMesh, PosedView
 from stages.backends import local
@@ -59,15 +61,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.steps is not None and not 1 <= self.steps <= 1000:
-            raise ValueError(f"steps: expected 1 to 1000, got {self.steps}")
+            raise BadInput(f"steps: expected 1 to 1000, got {self.steps}")
         if self.guidance is not None and not 0 <= self.guidance <= 100:
-            raise ValueError(f"guidance: expected 0 to 100, got {self.guidance:g}")
+            raise BadInput(f"guidance: expected 0 to 100, got {self.guidance:g}")
         if self.max_tokens < 1:
-            raise ValueError(f"max_tokens: expected at least 1, got {self.max_tokens}")
+            raise BadInput(f"max_tokens: expected at least 1, got {self.max_tokens}")
         if not 100 <= self.faces <= 1_000_000:
-            raise ValueError(f"faces: expected 100 to 1000000, got {self.faces}")
+            raise BadInput(f"faces: expected 100 to 1000000, got {self.faces}")
         if not 64 <= self.texture_px <= 8192:
-            raise ValueError(f"texture_px: expected 64 to 8192, got {self.texture_px}")
+            raise BadInput(f"texture_px: expected 64 to 8192, got {self.texture_px}")
 
 
 def weights_sha256(settings: Settings) -> str:
@@ -97,7 +99,8 @@ class Pixal3D:
         """The mesh of one crop, aligned with its pixels: the crop is not framed again."""
         from pixal3d import from_crop
 
-        return self._make(from_crop(crop.rgba, crop.camera.camera.fov_x_rad), seed)
+        with _our_errors(CannotGenerate):
+            return self._make(from_crop(crop.rgba, crop.camera.camera.fov_x_rad), seed)
 
     def generate_from_views(
         self, views: Sequence[PosedView], mesh_scale: float, seed: int
@@ -106,7 +109,8 @@ class Pixal3D:
         from pixal3d import PosedPicture, from_views
 
         posed = [PosedPicture(v.rgba, v.fov_x_rad, v.world_from_camera) for v in views]
-        return self._make(from_views(posed, mesh_scale), seed)
+        with _our_errors(BadInput):
+            return self._make(from_views(posed, mesh_scale), seed)
 
     def release(self) -> None:
         """Let go of all networks; they are read again when they are wanted."""
@@ -163,6 +167,21 @@ def load(settings: Settings, device: str) -> Pixal3D:
     import torch  # noqa: F401  (a missing library fails here, with its remedy)
 
     return Pixal3D(settings, device)
+
+
+@contextmanager
+def _our_errors(bad_picture: type[ValueError]) -> Iterator[None]:
+    """Pixal3D's own classes of error as ours; bad_picture: what a picture of no use is here."""
+    import pixal3d
+
+    try:
+        yield
+    except pixal3d.BadPicture as error:
+        raise bad_picture(str(error)) from error
+    except pixal3d.NothingMade as error:
+        raise CannotGenerate(str(error)) from error
+    except pixal3d.CannotRun as error:
+        raise CannotRun(str(error)) from error
 
 
 def _folder(settings: Settings) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scene.errors import BadInput, CannotGenerate
 from scene.types import Bool, Float64, ObjectCrop, ObjectMesh
 from stages.generate.lattice import (
     bleed_colours,
@@ -37,11 +38,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 8 <= self.grid <= 1024:
-            raise ValueError(f"grid: expected 8 to 1024, got {self.grid}")
+            raise BadInput(f"grid: expected 8 to 1024, got {self.grid}")
         if not 0 <= self.depth_ratio <= 5:
-            raise ValueError(f"depth_ratio: expected 0 to 5, got {self.depth_ratio:g}")
+            raise BadInput(f"depth_ratio: expected 0 to 5, got {self.depth_ratio:g}")
         if not 0 < self.min_thickness <= 1:
-            raise ValueError(f"min_thickness: expected 0 to 1, got {self.min_thickness:g}")
+            raise BadInput(f"min_thickness: expected 0 to 1, got {self.min_thickness:g}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def load(settings: Settings, device: str) -> Relief:
 def _surfaces(inverse: Float64, known: Bool, inside: Bool) -> tuple[Float64, Float64]:
     """1 / z of the front (measured, else continued) and of the membrane through its rim."""
     if not known.any():
-        raise ValueError("the point map has no depth on this object")
+        raise CannotGenerate("the point map has no depth on this object")
     reachable = dilate(inside)
     front = harmonic_fill(inverse, known, reachable)
     rim = reachable & ~erode(inside)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from scene.errors import BadInput
 from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap
 
 VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
@@ -36,7 +37,7 @@ def run(
 ) -> PointMap:
     """Map a photo's points; unknown or impossible depths, and their normals, come back as NaN.
 
-    Raises ValueError when the map does not fit the photo or knows next to nothing.
+    Raises BadInput when the map knows next to nothing.
     """
     point_map = mapper.map_points(photo, camera, masks, file)
     if point_map.depth.shape != photo.rgb.shape[:2]:
@@ -45,7 +46,7 @@ def run(
     depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
     known = float(np.isfinite(depth).mean())
     if known < MIN_KNOWN_SHARE:
-        raise ValueError(
+        raise BadInput(
             f"the point map has no usable depth ({known:.2%} of the pixels): "
             "depth is metres along the view, more than 0"
         )

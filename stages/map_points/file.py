@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scene.cameras import camera_from_fov, camera_from_matrix, pixel_centres, resize_camera
+from scene.errors import BadInput
 from scene.pictures import MAX_MEGAPIXELS, hushed
 from scene.refocus import refocus
 from scene.types import Camera, DepthFile, Float32, Float64, Mask, Photo, PointMap
@@ -55,9 +56,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.unit_m > 0:
-            raise ValueError(f"unit_m: expected more than 0, got {self.unit_m:g}")
+            raise BadInput(f"unit_m: expected more than 0, got {self.unit_m:g}")
         if not 1 <= self.fov_x_deg <= 170:
-            raise ValueError(f"fov_x_deg: expected 1 to 170, got {self.fov_x_deg:g}")
+            raise BadInput(f"fov_x_deg: expected 1 to 170, got {self.fov_x_deg:g}")
 
 
 class _Geometry(NamedTuple):
@@ -86,11 +87,11 @@ class DepthFileReader:
         A file made for another camera than the given one is refocused, and a note says so.
         """
         if file is None:
-            raise ValueError("backend file needs --pointmap FILE")
+            raise BadInput("backend file needs --pointmap FILE")
         geometry = _read(file, self.settings.unit_m)
         height, width = geometry.depth.shape
         if abs(width / height * photo.height / photo.width - 1) > MAX_ASPECT_ERROR:
-            raise ValueError(
+            raise BadInput(
                 f"{file.name} is {width} x {height}, the photo {photo.width} x {photo.height}: "
                 "the shapes differ; crop or pad one to match"
             )
@@ -128,7 +129,7 @@ def _depth_for(camera: Camera, geometry: _Geometry, name: str) -> tuple[Float32,
     depth = geometry.depth.astype(np.float32)
     try:
         own = _own_camera(geometry, name)
-    except ValueError:  # the known camera is the remedy that the error names
+    except BadInput:  # the known camera is the remedy that the error names
         return depth, ()
     if own is None:
         return depth, ()
@@ -146,20 +147,20 @@ def _own_camera(geometry: _Geometry, name: str) -> Camera | None:
     if geometry.K is not None:
         try:
             return camera_from_matrix(width, height, geometry.K)
-        except ValueError as error:
-            raise ValueError(f"{name}: its {error}; leave K out, or give --camera") from None
+        except BadInput as error:
+            raise BadInput(f"{name}: its {error}; leave K out, or give --camera") from None
     return None if geometry.points is None else fit_camera(geometry.points)
 
 
 def fit_camera(points: Float64) -> Camera:
     """Intrinsics by least squares from a point map (H, W, 3): u - cx = fx x / z, v - cy = fy y / z.
 
-    Raises ValueError when fewer than 100 points are known or they do not span the picture.
+    Raises BadInput when fewer than 100 points are known or they do not span the picture.
     """
     height, width = points.shape[:2]
     known = np.isfinite(points).all(-1) & (points[..., 2] > 0)
     if known.sum() < 100:
-        raise ValueError("the point map has fewer than 100 points: give --camera")
+        raise BadInput("the point map has fewer than 100 points: give --camera")
     pixels, xyz = pixel_centres(width, height)[known], points[known]
     rows = []
     for axis in (0, 1):
@@ -172,16 +173,16 @@ def fit_camera(points: Float64) -> Camera:
 
 
 def _read(file: DepthFile, unit_m: float) -> _Geometry:
-    """Decode by suffix; ValueError names the file and what was expected."""
+    """Decode by suffix; BadInput names the file and what was expected."""
     readers = {".png": _read_png, ".npy": _read_npy, ".npz": _read_npz, ".exr": _read_exr}
     suffix = file.suffix.lower()
     if suffix not in readers:
-        raise ValueError(f"{file.name}: expected {', '.join(readers)}, got {suffix or 'no suffix'}")
+        raise BadInput(f"{file.name}: expected {', '.join(readers)}, got {suffix or 'no suffix'}")
     try:
         geometry = readers[suffix](file)
     except READ_ERRORS as error:
         why = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
+        raise BadInput(
             f"{file.name}: not a readable depth file ({why[:160]}): write it again"
         ) from None
     if suffix == ".png":
@@ -196,7 +197,7 @@ def _read_png(file: DepthFile) -> _Geometry:
         _check_count(image.width, image.height)
         pixels = np.asarray(image)
     if image.mode not in ("I;16", "I;16B", "I"):
-        raise ValueError(f"expected one channel of 16 bits, got mode {image.mode}")
+        raise BadInput(f"expected one channel of 16 bits, got mode {image.mode}")
     return _Geometry(np.where(pixels > 0, pixels, np.nan).astype(np.float64), None, None)
 
 
@@ -210,7 +211,7 @@ def _read_npz(file: DepthFile) -> _Geometry:
         found = next((n for n in (*POINTS_NAMES, *DEPTH_NAMES) if n in names), None)
         if found is None:
             listed = f"has {', '.join(names)}" if names else "is empty"
-            raise ValueError(f"{listed}; expected depth or points")
+            raise BadInput(f"{listed}; expected depth or points")
         camera = next((n for n in CAMERA_NAMES if n in names), None)
         with archive.open(f"{found}.npy") as member:
             array = _array(member)
@@ -226,7 +227,7 @@ def _array(stream: IO[bytes]) -> NDArray:
     header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran_order, dtype = header(stream)
     if dtype.kind not in "iuf":
-        raise ValueError(f"expected numbers, got {dtype} {shape}")
+        raise BadInput(f"expected numbers, got {dtype} {shape}")
     _check_count(*shape)
     data = stream.read(math.prod(shape) * dtype.itemsize)
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
@@ -235,9 +236,7 @@ def _array(stream: IO[bytes]) -> NDArray:
 def _check_count(*shape: int) -> None:
     """A depth map may be as large as a photo; points have three numbers a pixel."""
     if min(shape, default=0) < 0 or math.prod(shape) > 3e6 * MAX_MEGAPIXELS:
-        raise ValueError(
-            f"shape {shape} is impossible, at most {MAX_MEGAPIXELS} megapixels are read"
-        )
+        raise BadInput(f"shape {shape} is impossible, at most {MAX_MEGAPIXELS} megapixels are read")
 
 
 def _read_exr(file: DepthFile) -> _Geometry:
@@ -255,7 +254,7 @@ def _read_exr(file: DepthFile) -> _Geometry:
         _check_count(*(int(v) + 1 for v in high - low))
         channels = OpenEXR.File(copy.name).channels()
     if not channels:
-        raise ValueError("has no channel; expected Z, Y or depth")
+        raise BadInput("has no channel; expected Z, Y or depth")
     name = next((n for n in ("Z", "Y", "depth") if n in channels), next(iter(channels)))
     pixels = channels[name].pixels
     return _from_array(pixels[..., 0] if pixels.ndim == 3 else pixels, None)
@@ -263,7 +262,7 @@ def _read_exr(file: DepthFile) -> _Geometry:
 
 def _from_array(array: NDArray, K: NDArray | None) -> _Geometry:
     if array.size == 0:
-        raise ValueError(f"expected numbers, got none: {array.dtype} {array.shape}")
+        raise BadInput(f"expected numbers, got none: {array.dtype} {array.shape}")
     array = array.astype(np.float64)
     if array.ndim == 2:
         return _Geometry(array, None, K)
@@ -271,4 +270,4 @@ def _from_array(array: NDArray, K: NDArray | None) -> _Geometry:
         return _Geometry(array[..., 0], None, K)
     if array.ndim == 3 and array.shape[2] == 3:
         return _Geometry(array[..., 2], array, K)
-    raise ValueError(f"expected depth (H, W) or points (H, W, 3), got {array.shape}")
+    raise BadInput(f"expected depth (H, W) or points (H, W, 3), got {array.shape}")

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from scene.cameras import camera_from_fov
+from scene.errors import BadInput
 from scene.types import Bool, Camera, Float32, Float64, Mask, Photo, PointMap
 from stages.map_points.pitch import (
     Int,
@@ -57,12 +58,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 1 <= self.fov_x_deg <= 170:
-            raise ValueError(f"fov_x_deg: expected 1 to 170, got {self.fov_x_deg:g}")
+            raise BadInput(f"fov_x_deg: expected 1 to 170, got {self.fov_x_deg:g}")
         if self.pitch_deg is not None and not 0 <= self.pitch_deg <= 89:
-            raise ValueError(f"pitch_deg: expected 0 to 89, got {self.pitch_deg:g}")
+            raise BadInput(f"pitch_deg: expected 0 to 89, got {self.pitch_deg:g}")
         for name in ("usual_pitch_spread_deg", "camera_height", "depth_over_width", "backdrop"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected more than 0, got {getattr(self, name):g}")
+                raise BadInput(f"{name}: expected more than 0, got {getattr(self, name):g}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from scene.cameras import camera_from_matrix
+from scene.errors import BadInput
 from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap, Uint8
 from stages.backends import local
 from stages.devices import Keeping, LoadedWhenWanted, put_on, retrying_after_freeing
@@ -62,7 +63,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.tokens is not None and not 1 <= self.tokens <= MAX_TOKENS:
-            raise ValueError(f"tokens: expected 1 to {MAX_TOKENS}, got {self.tokens}")
+            raise BadInput(f"tokens: expected 1 to {MAX_TOKENS}, got {self.tokens}")
 
 
 def weights_sha256(settings: Settings) -> str:
@@ -100,7 +101,7 @@ class MoGeMapper:
 
         MoGe assumes a centred camera with square pixels: where the known one has not, it looks
         through one that is turned to the photo's centre, and its points are turned back.
-        Raises ValueError where no camera fits the points, OutOfDeviceMemory.
+        Raises BadInput where no camera fits the points, OutOfDeviceMemory.
         """
         if camera is None:
             seen = self._look(photo.rgb, None)
@@ -148,7 +149,7 @@ class MoGeMapper:
                     use_fp16=self.settings.precision == "official" and image.is_cuda,
                 )
         except ValueError as error:  # of the solver for shift and focal length
-            raise ValueError(
+            raise BadInput(
                 f"{model.name}: no camera fits its points ({error}): "
                 "give --fov, or --set map_points.precision=float32"
             ) from None
@@ -165,7 +166,7 @@ class MoGeMapper:
         low, high = model.tokens_range
         tokens = self.settings.tokens
         if tokens is not None and not low <= tokens <= high:
-            raise ValueError(
+            raise BadInput(
                 f"map_points.tokens: {model.name} was trained for {low} to {high}, got {tokens}"
             )
         put_on(model.network, self.device)
@@ -184,15 +185,15 @@ def load(settings: Settings, device: str) -> MoGeMapper:
 def estimated_camera(photo: Photo, focal_over_width: float) -> Camera:
     """The centred camera with square pixels of MoGe's normalized focal length fx / W.
 
-    Raises ValueError for a focal length that no camera has.
+    Raises BadInput for a focal length that no camera has.
     """
     width, height = photo.width, photo.height
     focal_px = focal_over_width * width
     K = np.array([[focal_px, 0, width / 2], [0, focal_px, height / 2], [0, 0, 1]])
     try:
         return camera_from_matrix(width, height, K)
-    except ValueError:
-        raise ValueError(
+    except BadInput:
+        raise BadInput(
             f"MoGe's estimate of the focal length, {focal_px:.3g} px for {width} x {height} "
             "pixels, is none that a camera has: give --fov or --camera"
         ) from None

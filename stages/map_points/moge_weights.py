@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scene.errors import BadWeights
 from scene.store import write_atomically
 
 # As released: a pickle of {model_config, model}. Converted: the same two, of which no code can run.
@@ -72,7 +73,7 @@ def load_moge(folder: Path) -> MoGe:
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise ValueError(f"the weights in {folder} do not fit ({_line(error)}): {AGAIN}") from None
+        raise BadWeights(f"the weights in {folder} do not fit ({_line(error)}): {AGAIN}") from None
     backbone = config["encoder"] if version == 1 else config["encoder"]["backbone"]
     kind = BACKBONES.get(backbone, backbone)
     normals = " with normals" if hasattr(network, "normal_head") else ""
@@ -86,7 +87,7 @@ def convert(folder: Path) -> None:
     """Write a folder's model.pt as model.safetensors and config.json, once; model.pt stays.
 
     Each file appears whole or not at all, the weights last, so that a folder always has one form
-    that is complete. Raises ValueError for a checkpoint that cannot be read.
+    that is complete. Raises BadWeights for a checkpoint that cannot be read.
     """
     if (folder / WEIGHTS).is_file():
         return
@@ -112,7 +113,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
     if (folder / WEIGHTS).is_file():
         return _read_config(folder / CONFIG), _read_safetensors(folder / WEIGHTS)
     if not (folder / CHECKPOINT).is_file():
-        raise ValueError(f"no weights in {folder}: expected {CHECKPOINT}, or {WEIGHTS}: {AGAIN}")
+        raise BadWeights(f"no weights in {folder}: expected {CHECKPOINT}, or {WEIGHTS}: {AGAIN}")
     return _read_checkpoint(folder / CHECKPOINT)
 
 
@@ -125,13 +126,13 @@ def _read_checkpoint(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except PICKLE_ERRORS as error:
         hostile = isinstance(error, pickle.UnpicklingError)
         why = "holds more than tensors and numbers" if hostile else _line(error)
-        raise ValueError(f"{file} is refused: damaged or no MoGe model ({why}): {AGAIN}") from None
+        raise BadWeights(f"{file} is refused: damaged or no MoGe model ({why}): {AGAIN}") from None
     parts = checkpoint if isinstance(checkpoint, dict) else {}
     config, state = parts.get("model_config"), parts.get("model")
     if not isinstance(config, dict) or not isinstance(state, dict):
-        raise ValueError(f"{file} is no MoGe model: expected model_config and model: {AGAIN}")
+        raise BadWeights(f"{file} is no MoGe model: expected model_config and model: {AGAIN}")
     if not all(isinstance(t, torch.Tensor) for t in state.values()):
-        raise ValueError(f"{file} is no MoGe model: expected tensors alone in model: {AGAIN}")
+        raise BadWeights(f"{file} is no MoGe model: expected tensors alone in model: {AGAIN}")
     return config, state
 
 
@@ -139,9 +140,9 @@ def _read_config(file: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text("utf-8"))["model_config"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{file} cannot be read ({_line(error)}): {AGAIN}") from None
+        raise BadWeights(f"{file} cannot be read ({_line(error)}): {AGAIN}") from None
     if not isinstance(config, dict):
-        raise ValueError(f"{file}: model_config: expected names and values: {AGAIN}")
+        raise BadWeights(f"{file}: model_config: expected names and values: {AGAIN}")
     return config
 
 
@@ -152,7 +153,7 @@ def _read_safetensors(file: Path) -> dict[str, Any]:
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file} is damaged ({_line(error)}): {AGAIN}") from None
+        raise BadWeights(f"{file} is damaged ({_line(error)}): {AGAIN}") from None
 
 
 def _build(config: dict[str, Any], version: int, folder: Path) -> Any:
@@ -160,7 +161,7 @@ def _build(config: dict[str, Any], version: int, folder: Path) -> Any:
     encoder = config.get("encoder")
     backbone = encoder.get("backbone") if isinstance(encoder, dict) else encoder
     if not (isinstance(backbone, str) and backbone.startswith("dinov2_")):
-        raise ValueError(f"{folder}: model_config names no DINOv2 encoder: {AGAIN}")
+        raise BadWeights(f"{folder}: model_config names no DINOv2 encoder: {AGAIN}")
     if version == 1:
         from moge.model.v1 import MoGeModel
     else:
@@ -169,20 +170,20 @@ def _build(config: dict[str, Any], version: int, folder: Path) -> Any:
         with _hushed():  # about names of the time when it was trained
             return MoGeModel(**config)
     except BUILD_ERRORS as error:
-        raise ValueError(
+        raise BadWeights(
             f"{folder}: model_config makes no MoGe-{version} ({_line(error)}): {AGAIN}"
         ) from None
 
 
 def _completed(network: Any, state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The file's weights, and the class's own that a file may lack; ValueError otherwise."""
+    """The file's weights, and the class's own that a file may lack; BadWeights otherwise."""
     own = network.state_dict()
     lacking = own.keys() - state.keys()
     missing = sorted(n for n in lacking if not n.endswith(tuple(ALLOWED_MISSING)))
     extra = sorted(state.keys() - own.keys())
     for kind, names in (("missing", missing), ("unknown", extra)):
         if names:
-            raise ValueError(
+            raise BadWeights(
                 f"the weights in {folder} are not those of its model_config: {len(names)} {kind}, "
                 f"as {names[0]}: {AGAIN}"
             )

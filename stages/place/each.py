@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from alignment.objects import Placement, Unplaced
 from alignment.placing import place_each
 from alignment.support import Ground
+from scene.errors import BadInput
 from scene.types import PointMap
 
 
 @dataclass(frozen=True)
 class EachAlone:
-    """Places each object by itself; place_one raises ValueError where there is no placement."""
+    """Places each object by itself; place_one raises CannotPlace where there is no placement."""
 
     place_one: Callable[[Unplaced, PointMap], Placement]
 
@@ -25,6 +26,6 @@ class EachAlone:
 
 
 def check_truncation(truncation: float) -> None:
-    """Raise a ValueError unless a relative depth error can be compared with it."""
+    """Raise BadInput unless a relative depth error can be compared with it."""
     if not 0 < truncation < 1:
-        raise ValueError(f"truncation: expected between 0 and 1, got {truncation:g}")
+        raise BadInput(f"truncation: expected between 0 and 1, got {truncation:g}")

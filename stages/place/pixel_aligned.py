@@ -9,6 +9,7 @@ from alignment.objects import Placement, Unplaced
 from alignment.pixel_aligned import place_scene
 from alignment.scene_terms import Weights
 from alignment.support import Ground
+from scene.errors import BadInput
 from scene.types import PointMap
 from stages.place.each import check_truncation
 
@@ -34,7 +35,7 @@ class Settings:
         check_truncation(self.truncation)
         for name, weight in asdict(self.weights()).items():
             if not 0 <= weight < math.inf:
-                raise ValueError(f"{name}: expected 0 or more, got {weight:g}")
+                raise BadInput(f"{name}: expected 0 or more, got {weight:g}")
 
     def weights(self) -> Weights:
         """The weights of the scene's terms."""

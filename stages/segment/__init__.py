@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Segmenter(Protocol):
 
 
 def check_prompts(photo_width: int, photo_height: int, prompts: tuple[ObjectPrompt, ...]) -> None:
-    """Raise ValueError where a prompt says nothing, or points outside the photo.
+    """Raise BadInput where a prompt says nothing, or points outside the photo.
 
     A box may reach over the photo's border.
     """
@@ -39,18 +40,18 @@ def check_prompts(photo_width: int, photo_height: int, prompts: tuple[ObjectProm
     for index, prompt in enumerate(prompts):
         name = name_of(prompt, index)
         if not (prompt.text or prompt.box or any(p.foreground for p in prompt.points)):
-            raise ValueError(
+            raise BadInput(
                 f"{name} does not say where the object is: "
                 "give it a box, a point on it (not only beside it), or words"
             )
         for p in prompt.points:
             if not (0 <= p.x_px < photo_width and 0 <= p.y_px < photo_height):
-                raise ValueError(f"{name}: point ({p.x_px:g}, {p.y_px:g}) is outside: {size}")
+                raise BadInput(f"{name}: point ({p.x_px:g}, {p.y_px:g}) is outside: {size}")
         if prompt.box is not None:
             x0, y0, x1, y1 = prompt.box
             wide, high = min(x1, photo_width) - max(x0, 0), min(y1, photo_height) - max(y0, 0)
             if not (wide >= 1 and high >= 1):
-                raise ValueError(f"{name}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is outside: {size}")
+                raise BadInput(f"{name}: box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) is outside: {size}")
 
 
 def name_of(prompt: ObjectPrompt, index: int) -> str:
@@ -68,7 +69,7 @@ def run(
 
     Words alone give as many masks as they fit, perhaps none. Where two masks claim a pixel the
     smaller one keeps it: an object in front of, or lying in, another is usually smaller, and a
-    visible pixel has one owner. Raises ValueError for a mask of the wrong size, an empty one, or
+    visible pixel has one owner. Raises BadInput for a mask of the wrong size, an empty one, or
     one that others cover completely.
     """
     check_prompts(photo.width, photo.height, prompts)
@@ -83,7 +84,7 @@ def run(
 def disjoint(masks: Sequence[Mask], shape: tuple[int, int]) -> list[Mask]:
     """The masks with one owner per pixel of a photo of shape (H, W): the smaller mask.
 
-    Raises ValueError for a mask of another size, an empty one, or one that others cover completely.
+    Raises BadInput for an empty mask, and for one that others cover completely.
     """
     owner = np.full(shape, -1)
     for index in sorted(range(len(masks)), key=lambda i: -int(masks[i].pixels.sum())):
@@ -93,7 +94,7 @@ def disjoint(masks: Sequence[Mask], shape: tuple[int, int]) -> list[Mask]:
     found = [Mask(owner == i, m.label, m.score) for i, m in enumerate(masks)]
     for index, mask in enumerate(found):
         if mask.pixels.sum() < MIN_MASK_PX:
-            raise ValueError(
+            raise BadInput(
                 f"mask {index + 1} ({mask.label or 'no label'}) is empty: "
                 f"{_why_empty(index, masks, owner)}"
             )

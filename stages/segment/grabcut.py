@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from scene.errors import BadInput
 from scene.types import Bool, Float32, Float64, Mask, ObjectPrompt, Photo, Point, Uint8
 from stages.segment import name_of
 from stages.segment.outline import cut, enlarged, overlap, unlike_surroundings, window_size
@@ -56,11 +57,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 64 <= self.working_size_px <= 4096:
-            raise ValueError(f"working_size_px: expected 64 to 4096, got {self.working_size_px}")
+            raise BadInput(f"working_size_px: expected 64 to 4096, got {self.working_size_px}")
         if not 0 <= self.min_area_share < 1:
-            raise ValueError(f"min_area_share: expected 0 to below 1, got {self.min_area_share:g}")
+            raise BadInput(f"min_area_share: expected 0 to below 1, got {self.min_area_share:g}")
         if not 1 <= self.max_objects <= 1000:
-            raise ValueError(f"max_objects: expected 1 to 1000, got {self.max_objects}")
+            raise BadInput(f"max_objects: expected 1 to 1000, got {self.max_objects}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ class GrabCut:
         """One mask per prompt in order, or without prompts one per object found, largest first.
 
         Masks are (H, W) bool at the photo's size. `files` are another backend's business and are
-        ignored. Raises ValueError where a prompt cannot be followed.
+        ignored. Raises BadInput where a prompt cannot be followed.
         """
         for index, prompt in enumerate(prompts):
             check_prompt(prompt, name_of(prompt, index))
@@ -126,7 +127,7 @@ class GrabCut:
         certain, never = discs(wanted, shape), discs(unwanted, shape) | outside
         pixels = cut(view.rgb, (region | certain) & ~never, certain & ~never, never)
         if not region.any() or not pixels.any():
-            raise ValueError(
+            raise BadInput(
                 f"{name_of(prompt, chosen)}: no object stands out there; "
                 "move the point, or draw a box around the whole object"
             )
@@ -139,10 +140,10 @@ def load(settings: Settings, device: str) -> GrabCut:
 
 
 def check_prompt(prompt: ObjectPrompt, name: str) -> None:
-    """Raise ValueError where a prompt has nothing to point at."""
+    """Raise BadInput where a prompt has nothing to point at."""
     if prompt.box is None and not any(p.foreground for p in prompt.points):
         words = f"only the words {prompt.text!r}" if prompt.text else "no box and no point on it"
-        raise ValueError(
+        raise BadInput(
             f"{name} has {words}: grabcut understands points and boxes, not words; "
             "give --point or --box, or choose a backend that knows words"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
 
 VERSION = "1"
@@ -22,14 +23,14 @@ class MaskFiles:
     ) -> list[Mask]:
         """The files' masks in their order; points, boxes and words mean nothing here."""
         if prompts:
-            raise ValueError(
+            raise BadInput(
                 "backend masks takes mask files only: leave out --point, --box and --text"
             )
         if not files:
-            raise ValueError("backend masks needs at least one --mask FILE")
+            raise BadInput("backend masks needs at least one --mask FILE")
         for index, mask in enumerate(files):
             if mask.pixels.all():
-                raise ValueError(
+                raise BadInput(
                     f"mask {index + 1} ({mask.label}) covers the whole photo: is it inverted, or "
                     "saved without its transparency? The object is white, the rest black"
                 )

@@ -30,7 +30,7 @@ MARGINS_OF_A_LOOK = (0.25, 1.0)  # around a salient part, as shares of its longe
 def load_saliency() -> SaliencyMap:
     """Read U-2-Net-p from the package; the result maps rgb to saliency, see `saliency_of`.
 
-    Raises ValueError where the weights file is not the one that this code was written for.
+    Raises BadWeights where the weights file is not the one that this code was written for.
     """
     network = load_network("u2netp.onnx", WEIGHTS_SHA256)
 

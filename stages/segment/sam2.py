@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo, Point, Uint8
 from stages.backends import local
 from stages.devices import Keeping, LoadedWhenWanted, put_on
@@ -76,12 +77,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 1 <= self.points_per_side <= 128:
-            raise ValueError(f"points_per_side: expected 1 to 128, got {self.points_per_side}")
+            raise BadInput(f"points_per_side: expected 1 to 128, got {self.points_per_side}")
         for name in ("predicted_iou", "stability", "min_area_share", "max_area_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected 0 to 1, got {getattr(self, name):g}")
+                raise BadInput(f"{name}: expected 0 to 1, got {getattr(self, name):g}")
         if not 1 <= self.max_objects <= 1000:
-            raise ValueError(f"max_objects: expected 1 to 1000, got {self.max_objects}")
+            raise BadInput(f"max_objects: expected 1 to 1000, got {self.max_objects}")
 
 
 def weights_sha256(settings: Settings) -> str:
@@ -117,7 +118,7 @@ class Sam2:
         """One mask per prompt in order, or without prompts what the grid of points finds.
 
         Masks are (H, W) bool at the photo's size. `files` are another backend's business and are
-        ignored. Raises ValueError where a prompt cannot be followed.
+        ignored. Raises BadInput where a prompt cannot be followed.
         """
         import torch
 
@@ -173,9 +174,9 @@ def load(settings: Settings, device: str) -> Sam2:
 
 
 def check_prompt(prompt: ObjectPrompt, name: str) -> None:
-    """Raise ValueError where a prompt has nothing to point at, or asks for words."""
+    """Raise BadInput where a prompt has nothing to point at, or asks for words."""
     if prompt.box is None and not any(p.foreground for p in prompt.points):
-        raise ValueError(
+        raise BadInput(
             f"{name} has only the words {prompt.text!r}: sam2 understands points and boxes, not "
             "words; give --point or --box, or --set segment.backend=sam3"
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
 from stages.backends import local
 from stages.devices import Keeping, LoadedWhenWanted
@@ -58,12 +59,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.words or not all(isinstance(w, str) and w.strip() for w in self.words):
-            raise ValueError("words: expected a list of words, as [cup, red chair]")
+            raise BadInput("words: expected a list of words, as [cup, red chair]")
         for name in ("threshold", "min_area_share", "max_area_share"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected 0 to 1, got {getattr(self, name):g}")
+                raise BadInput(f"{name}: expected 0 to 1, got {getattr(self, name):g}")
         if not 1 <= self.max_objects <= 1000:
-            raise ValueError(f"max_objects: expected 1 to 1000, got {self.max_objects}")
+            raise BadInput(f"max_objects: expected 1 to 1000, got {self.max_objects}")
 
 
 def weights_sha256(settings: Settings) -> str:
@@ -87,7 +88,7 @@ class Sam3:
         Words alone: every instance of them, best first. Words with a box or points: the one
         instance that fits these. Points and a box without words: the object there. Masks are (H, W)
         bool at the photo's size. `files` are another backend's business and are ignored. Raises
-        ValueError where a prompt cannot be followed.
+        BadInput where a prompt cannot be followed.
         """
         import torch
 
@@ -151,7 +152,7 @@ class Asked:
         return [replace(o, label=label or words) for o in self._known[words]]
 
     def at(self, prompt: ObjectPrompt, name: str) -> Instance:
-        """The one object at a prompt's box and points; ValueError where there is none."""
+        """The one object at a prompt's box and points; BadInput where there is none."""
         if not prompt.text:
             found = mask_at(self.look.tracker, self.look.for_clicks, prompt, self.photo)
             if not found.pixels.any():
@@ -174,7 +175,7 @@ class Asked:
             label = prompt.label or prompt.text
             found = self._fitting([replace(o, label=label) for o in again], prompt)
         if found is None:
-            raise ValueError(
+            raise BadInput(
                 f"{name}: nothing there looks like {prompt.text!r}: leave the words out, or lower "
                 f"segment.threshold ({self.threshold:g})"
             )

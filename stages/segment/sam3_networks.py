@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from scene.errors import BadInput, BadWeights
 from scene.types import Photo, Uint8
 from stages.devices import put_on
 from stages.pretrained import load_strictly, prepare_torchvision
@@ -110,14 +111,14 @@ class Look:
         return instances
 
     def _ask(self, words: str) -> dict[str, Any]:
-        """Words as the detector takes them; ValueError for more than it reads."""
+        """Words as the detector takes them; BadInput for more than it reads."""
         detector, device = self._networks.detector, self._networks.device
         most = detector.config.text_config.max_position_embeddings
         tokens = self._networks.tokenizer(
             words, return_tensors="pt", padding="max_length", max_length=most
         )
         if tokens["input_ids"].shape[1] > most:
-            raise ValueError(f"the words {words!r} are too many for SAM 3: use a short noun phrase")
+            raise BadInput(f"the words {words!r} are too many for SAM 3: use a short noun phrase")
         ids, mask = tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
         text = detector.text_encoder(input_ids=ids, attention_mask=mask, return_dict=True)
         text.pooler_output = detector.text_projection(text.last_hidden_state.float())
@@ -136,7 +137,7 @@ class Look:
 def load_networks(folder: Path, precision: Precision, device: str) -> Networks:
     """Both networks of a folder like facebook/sam3, on the device, with one backbone.
 
-    Raises ValueError where a file or a weight is missing, left over or of another shape.
+    Raises BadWeights where a file or a weight is missing, left over or of another shape.
     """
     torchvision = prepare_torchvision()
     import torch
@@ -152,7 +153,7 @@ def load_networks(folder: Path, precision: Precision, device: str) -> Networks:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         why = str(error).strip().splitlines()[0]
-        raise ValueError(f"no tokenizer in {folder} ({why}): download it again") from None
+        raise BadWeights(f"no tokenizer in {folder} ({why}): download it again") from None
     detector = load_strictly(modeling_sam3.Sam3Model, folder, torch.float32)
     tracker = load_strictly(Sam3TrackerModel, folder, torch.float32)
     # Both were read from the same tensors of the file.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scene.errors import BadInput
 from scene.types import ObjectPrompt, Photo
 from stages.segment.instances import Instance, cleaned
 from stages.segment.sam_images import at_photo_size
@@ -86,8 +87,8 @@ def decode(
     return Decoded(made.pred_masks[0].float(), made.iou_scores[0].float())
 
 
-def nothing_there(name: str) -> ValueError:
+def nothing_there(name: str) -> BadInput:
     """The error for a prompt at which the network sees no object."""
-    return ValueError(
+    return BadInput(
         f"{name}: no object stands out there; move the point, or draw a box around the whole object"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from scene.errors import BadWeights
 from scene.types import Float32, Uint8
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 def normalization_of(folder: Path, official: Normalization) -> Normalization:
     """The normalization that a folder of weights asks for, the official one where it is silent.
 
-    Raises ValueError for a processor file that cannot be read.
+    Raises BadWeights for a processor file that cannot be read.
     """
     for name in PROCESSOR_FILES:
         file = folder / name
@@ -49,7 +50,7 @@ def normalization_of(folder: Path, official: Normalization) -> Normalization:
             if mean and deviation:
                 return Normalization(_three(mean), _three(deviation))
         except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{file} cannot be read ({error}): download it again") from None
+            raise BadWeights(f"{file} cannot be read ({error}): download it again") from None
     return official
 
 
