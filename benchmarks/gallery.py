@@ -24,6 +24,7 @@ from photoscene.cli.errors import keep_quiet, store_root
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
 from scene.cameras import resize_camera
+from scene.errors import BadInput, CannotPlace, ObjectError
 from scene.files import decode_png
 from scene.raycast import render
 from scene.store import Store
@@ -128,7 +129,7 @@ def show_entry(entry: Entry, store: Store, out: Path) -> Sheet:
         picture = draw_sheet(
             scene, store, f"{entry.title}   given: {entry.given}   {sheet.figures}"
         )
-    except ValueError as error:
+    except (BadInput, ObjectError) as error:
         sheet = Sheet(entry, failure=str(error))
         (out / f"{entry.name}.png").unlink(missing_ok=True)
     else:
@@ -146,7 +147,7 @@ def draw_sheet(scene: Scene, store: Store, caption: str) -> Uint8:
     """
     placed = placed_meshes(scene, store)
     if not placed or scene.camera is None or scene.overlay is None:
-        raise ValueError("no object could be placed")
+        raise CannotPlace("no object could be placed")
     photo = store.load(scene.photo, Photo).rgb
     overlay = decode_png(store.read(scene.overlay), "RGB")
     up = None if scene.world_from_camera is None else scene.world_from_camera[2, :3]

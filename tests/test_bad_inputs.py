@@ -20,6 +20,7 @@ from corpus import Bad, bad_inputs, build, encoded, good_pictures, with_table
 from flows.request import prompt_from_json
 from photoscene.cli.errors import printable
 from photoscene.run_folder import default_folder
+from scene.errors import BadInput
 from scene.keys import digest
 from scene.pictures import decode_mask, decode_photo
 from scene.types import DepthFile, Photo
@@ -101,7 +102,7 @@ def test_the_page_of_bad_inputs_is_up_to_date() -> None:
 def test_sizes_are_refused_before_memory_is_taken(name: str, places: Places, away: Path) -> None:
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     data = Path(f"{places['d']}/{name}").read_bytes()
-    with pytest.raises(ValueError, match="too large|impossible"):
+    with pytest.raises(BadInput, match="too large|impossible"):
         if name.endswith(".npy"):
             _map(data, ".npy")
         else:
@@ -352,7 +353,7 @@ def _damaged(files: dict[str, bytes], count: int, seed: int) -> Iterator[tuple[s
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_damaged_bytes_give_a_value_error_or_a_picture(
+def test_damaged_bytes_are_bad_input_or_a_picture(
     seed: int, places: Places, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fuzz(places, 40, seed)
@@ -360,7 +361,7 @@ def test_damaged_bytes_give_a_value_error_or_a_picture(
 
 
 def fuzz(places: Places, count: int, seed: int) -> None:
-    """Feed damaged pictures, masks, depth files and prompts; only ValueError may come out."""
+    """Feed damaged pictures, masks, depth files and prompts; only BadInput may come out."""
     pictures = good_pictures(small_rgb(small_masks()))
     del pictures["heic"]  # decoded by a process of its own, which costs time and may even crash
     for _, data in _damaged(pictures, count, seed):
@@ -368,20 +369,20 @@ def fuzz(places: Places, count: int, seed: int) -> None:
             lambda data: decode_photo(data, 2048),
             lambda data: decode_mask(data, 240, 180, [(240, 180)]),
         ):
-            _only_value_errors(decode, data)
+            _only_bad_input(decode, data)
     depth = small_depth(small_masks())
     kept = {".npy": "scalar.npy", ".npz": "camera.npz", ".exr": "good.exr"}
     depths = {suffix: Path(f"{places['d']}/{name}").read_bytes() for suffix, name in kept.items()}
     depths[".png"] = encoded((depth * 1000).astype(np.uint16), "PNG")
     for suffix, data in _damaged(depths, count, seed):
-        _only_value_errors(lambda data, suffix=suffix: _map(data, suffix), data)
+        _only_bad_input(lambda data, suffix=suffix: _map(data, suffix), data)
     prompts = {"prompts": b'{"label": "cup", "box": [1, 2, 30, 40], "points": [[5, 6, 1]]}'}
     for _, data in _damaged(prompts, count, seed):
-        _only_value_errors(lambda data: prompt_from_json(json.loads(data)), data)
+        _only_bad_input(lambda data: prompt_from_json(json.loads(data)), data)
 
 
-def _only_value_errors(read, data: bytes) -> None:
+def _only_bad_input(read, data: bytes) -> None:
     try:
         read(data)
-    except ValueError as error:
+    except BadInput as error:
         assert "\n" not in str(error)

@@ -11,6 +11,7 @@ import trimesh
 
 from alignment.visible import generator_distance
 from scene.cameras import camera_from_fov, pixel_centres, unproject
+from scene.errors import BadWeights
 from scene.raycast import render
 from scene.types import CropCamera, Float32, ObjectCrop, ObjectMesh
 from stages import generate
@@ -175,7 +176,7 @@ def test_a_mirrored_picture_gives_mirrored_layers(lite: Lite) -> None:
 
 
 def test_other_weights_are_refused() -> None:
-    with pytest.raises(ValueError, match="install the package again"):
+    with pytest.raises(BadWeights, match="install the package again"):
         load_network(WEIGHTS_FILE, "0" * 64)
 
 

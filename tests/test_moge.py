@@ -31,6 +31,7 @@ from scene.cameras import (  # noqa: E402
     project,
     unproject,
 )
+from scene.errors import BadWeights  # noqa: E402
 from scene.files import CODECS  # noqa: E402
 from scene.types import Camera, Float32, Photo, PointMap  # noqa: E402
 from stages import map_points  # noqa: E402
@@ -259,14 +260,14 @@ def test_weights_that_are_not_right_are_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / CHECKPOINT).write_bytes(BROKEN[case](weights["2"]))
     mapper = load(Settings(weights=str(tmp_path)), "cpu")
-    with pytest.raises(ValueError, match="download them again") as caught:
+    with pytest.raises(BadWeights, match="download them again") as caught:
         mapper.map_points(PHOTO, None, (), None)
     message = str(caught.value)
     assert str(tmp_path) in message and "\n" not in message and len(message) < 500
     assert SAID.get(case, "") in message
     assert not Path("ran-by-a-pickle").exists()
     if case in ("truncated", "hostile"):
-        with pytest.raises(ValueError, match="is refused"):
+        with pytest.raises(BadWeights, match="is refused"):
             convert(tmp_path)
         assert [f.name for f in tmp_path.iterdir()] == [CHECKPOINT]
 
@@ -280,7 +281,7 @@ def test_flipped_bytes_never_give_another_error(weights: dict[str, Path], tmp_pa
         (tmp_path / CHECKPOINT).write_bytes(flipped)
         try:
             load_moge(tmp_path)
-        except ValueError as error:
+        except BadWeights as error:
             assert "\n" not in str(error)
 
 

@@ -26,6 +26,7 @@ from tiny_qwen import copied, save_tiny_qwen  # noqa: E402
 from photoscene.inputs import build_request  # noqa: E402
 from photoscene.reconstruction import reconstruct_photo  # noqa: E402
 from scene.cameras import camera_from_fov  # noqa: E402
+from scene.errors import BadWeights  # noqa: E402
 from scene.store import Store  # noqa: E402
 from scene.types import Crop, CropCamera, Cutout, Uint8  # noqa: E402
 from stages import complete  # noqa: E402
@@ -191,7 +192,7 @@ def test_weights_must_be_the_right_ones(
 ) -> None:
     damaged = copied(folder, tmp_path / "damaged")
     _resave(damaged / part / f"{file}.safetensors", change)
-    with pytest.raises(ValueError, match=says) as caught:
+    with pytest.raises(BadWeights, match=says) as caught:
         load_pipeline(Weights(damaged), None, "cpu", "none")
     assert "\n" not in str(caught.value) and part in str(caught.value)
 
@@ -199,19 +200,19 @@ def test_weights_must_be_the_right_ones(
 def test_a_wrong_or_damaged_folder_is_one_line(folder: Path, tmp_path: Path) -> None:
     other = copied(folder, tmp_path / "other")
     (other / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
-    with pytest.raises(ValueError, match="holds a FluxPipeline: complete backend qwen_edit runs"):
+    with pytest.raises(BadWeights, match="holds a FluxPipeline: complete backend qwen_edit runs"):
         quick(other)
     (other / "model_index.json").write_text("{")
-    with pytest.raises(ValueError, match="model_index.json cannot be read"):
+    with pytest.raises(BadWeights, match="model_index.json cannot be read"):
         quick(other)
     cut = copied(folder, tmp_path / "cut")
     weights = cut / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="QwenImageTransformer2DModel cannot be read") as caught:
+    with pytest.raises(BadWeights, match="QwenImageTransformer2DModel cannot be read") as caught:
         load_pipeline(Weights(cut), None, "cpu", "none")
     assert "\n" not in str(caught.value)
     weights.unlink()
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(BadWeights, match="cannot be read"):
         load_pipeline(Weights(cut), None, "cpu", "none")
 
 
@@ -238,10 +239,10 @@ def test_a_transformer_of_one_file(
     np.testing.assert_allclose(made.astype(int), edited, atol=1)  # sums in another order
     weights.pop("proj_out.weight")
     save_file(weights, one)
-    with pytest.raises(ValueError, match="complete.transformer: .*missing, as proj_out.weight"):
+    with pytest.raises(BadWeights, match="complete.transformer: .*missing, as proj_out.weight"):
         load_pipeline(Weights(frame, one), None, "cpu", "none")
     one.write_bytes(b"no weights")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(BadWeights, match="cannot be read"):
         load_pipeline(Weights(frame, one), None, "cpu", "none")
 
 
@@ -276,7 +277,7 @@ def test_quantised_weights_make_nearly_the_same_picture(
     other_seed = _edit(Weights(folder, eight), picture, seed=4).astype(int)
     assert 0 < np.abs(made - edited).mean() < 0.2 * np.abs(other_seed - edited).mean()
     half = write_gguf(tmp_path / "half.gguf", weights, lacking="norm_out.linear.weight")
-    with pytest.raises(ValueError, match="missing, as norm_out.linear.weight"):
+    with pytest.raises(BadWeights, match="missing, as norm_out.linear.weight"):
         load_pipeline(Weights(folder, half), None, "cpu", "none")
 
 
@@ -400,7 +401,7 @@ def test_what_nothing_hides_needs_no_weights(folder: Path, tmp_path: Path) -> No
         done = editor.complete(unhidden, "cup", 0)
         np.testing.assert_array_equal(done.rgba, crop.rgba)
         assert done.notes == ()
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(BadWeights, match="cannot be read"):
         editor.complete(crop, "cup", 0)
 
 

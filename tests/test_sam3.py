@@ -20,6 +20,7 @@ pytest.importorskip("transformers", reason="the segment models' extra")
 from conftest import SmallPhoto, call  # noqa: E402
 from tiny_sam import save_sam2, save_sam3  # noqa: E402
 
+from scene.errors import BadWeights  # noqa: E402
 from scene.types import Mask, ObjectPrompt, Photo, Point  # noqa: E402
 from stages import segment  # noqa: E402
 from stages.backends import find_backend, make_settings  # noqa: E402
@@ -141,7 +142,7 @@ def test_a_missing_tensor_is_one_clear_line(
     weights: Path, tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = changed(weights, tmp_path / "sam3", lambda tensors: tensors.pop(name))
-    with pytest.raises(ValueError, match="1 missing keys, as .*; download them again") as caught:
+    with pytest.raises(BadWeights, match="1 missing keys, as .*; download them again") as caught:
         backend(folder).segment(photo(), (CLICK,), ())
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
@@ -155,7 +156,7 @@ def test_a_tensor_too_many_is_one_clear_line(weights: Path, tmp_path: Path, name
         tensors[name] = torch.zeros(3)
 
     folder = changed(weights, tmp_path / "sam3", add)
-    with pytest.raises(ValueError, match="1 unexpected keys, as .*extra; download them again"):
+    with pytest.raises(BadWeights, match="1 unexpected keys, as .*extra; download them again"):
         backend(folder).segment(photo(), (CLICK,), ())
 
 
@@ -165,7 +166,7 @@ def test_a_tensor_of_another_shape_is_one_clear_line(weights: Path, tmp_path: Pa
         tensors[name] = tensors[name][:-1].clone()
 
     folder = changed(weights, tmp_path / "sam3", cut)
-    with pytest.raises(ValueError, match="text_projection.bias|cannot be read") as caught:
+    with pytest.raises(BadWeights, match="text_projection.bias|cannot be read") as caught:
         backend(folder).segment(photo(), (CLICK,), ())
     assert "\n" not in str(caught.value)
 
@@ -488,7 +489,7 @@ def test_a_folder_says_how_its_pictures_were_normalized(tmp_path: Path) -> None:
     file.write_text('{"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 3]}')
     assert normalization_of(tmp_path, STANDARD).mean == (0.1, 0.2, 0.3)
     file.write_text('{"image_mean": [0.1, 0.2], "image_std": [1, 2, 3]}')
-    with pytest.raises(ValueError, match="preprocessor_config.json cannot be read"):
+    with pytest.raises(BadWeights, match="preprocessor_config.json cannot be read"):
         normalization_of(tmp_path, STANDARD)
 
 
