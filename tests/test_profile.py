@@ -66,6 +66,8 @@ def test_bad_settings(values: dict, words: str) -> None:
 BALLOON = """
 from dataclasses import dataclass
 
+from scene.errors import BadInput
+
 VERSION = "7"
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Settings:
 
     def __post_init__(self):
         if not 0 <= self.strength <= 1:
-            raise ValueError(f"strength: expected 0 to 1, got {self.strength:g}")
+            raise BadInput(f"strength: expected 0 to 1, got {self.strength:g}")
 
 def load(settings, device):
     return settings

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
 
 VERSION = "1"
@@ -34,7 +35,7 @@ class ByColour:
                 x, y = int(prompt.points[0].x_px), int(prompt.points[0].y_px)
                 channel = int(rgb[y, x].argmax())
             if channel is None:
-                raise ValueError(f"nothing here is called {prompt.text!r}")
+                raise BadInput(f"nothing here is called {prompt.text!r}")
             others = np.delete(rgb, channel, axis=2).max(2)
             masks.append(Mask(rgb[..., channel] - others > CLEAR, prompt.label, 0.5))
         return masks
