@@ -143,13 +143,21 @@ async def _serve(database: Path, template: Path | None) -> None:
         PREFECT_API_BLOCKS_REGISTER_ON_START,
         PREFECT_API_DATABASE_CONNECTION_URL,
         PREFECT_API_DATABASE_MIGRATE_ON_START,
+        PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
+        PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
+        PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
         temporary_settings,
     )
 
+    # Events are written down for people who look later: nobody looks at a server that ends with
+    # its run, and they are four fifths of its work.
     own: dict[Any, Any] = {
         PREFECT_API_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{database}",
         PREFECT_API_DATABASE_MIGRATE_ON_START: template is not None,
         PREFECT_API_BLOCKS_REGISTER_ON_START: False,
+        PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED: False,
+        PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED: False,
+        PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: False,
     }
     with temporary_settings(own):
         app = create_app(ephemeral=True, final=True)
