@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -378,7 +379,9 @@ def fuzz(places: Places, count: int, seed: int) -> None:
         _only_bad_input(lambda data, suffix=suffix: _map(data, suffix), data)
     prompts = {"prompts": b'{"label": "cup", "box": [1, 2, 30, 40], "points": [[5, 6, 1]]}'}
     for _, data in _damaged(prompts, count, seed):
-        _only_bad_input(lambda data: prompt_from_json(json.loads(data)), data)
+        with contextlib.suppress(json.JSONDecodeError, UnicodeDecodeError):
+            value = json.loads(data)
+            _only_bad_input(lambda _, value=value: prompt_from_json(value), data)
 
 
 def _only_bad_input(read, data: bytes) -> None:
