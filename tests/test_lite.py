@@ -229,3 +229,13 @@ def test_behind_a_measured_near_wall_the_inside_goes_on() -> None:
     points, triangles = surface_of(found).points, surface_of(found).triangles
     assert trimesh.Trimesh(points, triangles).is_watertight
     assert trimesh.Trimesh(points, triangles).body_count == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{"grid": 7}, {"grid": 257}, {"picture_px": 16}, {"picture_px": 72}]
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, int]) -> None:
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"{name}: expected"):
+        Settings(**settings)
+    assert Settings(grid=8, picture_px=32) and Settings(grid=256, picture_px=256)

@@ -166,8 +166,8 @@ def _generate() -> Iterator[Case]:
     for name in ("bowl", "egg"):
         yield Case("generate", "relief", name, _object_crop(name), {"grid": 24})
     yield Case("generate", "billboard", "bowl", _object_crop("bowl"), {"grid": 16})
-    for name in ("bowl", "box", "ball", "egg"):
-        yield Case("generate", "lite", name, _object_crop(name), {"grid": 44})
+    for name, grid in {"bowl": 48, "box": 44, "ball": 100, "egg": 44}.items():
+        yield Case("generate", "lite", name, _object_crop(name), {"grid": grid})
     for name, grid in {"bowl": 100, "box": 48}.items():
         guessed = _object_crop(name, guessed=True)
         yield Case("generate", "lite", f"{name}, depth guessed", guessed, {"grid": grid})
@@ -179,10 +179,11 @@ def _generate() -> Iterator[Case]:
 
 
 def _torn(depth: np.ndarray) -> np.ndarray:
-    """Holes all over, and patches far off the rest: some within the cube, one way behind it."""
+    """Holes all over, and patches off the rest: from just within the cube to far out of it."""
     torn = np.where(np.random.default_rng(2).random(depth.shape) < 0.3, np.nan, depth)
-    for column, factor in {24: 1.245, 32: 0.755, 40: 2.5}.items():
-        torn[34:38, column : column + 4] *= factor
+    for index, factor in enumerate((0.75, 0.77, 0.79, 0.81, 0.83, 1.2, 1.23, 1.26, 1.29, 2.5)):
+        row, column = 28 + index // 5 * 6, 16 + index % 5 * 8
+        torn[row : row + 5, column : column + 5] *= factor
     return torn.astype(np.float32)
 
 
