@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from photographed import block, fit_of, photographed_table
 
 from alignment.contacts import find_meetings
 from alignment.fit import graded
@@ -47,6 +48,25 @@ def test_a_field_of_view_is_doubted_from_a_tenth_on(ratio: float, told: bool) ->
     measured = cube + [0, 0, ratio * 2.0]
     scale = zoom(cube, measured, 2.0, 0.15).scale
     assert bool(check_perspective(cube, measured, 2.0, scale, 0.15)[1]) == told
+
+
+@pytest.mark.parametrize(("noise", "told"), [(0.093, True), (0.098, False)])
+def test_the_freer_fit_is_believed_when_it_is_a_fifth_better(noise: float, told: bool) -> None:
+    """Under so much noise it lowers the median residual to 0.79 and 0.81 of what it was."""
+    cube = np.random.default_rng(4).uniform(-0.5, 0.5, (400, 3))
+    measured = (cube + [0, 0, 2.5]) * np.random.default_rng(5).normal(1, noise, (400, 1))
+    scale = zoom(cube, measured, 2.0, 0.15).scale
+    assert bool(check_perspective(cube, measured, 2.0, scale, 0.15)[1]) == told
+
+
+@pytest.mark.parametrize(("deeper", "told"), [(1.0318, True), (1.029, False)])
+def test_an_object_may_be_moved_by_three_percent_of_its_depth(deeper: float, told: bool) -> None:
+    """The map has it below the plane, which does not give way."""
+    scene = photographed_table([block("sunk", (-0.05, -0.05, 0), (0.05, 0.05, 0.1))])
+    depth = scene.point_map.depth.copy()
+    depth[scene.masks[0]] *= deeper
+    warnings = fit_of(scene.measured(depth).place()[0]).warnings
+    assert any("rest of the scene" in words for words in warnings) == told
 
 
 def _two_blocks(gap_px: int, height_px: int, farther: float) -> tuple[list[Bool], Float64]:
