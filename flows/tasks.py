@@ -16,11 +16,12 @@ from flows.compute import produce
 from flows.steps import WHOLE_SCENE, Outcome, StageCall
 from scene.errors import BadInput, CannotRun, ObjectError, is_device_error
 from scene.store import Store
+from stages.device_memory import is_out_of_memory
 from stages.devices import ModelPool, OutOfDeviceMemory
 
 RETRIES = 2
 RETRY_DELAYS_S = [2.0, 10.0]
-PASSING_ERRORS = (MemoryError, ConnectionError, TimeoutError)  # may be gone at the next try
+PASSING_ERRORS = (ConnectionError, TimeoutError)  # may be gone at the next try
 
 
 @cache
@@ -38,7 +39,8 @@ def can_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
 
 
 def _passes(error: Any) -> bool:
-    return isinstance(error, PASSING_ERRORS) or is_device_error(error)
+    passing = isinstance(error, PASSING_ERRORS) or is_device_error(error)
+    return passing or is_out_of_memory(error)
 
 
 # The store is the only truth: Prefect's cache would not notice a damaged or deleted artifact.
@@ -71,7 +73,7 @@ class Submitted:
             return Outcome(self.call, None, error=_without_scene(self.call.stage, result))
         if not (wanting or isinstance(result, (BadInput, ObjectError))):
             return Outcome(self.call, None, error=result)
-        out_of_memory = isinstance(result, (MemoryError, OutOfDeviceMemory))
+        out_of_memory = isinstance(result, OutOfDeviceMemory) or is_out_of_memory(result)
         return Outcome(self.call, None, failure=reason(result), out_of_memory=out_of_memory)
 
 

@@ -86,6 +86,16 @@ def local_settings(settings: Any) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in named}
 
 
+def loading_settings(stage: str, name: str, settings: Any) -> dict[str, Any]:
+    """The settings that loading a backend depends on: those that its module's LOADING names.
+
+    Calls that differ in others share one model. Without LOADING it depends on all of them.
+    """
+    values = dataclasses.asdict(settings)
+    names = getattr(find_backend(stage, name), "LOADING", tuple(values))
+    return {name: values[name] for name in names}
+
+
 def weights_of(stage: str, name: str, settings: Any) -> str:
     """The digest of a backend's weights, bundled with it or where its settings say; "" without.
 

@@ -6,14 +6,20 @@ import gc
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Generic, Literal, TypeVar
 
 from scene.errors import CannotRun
 from scene.keys import canonical_json
-from stages.backends import find_backend, make_settings
+from stages.backends import find_backend, loading_settings, make_settings
+from stages.device_memory import default_budget_bytes, is_out_of_memory, measured, network_bytes
 
+MAX_IDLE_MODELS = 16  # loaded backends that wait; more are forgotten, whatever they hold
 logger = logging.getLogger(__name__)
 
 Keeping = Literal["keep", "one_at_a_time"]
@@ -28,111 +34,245 @@ class OutOfDeviceMemory(CannotRun):
 class ModelPool:
     """The models of one process on one device. On "cpu" calls may overlap; elsewhere they queue.
 
-    Backends whose settings say `memory: one_at_a_time` queue everywhere, and whoever is lent makes
-    the others of them let go of their weights first: they are never in memory together.
+    A model is found by the settings that its loading depends on (LOADING of its backend): calls
+    that differ in others share it. When the models hold more than budget_bytes (by default 80 % of
+    the device's memory), what is idle lets go of its weights, least recently used first; what is
+    lent never does.
+
+    Calls whose settings say `memory: one_at_a_time` queue everywhere, and the models of the others
+    of them let go first: they are never in memory together. So does a model that ran out of
+    memory, before another one is lent.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", budget_bytes: int | None = None) -> None:
         self.device = device
-        self._loaded: dict[str, Any] = {}
-        self._alone: set[str] = set()
-        self._loading = threading.Lock()
+        self._budget_bytes = budget_bytes
+        self._entries: dict[str, _Entry] = {}  # the most recently used is the last
+        self._lock = threading.RLock()
         self._working = threading.Lock()
 
     @contextmanager
     def borrow(self, stage: str, backend: str, settings: Mapping[str, Any]) -> Iterator[Any]:
-        """Lend the loaded backend; loading happens once per (stage, backend, settings)."""
-        name = canonical_json([stage, backend, dict(settings)])
-        model = self._load(name, stage, backend, settings)
-        if self.device == "cpu" and name not in self._alone:
-            yield model
-        else:
-            with self._working:
-                if name in self._alone:
-                    self._release_others(name)
-                yield model
+        """Lend a backend with these settings; its weights are shared as far as LOADING allows."""
+        typed = make_settings(stage, backend, settings)
+        alone = getattr(typed, "memory", "keep") == "one_at_a_time"
+        with self._working if alone or self.device != "cpu" else nullcontext():
+            entry = self._lend(stage, backend, typed, alone)
+            lender = _lender.set(self)
+            try:
+                yield entry.model.with_settings(typed) if entry.shared else entry.model
+            except BaseException as error:
+                entry.ran_out = isinstance(error, OutOfDeviceMemory) or is_out_of_memory(error)
+                _clear_frames(error)
+                raise
+            finally:
+                _lender.reset(lender)
+                self._take_back(entry)
+
+    @property
+    def held_bytes(self) -> int:
+        """What all models hold on the device now, as measured when they were read."""
+        return sum(entry.held_bytes for entry in list(self._entries.values()))
+
+    @cached_property
+    def budget_bytes(self) -> int:
+        """What they may hold."""
+        given = self._budget_bytes
+        return default_budget_bytes(self.device) if given is None else given
+
+    def make_room(self) -> None:
+        """Release idle models until what is held, and what the lent ones will read, is in budget.
+
+        A model that was never read is taken to be as large as the largest so far.
+        """
+        with self._lock:
+            self._make_room()
 
     def release(self) -> None:
-        """Let go of the weights of every model that can; they are read again when wanted."""
-        with self._loading:
-            loaded = list(self._loaded.values())
-        for model in loaded:
-            if hasattr(model, "release"):
-                model.release()
+        """Let go of all weights that are not lent; they are read again when they are wanted."""
+        with self._lock:
+            for name in self._idle():
+                self._release(name)
 
-    def _load(self, name: str, stage: str, backend: str, settings: Mapping[str, Any]) -> Any:
-        with self._loading:
-            if name not in self._loaded:
-                typed = make_settings(stage, backend, settings)
-                self._loaded[name] = find_backend(stage, backend).load(typed, self.device)
-                if getattr(typed, "memory", "keep") == "one_at_a_time":
-                    self._alone.add(name)
-            return self._loaded[name]
+    def _lend(self, stage: str, backend: str, settings: Any, alone: bool) -> _Entry:
+        with self._lock:
+            wanted = loading_settings(stage, backend, settings)
+            name = canonical_json([stage, backend, wanted])
+            entry = self._entries.pop(name, None) or self._load(stage, backend, wanted)
+            for other in self._idle():
+                if self._entries[other].ran_out or (alone and self._entries[other].alone):
+                    self._release(other)
+            self._entries[name] = entry
+            entry.lent, entry.alone, entry.ran_out = entry.lent + 1, alone, False
+            self._make_room()
+            return entry
 
-    def _release_others(self, name: str) -> None:
-        with self._loading:
-            others = [self._loaded[other] for other in self._alone if other != name]
-        for other in others:
-            other.release()
+    def _load(self, stage: str, backend: str, values: Mapping[str, Any]) -> _Entry:
+        """A backend is loaded with the settings of LOADING alone, so that it can use no others."""
+        module, settings = find_backend(stage, backend), make_settings(stage, backend, values)
+        model = module.load(settings, self.device)
+        known_bytes = None if hasattr(model, "held_bytes") else network_bytes(model)
+        return _Entry(model, hasattr(module, "LOADING"), known_bytes)
+
+    def _take_back(self, entry: _Entry) -> None:
+        with self._lock:
+            entry.lent -= 1
+            entry.known_bytes = entry.held_bytes or entry.known_bytes
+            self._make_room()
+
+    def _make_room(self) -> None:
+        for name in self._idle()[:-MAX_IDLE_MODELS]:
+            self._release(name)
+            self._entries.pop(name, None)
+        for name in self._idle():
+            entries = self._entries.values()
+            largest = max(e.known_bytes or 0 for e in entries)
+            if sum(e.expected_bytes(largest) for e in entries) <= self.budget_bytes:
+                return
+            if self._entries[name].held_bytes:
+                self._release(name)
+
+    def _idle(self) -> list[str]:
+        return [name for name, entry in self._entries.items() if not entry.lent]
+
+    def _release(self, name: str) -> None:
+        """Let go of a model's weights, or of all of it where it cannot do without them."""
+        model = self._entries[name].model
+        if hasattr(model, "release"):
+            model.release()
+        else:
+            del self._entries[name]
 
 
-class LoadedWhenWanted(Generic[Loaded]):
+@dataclass(eq=False)
+class _Entry:
+    """A loaded backend. shared: by calls with other settings; known_bytes: what it holds with its
+    weights, None before they were read; lent: how often it is now; alone, ran_out: how it was last
+    used."""
+
+    model: Any
+    shared: bool
+    known_bytes: int | None
+    lent: int = 0
+    alone: bool = False
+    ran_out: bool = False
+
+    @property
+    def held_bytes(self) -> int:
+        return getattr(self.model, "held_bytes", self.known_bytes or 0)
+
+    def expected_bytes(self, unknown: int) -> int:
+        """What it holds or, while it is lent, will have read."""
+        if not self.lent:
+            return self.held_bytes
+        if self.known_bytes is None:
+            return self.held_bytes or unknown
+        return max(self.held_bytes, self.known_bytes)
+
+
+# The pool that lent what this thread works with: only it knows what else can be freed.
+_lender: ContextVar[ModelPool | None] = ContextVar("lender", default=None)
+
+
+def _make_room() -> None:
+    """Keep the pool that this thread's model comes from within its budget, now that it was read."""
+    pool = _lender.get()
+    if pool is not None:
+        pool.make_room()
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Drop the local variables of the failed call: an error may be kept for as long as a run, and
+    would keep the networks that it passed through."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+
+
+class LazyModel(Generic[Loaded]):
     """Something large that is read when it is first wanted, and again after it was released."""
 
     def __init__(self, name: str, load: Callable[[], Loaded], device: str) -> None:
         self._name, self._load, self._device = name, load, device
         self._value: Loaded | None = None
         self._lock = threading.Lock()
+        self.held_bytes = 0
 
     def get(self) -> Loaded:
         """The loaded value. Callers keep no reference after their call, so that it can go."""
         with self._lock:
             if self._value is None:
-                self._value = timed_read(self._name, self._load)
-            return self._value
+                read = partial(timed_read, self._name, self._load)
+                self._value, self.held_bytes = measured(read, self._device)
+            value = self._value
+        _make_room()
+        return value
 
     def release(self) -> None:
         """Let go of it, and hand its memory back to the device."""
         with self._lock:
-            self._value = None
+            self._value, self.held_bytes = None, 0
         free_device_memory(self._device)
 
 
 class NetworkPool:
     """The networks of one backend, lent by name; each is read from its file when first wanted.
 
-    load: name and device -> network (a `torch.nn.Module`). "keep" leaves every network on the
-    device. "one_at_a_time" has one there at most: the others wait in main memory, and on a "cpu",
-    where that would save nothing, they are dropped and read again.
+    load: name and device -> network (a `torch.nn.Module`). Lent with "keep" a network stays on the
+    device. With "one_at_a_time" only the lent one is there: the others wait in main memory, and on
+    a "cpu", where that would save nothing, they are dropped and read again.
     """
 
-    def __init__(self, load: Callable[[str, str], Any], device: str, keeping: Keeping) -> None:
+    def __init__(self, load: Callable[[str, str], Any], device: str) -> None:
         self.device = device
-        self._load, self._keeping = load, keeping
-        self._networks: dict[str, Any] = {}
+        self._load = load
+        self._kept: dict[str, tuple[Any, int]] = {}  # on the device, with their bytes
+        self._waiting: dict[str, Any] = {}  # in main memory
         self._lock = threading.RLock()
 
     @contextmanager
-    def borrow(self, name: str) -> Iterator[Any]:
+    def borrow(self, name: str, keeping: Keeping = "keep") -> Iterator[Any]:
         """Lend a network on the device."""
-        if self._keeping == "keep":
-            with self._lock:
-                if name not in self._networks:
-                    self._networks[name] = self._read(name, self.device)
-            yield self._networks[name]
+        if keeping == "keep":
+            yield self._keep(name)
             return
         with self._lock:
+            self._send_away()
             if self.device == "cpu":
                 yield self._read(name, "cpu")
                 gc.collect()
             else:
                 yield from self._visiting(name)
 
+    @property
+    def held_bytes(self) -> int:
+        """What the networks that are kept hold on the device."""
+        return sum(size for _, size in list(self._kept.values()))
+
+    def _keep(self, name: str) -> Any:
+        with self._lock:
+            if name not in self._kept:
+                self._kept[name] = measured(partial(self._bring, name), self.device)
+            network, _ = self._kept[name]
+        _make_room()
+        return network
+
+    def _bring(self, name: str) -> Any:
+        """A network on the device, from main memory where it waits there."""
+        waiting = self._waiting.pop(name, None)
+        return self._read(name, self.device) if waiting is None else waiting.to(self.device)
+
+    def _send_away(self) -> None:
+        """What was kept makes room, now that there is to be one network at a time."""
+        if self._kept and self.device != "cpu":
+            self._waiting |= {name: network.to("cpu") for name, (network, _) in self._kept.items()}
+        self._kept.clear()
+
     def _visiting(self, name: str) -> Iterator[Any]:
         """On the device for the time of the loan; its tensors in main memory stay as they were."""
-        if name not in self._networks:
-            self._networks[name] = self._read(name, "cpu")
-        network = self._networks[name]
+        if name not in self._waiting:
+            self._waiting[name] = self._read(name, "cpu")
+        network = self._waiting[name]
         resting = network.state_dict()
         try:
             yield network.to(self.device)
@@ -146,7 +286,8 @@ class NetworkPool:
     def release(self) -> None:
         """Let go of every network."""
         with self._lock:
-            self._networks.clear()
+            self._kept.clear()
+            self._waiting.clear()
         free_device_memory(self.device)
 
 
@@ -192,19 +333,28 @@ def retrying_after_freeing(
 ) -> Any:
     """Do work; when memory runs out, release what is held and try once more.
 
-    Raises OutOfDeviceMemory naming `what`, and the remedy in words, when that was not enough.
+    release: lets go of the caller's own weights; every idle model of the pool that lent the caller
+    goes with them. Raises OutOfDeviceMemory naming `what`, and the remedy in words, when that was
+    not enough.
     """
-    import torch
-
     try:
         return work()
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        logger.warning("out of memory at %s: freeing and trying again (%s)", what, error)
-    # Outside the handler: the exception's traceback would keep the failed call's tensors alive.
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        logger.warning("out of memory at %s: freeing and trying again (%s)", what, _line(error))
+    # Outside the handlers: the exception's traceback would keep the failed call's tensors alive.
+    pool = _lender.get()
+    if pool is not None:
+        pool.release()
     release()
     try:
         return work()
-    except (torch.OutOfMemoryError, MemoryError):
-        raise OutOfDeviceMemory(
-            f"out of memory at {what}, also after freeing what could be: {remedy}"
-        ) from None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    raise OutOfDeviceMemory(f"out of memory at {what}, also after freeing what could be: {remedy}")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scene.errors import BadWeights
+from stages.device_memory import is_out_of_memory
 
 Torchvision = Literal["native", "schemas", "absent"]
 
@@ -57,6 +58,8 @@ def load_strictly(model_class: Any, folder: Path, dtype: Any) -> Any:
                 output_loading_info=True,
             )  # fmt: skip
     except (OSError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         why = str(error).strip().splitlines()[0]
         raise BadWeights(
             f"{model_class.__name__} cannot be read from {folder} ({why}): "

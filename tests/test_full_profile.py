@@ -32,7 +32,7 @@ from scene.cameras import camera_from_fov  # noqa: E402
 from scene.profile import StageChoice, load_profile  # noqa: E402
 from scene.types import Crop, CropCamera, ObjectCrop, ObjectPrompt, Photo, Point  # noqa: E402
 from stages import map_points, segment  # noqa: E402
-from stages.devices import LoadedWhenWanted, ModelPool  # noqa: E402
+from stages.devices import LazyModel, ModelPool  # noqa: E402
 
 # Random weights with which one of two objects hides a part of the other.
 SAM_SEED, MOGE_SEED = 6, 2
@@ -225,7 +225,7 @@ def modules_alive() -> int:
 
 def watch(backend: Any) -> list[weakref.ref]:
     """Weak references to every network that a backend holds, however deep."""
-    pools = [v for v in vars(backend).values() if isinstance(v, LoadedWhenWanted)]
+    pools = [v for v in vars(backend).values() if isinstance(v, LazyModel)]
     networks = [p.get() for p in pools]
     return [weakref.ref(module) for n in networks for module in _modules(n)]
 

@@ -313,7 +313,7 @@ def test_a_second_photo_reads_no_weights_and_release_frees(
     first = mapper.map_points(PHOTO, None, (), None)
     mapper.map_points(picture(64, 64, 1), None, (), None)
     assert len(reads) == 1
-    network = weakref.ref(mapper._model.get().network)
+    network = weakref.ref(mapper.model.get().network)
     mapper.release()
     assert network() is None
     again = mapper.map_points(PHOTO, None, (), None)
@@ -326,7 +326,7 @@ def test_models_that_are_to_be_alone_release_each_other(weights: dict[str, Path]
     alone = {"memory": "one_at_a_time"}
     with pool.borrow("map_points", "moge", {"weights": str(weights["2"]), **alone}) as first:
         first.map_points(PHOTO, None, (), None)
-        network = weakref.ref(first._model.get().network)
+        network = weakref.ref(first.model.get().network)
     with pool.borrow("map_points", "moge", {"weights": str(weights["1"]), **alone}):
         assert network() is None
 
@@ -334,7 +334,7 @@ def test_models_that_are_to_be_alone_release_each_other(weights: dict[str, Path]
 def _tokens_seen(mapper: MoGeMapper, photo: Photo) -> int:
     """How many patches the image encoder sees; the class token is one more."""
     counts: list[int] = []
-    network = mapper._model.get().network
+    network = mapper.model.get().network
     backbone = network.encoder.backbone if hasattr(network, "neck") else network.backbone
     hook = backbone.blocks[0].register_forward_hook(
         lambda _, inputs, __: counts.append(inputs[0].shape[1] - 1)

@@ -228,7 +228,7 @@ def test_networks_are_lent_and_kept_or_dropped() -> None:
         loaded.append(f"{name} {device}")
         return torch.nn.Linear(2, 2)
 
-    keep = NetworkPool(load, "cpu", "keep")
+    keep = NetworkPool(load, "cpu")
     for name in ("a", "b", "a"):
         with keep.borrow(name) as network:
             assert isinstance(network, torch.nn.Linear)
@@ -237,25 +237,23 @@ def test_networks_are_lent_and_kept_or_dropped() -> None:
     with keep.borrow("a"):
         pass
     assert loaded[2:] == ["a cpu"]
-    one = NetworkPool(load, "cpu", "one_at_a_time")
+    one = NetworkPool(load, "cpu")
     for name in ("a", "b", "a"):
-        with one.borrow(name):
+        with one.borrow(name, "one_at_a_time"):
             pass
     assert loaded[3:] == ["a cpu", "b cpu", "a cpu"]
 
 
 def test_a_visiting_network_comes_back_to_main_memory() -> None:
     """On another device for the time of the loan; its resting tensors are the same as before."""
-    pool = NetworkPool(
-        lambda name, device: torch.nn.Linear(3, 2).requires_grad_(False), "meta", "one_at_a_time"
-    )
-    with torch.inference_mode(), pool.borrow("a") as network:
+    pool = NetworkPool(lambda name, device: torch.nn.Linear(3, 2).requires_grad_(False), "meta")
+    with torch.inference_mode(), pool.borrow("a", "one_at_a_time") as network:
         assert network.weight.is_meta
-    resting = pool._networks["a"].weight
+    resting = pool._waiting["a"].weight
     assert not resting.is_meta and resting.abs().sum() > 0
-    with pytest.raises(RuntimeError, match="inside"), pool.borrow("a"):
+    with pytest.raises(RuntimeError, match="inside"), pool.borrow("a", "one_at_a_time"):
         raise RuntimeError("inside")
-    assert torch.equal(pool._networks["a"].weight, resting)
+    assert torch.equal(pool._waiting["a"].weight, resting)
 
 
 def test_out_of_memory_is_tried_once_more_after_freeing() -> None:

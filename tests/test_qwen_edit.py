@@ -44,7 +44,7 @@ from stages.complete.qwen_edit import QwenEdit, Settings, load, weights_sha256  
 from stages.complete.qwen_pipeline import (  # noqa: E402
     Sampling,
     Weights,
-    _scheduler,
+    _with_shift,
     load_pipeline,
     run_pipeline,
 )
@@ -74,7 +74,7 @@ def edited(folder: Path, picture: Uint8) -> Uint8:
 
 
 def _edit(weights: Weights, picture: Uint8, seed: int = 3) -> Uint8:
-    pipeline = load_pipeline(weights, None, "cpu", "none")
+    pipeline = load_pipeline(weights, "cpu", "none")
     return run_pipeline(pipeline, picture, "Show the whole cup.", HOW, seed)
 
 
@@ -106,7 +106,7 @@ def test_the_library_is_left_as_it_was(folder: Path, picture: Uint8) -> None:
     import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus as module
 
     before = module.calculate_dimensions
-    pipeline = load_pipeline(Weights(folder), None, "cpu", "none")
+    pipeline = load_pipeline(Weights(folder), "cpu", "none")
     with pytest.raises(ValueError, match="prompt"):
         run_pipeline(pipeline, picture, cast(str, None), HOW, 0)
     assert module.calculate_dimensions is before
@@ -114,7 +114,7 @@ def test_the_library_is_left_as_it_was(folder: Path, picture: Uint8) -> None:
 
 def test_weights_of_august_2025_run_in_their_own_pipeline(tmp_path: Path, picture: Uint8) -> None:
     old = save_tiny_qwen(tmp_path / "old", "QwenImageEditPipeline")
-    pipeline = load_pipeline(Weights(old), None, "cpu", "none")
+    pipeline = load_pipeline(Weights(old), "cpu", "none")
     assert type(pipeline).__name__ == "QwenImageEditPipeline"
     assert run_pipeline(pipeline, picture, "cup", HOW, 0).shape == (SIDE, SIDE, 3)
 
@@ -126,7 +126,7 @@ def test_pictures_and_words_are_prepared_as_the_official_processor_does(folder: 
     from transformers import Qwen2VLProcessor, Qwen2VLVideoProcessor
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    pipeline = load_pipeline(Weights(folder), None, "cpu", "none")
+    pipeline = load_pipeline(Weights(folder), "cpu", "none")
     pictures = Qwen2VLImageProcessorPil.from_pretrained(folder / "processor")
     official: Any = Qwen2VLProcessor(pictures, pipeline.tokenizer, Qwen2VLVideoProcessor())
     image = Image.fromarray(np.full((70, 50, 3), 120, np.uint8))
@@ -145,7 +145,7 @@ from pathlib import Path
 from stages.complete.qwen_pipeline import Sampling, Weights, load_pipeline, run_pipeline
 from stages.pretrained import prepare_torchvision
 assert prepare_torchvision() == "absent"
-pipeline = load_pipeline(Weights(Path(sys.argv[1])), None, "cpu", "none")
+pipeline = load_pipeline(Weights(Path(sys.argv[1])), "cpu", "none")
 how = Sampling(2, 4.0, None, 64)
 edit = run_pipeline(pipeline, np.load(sys.argv[2]), "Show the whole cup.", how, 3)
 np.save(sys.argv[3], edit)
@@ -193,7 +193,7 @@ def test_weights_must_be_the_right_ones(
     damaged = copied(folder, tmp_path / "damaged")
     _resave(damaged / part / f"{file}.safetensors", change)
     with pytest.raises(BadWeights, match=says) as caught:
-        load_pipeline(Weights(damaged), None, "cpu", "none")
+        load_pipeline(Weights(damaged), "cpu", "none")
     assert "\n" not in str(caught.value) and part in str(caught.value)
 
 
@@ -209,11 +209,11 @@ def test_a_wrong_or_damaged_folder_is_one_line(folder: Path, tmp_path: Path) -> 
     weights = cut / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(BadWeights, match="QwenImageTransformer2DModel cannot be read") as caught:
-        load_pipeline(Weights(cut), None, "cpu", "none")
+        load_pipeline(Weights(cut), "cpu", "none")
     assert "\n" not in str(caught.value)
     weights.unlink()
     with pytest.raises(BadWeights, match="cannot be read"):
-        load_pipeline(Weights(cut), None, "cpu", "none")
+        load_pipeline(Weights(cut), "cpu", "none")
 
 
 def test_no_weights_says_where_they_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,10 +240,10 @@ def test_a_transformer_of_one_file(
     weights.pop("proj_out.weight")
     save_file(weights, one)
     with pytest.raises(BadWeights, match="complete.transformer: .*missing, as proj_out.weight"):
-        load_pipeline(Weights(frame, one), None, "cpu", "none")
+        load_pipeline(Weights(frame, one), "cpu", "none")
     one.write_bytes(b"no weights")
     with pytest.raises(BadWeights, match="cannot be read"):
-        load_pipeline(Weights(frame, one), None, "cpu", "none")
+        load_pipeline(Weights(frame, one), "cpu", "none")
 
 
 def write_gguf(file: Path, weights: dict[str, Any], lacking: str = "") -> Path:
@@ -278,7 +278,7 @@ def test_quantised_weights_make_nearly_the_same_picture(
     assert 0 < np.abs(made - edited).mean() < 0.2 * np.abs(other_seed - edited).mean()
     half = write_gguf(tmp_path / "half.gguf", weights, lacking="norm_out.linear.weight")
     with pytest.raises(BadWeights, match="missing, as norm_out.linear.weight"):
-        load_pipeline(Weights(folder, half), None, "cpu", "none")
+        load_pipeline(Weights(folder, half), "cpu", "none")
 
 
 def write_lora(file: Path, prefix: str = "transformer_blocks") -> Path:
@@ -305,7 +305,7 @@ def test_a_lora_changes_the_picture_and_must_fit(
     assert (_edit(Weights(folder, None, lora), picture) != edited).any()
     other = write_lora(tmp_path / "other.safetensors", "double_blocks")
     with pytest.raises(ValueError, match="complete.lora: ") as caught:
-        load_pipeline(Weights(folder, None, other), None, "cpu", "none")
+        load_pipeline(Weights(folder, None, other), "cpu", "none")
     assert "\n" not in str(caught.value)
 
 
@@ -326,13 +326,14 @@ def test_a_lora_on_quantised_weights_does_what_it_does_on_plain_ones(
 
 def test_lightning_has_a_schedule_of_fixed_shift(folder: Path) -> None:
     """sigma' = s sigma / (1 + (s - 1) sigma) for shift s, whatever the picture's size."""
-    scheduler = _scheduler(folder, 3.0)
+    released = load_pipeline(Weights(folder), "cpu", "none").scheduler
+    scheduler = _with_shift(released, 3.0)
     sigmas = np.array([1.0, 0.75, 0.5, 0.25])
     scheduler.set_timesteps(sigmas=sigmas, mu=np.log(3))
     expected = 3 * sigmas / (1 + 2 * sigmas)
     np.testing.assert_allclose(scheduler.sigmas[:-1].numpy(), expected, rtol=1e-5)
     assert scheduler.config.base_shift == scheduler.config.max_shift == pytest.approx(np.log(3))
-    assert _scheduler(folder, None).config.shift_terminal == 0.02
+    assert released.config.shift_terminal == 0.02
 
 
 def test_the_digest_knows_all_weights(folder: Path, tmp_path: Path) -> None:
@@ -410,10 +411,13 @@ def test_networks_are_read_once_and_let_go(folder: Path) -> None:
     pool = ModelPool("cpu")
     with pool.borrow("complete", "qwen_edit", settings) as editor:
         editor.complete(hidden_disc(), "cup", 0)
-        first = weakref.ref(editor._pipeline.get().transformer)
+        first = weakref.ref(editor.pipeline.get().transformer)
         editor.complete(hidden_disc(), "cup", 1)
-        assert editor._pipeline.get().transformer is first()
-    with pool.borrow("complete", "qwen_edit", {**settings, "steps": 3}):
+        assert editor.pipeline.get().transformer is first()
+    with pool.borrow("complete", "qwen_edit", {**settings, "steps": 3, "shift": 3.0}) as editor:
+        editor.complete(hidden_disc(), "cup", 0)
+        assert editor.pipeline.get().transformer is first()  # other steps need no other weights
+    with pool.borrow("complete", "qwen_edit", {**settings, "offload": "model"}):
         gc.collect()
         assert first() is None  # the other one let go of it
 

@@ -60,12 +60,13 @@ class TimedPool:
 
     pool: NetworkPool
     device: torch.device
+    keeping: Keeping
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @contextmanager
     def borrow(self, name: str) -> Iterator[Any]:
         """Lend a network."""
-        with self.pool.borrow(name) as network:
+        with self.pool.borrow(name, self.keeping) as network:
             with stopwatch(self.device) as passed:
                 yield network
             self.seconds[name] += passed[0]
@@ -117,14 +118,14 @@ def measure_cascade(
             network = build_network(specs[name].kind, specs[name].arguments)
         return filled(network, torch.device(where))
 
-    pool = NetworkPool(load, str(device), keeping)
+    pool = NetworkPool(load, str(device))
     for name in CASCADE_NETWORKS:
-        with pool.borrow(name):
+        with pool.borrow(name, keeping):
             pass
     one_step = {name: replace(s, steps=1) for name, s in _samplers(request).items()}
-    _generate(replace(request, samplers=one_step), tokens, device, TimedPool(pool, device))
+    _generate(replace(request, samplers=one_step), tokens, device, TimedPool(pool, device, keeping))
     start_peak(device)
-    timed = TimedPool(pool, device)
+    timed = TimedPool(pool, device, keeping)
     _generate(request, tokens, device, timed)
     peak = peak_bytes(device)
     pool.release()

@@ -14,7 +14,7 @@ import logging
 import string
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -38,12 +38,13 @@ from stages.complete.qwen_pipeline import (
     load_pipeline,
     run_pipeline,
 )
-from stages.devices import Keeping, LoadedWhenWanted, Offload, retrying_after_freeing
+from stages.devices import Keeping, LazyModel, Offload, retrying_after_freeing
 from stages.model_table import known_model, model_table
 from stages.weights import weights_digest, weights_folder
 
 VERSION = "1"
 LIBRARIES = ("torch", "transformers", "diffusers", "accelerate")
+LOADING = ("model", "weights", "transformer", "lora", "offload")
 REMEDY = (
     "lower complete.side_px, or set complete.offload=model or sequential, complete.transformer to "
     "a quantised file, or complete.memory=one_at_a_time"
@@ -115,13 +116,14 @@ def models(settings: Settings) -> tuple[str, ...]:
     return (_frame(settings), *named)
 
 
+@dataclass(frozen=True, eq=False)
 class QwenEdit:
-    """The editor, read when the first hidden object comes."""
+    """The editor, read when the first hidden object comes. busy: one picture fills the machine, on
+    a CPU too."""
 
-    def __init__(self, settings: Settings, device: str) -> None:
-        self.settings, self.device = settings, device
-        self._pipeline = LoadedWhenWanted("Qwen-Image-Edit", self._load, device)
-        self._busy = threading.Lock()  # one picture fills the machine, on a CPU too
+    settings: Settings
+    pipeline: LazyModel[Any]
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
     def complete(self, crop: Crop, label: str, seed: int) -> Completion:
         """The whole object; what the photo shows of it stays as photographed.
@@ -142,14 +144,23 @@ class QwenEdit:
             logger.info("edit %d of %s rejected: %s", attempt + 1, label, found.objection)
         return _continued(crop, objections)
 
+    def with_settings(self, settings: Settings) -> QwenEdit:
+        """The same editor, asked with other settings."""
+        return replace(self, settings=settings)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the editor holds on the device now."""
+        return self.pipeline.held_bytes
+
     def release(self) -> None:
         """Let go of the editor; it is read again when it is wanted."""
-        self._pipeline.release()
+        self.pipeline.release()
 
     def _edit(self, picture: Uint8, words: str, seed: int) -> Uint8:
         s = self.settings
         how = Sampling(s.steps, s.true_cfg, s.shift, s.side_px)
-        with self._busy:
+        with self.busy:
             started = time.monotonic()
             work = partial(self._run, picture, words, how, seed)
             what = f"an edit of {s.side_px} x {s.side_px} pixels"
@@ -160,22 +171,20 @@ class QwenEdit:
         return edit
 
     def _run(self, picture: Uint8, words: str, how: Sampling, seed: int) -> Uint8:
-        return run_pipeline(self._pipeline.get(), picture, words, how, seed)
-
-    def _load(self) -> Any:
-        s = self.settings
-        return load_pipeline(_weights(s), s.shift, self.device, s.offload)
+        return run_pipeline(self.pipeline.get(), picture, words, how, seed)
 
 
 def load(settings: Settings, device: str) -> QwenEdit:
     """Looks for the files and the libraries; the networks are read for the first hidden object."""
-    class_name(_weights(settings).folder)
+    weights = _weights(settings)
+    class_name(weights.folder)
     needed = [*LIBRARIES, *(["peft"] if settings.lora else [])]
     needed += ["gguf"] if settings.transformer.endswith(".gguf") else []
     for name in needed:
         if importlib.util.find_spec(name) is None:
             raise ImportError(f"complete backend qwen_edit needs {name}: {FULL_EXTRA}")
-    return QwenEdit(settings, device)
+    read = partial(load_pipeline, weights, device, settings.offload)
+    return QwenEdit(settings, LazyModel("Qwen-Image-Edit", read, device))
 
 
 def _completion(found: Judged, crop: Crop, attempt: int) -> Completion:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from scene.errors import BadInput, BadWeights
 from scene.types import Uint8
+from stages.device_memory import is_out_of_memory
 from stages.devices import Offload, place_pipeline
 from stages.pretrained import load_strictly, prepare_torchvision
 
@@ -57,7 +58,7 @@ class Sampling:
     side_px: int
 
 
-def load_pipeline(weights: Weights, shift: float | None, device: str, offload: Offload) -> Any:
+def load_pipeline(weights: Weights, device: str, offload: Offload) -> Any:
     """The pipeline of a folder, in its place. bfloat16 on CUDA, float32 on a CPU.
 
     Raises ValueError, in one line, where a weight is missing, left over or of another shape.
@@ -72,7 +73,7 @@ def load_pipeline(weights: Weights, shift: float | None, device: str, offload: O
     tokenizer = _read(Qwen2Tokenizer, folder / "tokenizer")
     text_class = Qwen2_5_VLForConditionalGeneration
     pipeline = pipeline_class(
-        scheduler=_scheduler(folder, shift),
+        scheduler=_read(diffusers_class("FlowMatchEulerDiscreteScheduler"), folder / "scheduler"),
         vae=_diffusers_model(diffusers_class("AutoencoderKLQwenImage"), folder / "vae", dtype),
         text_encoder=load_strictly(text_class, folder / "text_encoder", dtype),
         tokenizer=tokenizer,
@@ -118,7 +119,7 @@ def run_pipeline(pipeline: Any, picture: Uint8, words: str, how: Sampling, seed:
     image = Image.fromarray(picture).resize((how.side_px, how.side_px), Image.Resampling.LANCZOS)
     guided = how.true_cfg > 1
     several = type(pipeline).__name__ == "QwenImageEditPlusPipeline"
-    with _sized(pipeline, how.side_px):
+    with _sized(pipeline, how.side_px), _scheduled(pipeline, how.shift):
         done = pipeline(
             image=[image] if several else image,
             prompt=words,
@@ -154,18 +155,25 @@ def _sized(pipeline: Any, side_px: int) -> Iterator[None]:
             module.calculate_dimensions = official
 
 
-def _scheduler(folder: Path, shift: float | None) -> Any:
-    """The released schedule, or one of a fixed shift.
+@contextmanager
+def _scheduled(pipeline: Any, shift: float | None) -> Iterator[None]:
+    """While it runs, the noise follows the released schedule, or one of a fixed shift."""
+    released = pipeline.scheduler
+    pipeline.scheduler = released if shift is None else _with_shift(released, shift)
+    try:
+        yield
+    finally:
+        pipeline.scheduler = released
+
+
+def _with_shift(scheduler: Any, shift: float) -> Any:
+    """A schedule of a fixed shift.
 
     Lightning weights were distilled for shift 3 and no terminal value: base_shift and max_shift are
     log(3) in ModelTC/Qwen-Image-Lightning, generate_with_diffusers.py.
     """
-    scheduler_class = diffusers_class("FlowMatchEulerDiscreteScheduler")
-    scheduler = _read(scheduler_class, folder / "scheduler")
-    if shift is None:
-        return scheduler
     fixed = {"base_shift": math.log(shift), "max_shift": math.log(shift), "shift_terminal": None}
-    return scheduler_class.from_config({**scheduler.config, **fixed})
+    return type(scheduler).from_config({**scheduler.config, **fixed})
 
 
 def _processor(folder: Path, tokenizer: Any) -> Any:
@@ -209,6 +217,8 @@ def _single_file(model_class: Any, file: Path, config: Path, dtype: Any) -> Any:
             str(file), config=str(config), torch_dtype=dtype, local_files_only=True, **how
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
+        if is_out_of_memory(error):
+            raise
         raise BadInput(f"complete.transformer: {file} cannot be used ({_line(error)})") from None
 
 
@@ -245,6 +255,8 @@ def _add_lora(pipeline: Any, file: Path) -> None:
     try:
         pipeline.load_lora_weights(str(file.parent), weight_name=file.name, local_files_only=True)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
+        if is_out_of_memory(error):
+            raise
         raise BadInput(f"complete.lora: {file} cannot be used ({_line(error)})") from None
     added = [n for n, _ in pipeline.transformer.named_modules() if n.endswith(".lora_A")]
     if not layers or len(added) != len(layers):
@@ -262,6 +274,8 @@ def _diffusers_model(model_class: Any, folder: Path, dtype: Any) -> Any:
             output_loading_info=True,
         )  # fmt: skip
     except (OSError, RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise BadWeights(
             f"{model_class.__name__} cannot be read from {folder} ({_line(error)}): {REPAIR}"
         ) from None

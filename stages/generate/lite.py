@@ -24,6 +24,7 @@ from stages.generate.panels import paint, panel_of_faces, panel_uv
 VERSION = "5"
 WEIGHTS_SHA256 = "ccd1eff73316930dba0f1b774e58104a4cd505c410ec8869686d2ec584c98afa"
 WEIGHTS_FILE = "generator.onnx"
+LOADING = ()
 MOST_FACES = 20000
 LEAST_GRID = 8
 HALF_CUBE = 0.5
@@ -55,6 +56,10 @@ class Lite:
 
     settings: Settings
     network: Network
+
+    def with_settings(self, settings: Settings) -> Lite:
+        """The same network, used with other settings."""
+        return replace(self, settings=settings)
 
     def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
         """The closed mesh of one crop; the seed has nothing to decide here."""

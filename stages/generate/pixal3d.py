@@ -6,10 +6,10 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -28,6 +28,7 @@ MODEL = "pixal3d"
 LIBRARIES = dict.fromkeys(
     ("torch", "safetensors", "fast_simplification", "xatlas"), "pip install -e '.[pixal3d]'"
 )
+LOADING = ("precision", "convolution", "compiled", "weights")
 REMEDY = "lower generate.resolution, or set generate.memory=one_at_a_time"
 # What lies in a folder of weights, in the layouts that `pixal3d.checkpoints` knows.
 WEIGHT_FILES = (
@@ -85,15 +86,21 @@ class Kit:
     networks: NetworkPool
 
 
+@dataclass(frozen=True, eq=False)
 class Pixal3D:
-    """The released cascade over a folder of weights."""
+    """The released cascade over a folder of weights.
 
-    fov_range_deg = (10.0, 70.0)  # of the pictures that it was trained on
+    kits: for one view and for several, opened when first wanted; busy: one object fills the
+    machine, on a CPU too.
+    """
 
-    def __init__(self, settings: Settings, device: str) -> None:
-        self.settings, self.device = settings, device
-        self._kits: dict[bool, Kit] = {}
-        self._busy = threading.Lock()  # one object fills the machine, on a CPU too
+    fov_range_deg: ClassVar = (10.0, 70.0)  # of the pictures that it was trained on
+    settings: Settings
+    device: str
+    folder: Path
+    running: Running
+    kits: dict[bool, Kit] = field(default_factory=dict)
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
     def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
         """The mesh of one crop, aligned with its pixels: the crop is not framed again."""
@@ -112,44 +119,47 @@ class Pixal3D:
         with _our_errors(BadInput):
             return self._make(from_views(posed, mesh_scale), seed)
 
+    def with_settings(self, settings: Settings) -> Pixal3D:
+        """The same networks, used with other settings."""
+        return replace(self, settings=settings)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the networks hold on the device now."""
+        return sum(kit.networks.held_bytes for kit in list(self.kits.values()))
+
     def release(self) -> None:
         """Let go of all networks; they are read again when they are wanted."""
-        for kit in self._kits.values():
+        for kit in self.kits.values():
             kit.networks.release()
 
     def _make(self, pictures: PosedImages, seed: int) -> ObjectMesh:
-        with self._busy:
+        with self.busy:
             kit = self._kit(len(pictures.views) > 1)
             request = _request(self.settings, seed, kit.checkpoint)
             what = f"resolution {request.resolution}"
             work = partial(self._work, kit, pictures, request)
-            return retrying_after_freeing(work, kit.networks.release, what, REMEDY)
+            return retrying_after_freeing(work, self.release, what, REMEDY)
 
     def _work(self, kit: Kit, pictures: PosedImages, request: Request) -> ObjectMesh:
         from pixal3d import bake, generate
 
-        made = generate(
-            pictures, kit.checkpoint, request, self.device, kit.networks.borrow, _log_steps
-        )
+        borrow = partial(kit.networks.borrow, keeping=self.settings.memory)
+        made = generate(pictures, kit.checkpoint, request, self.device, borrow, _log_steps)
         logger.info("decoded %d faces at resolution %d", len(made.faces), made.resolution)
         px, faces = self.settings.texture_px, self.settings.faces
         mesh = bake(made.vertices, made.faces, made.attributes, px, faces)
         return object_mesh(mesh, _notes(request, made.resolution))
 
     def _kit(self, several_views: bool) -> Kit:
-        """Networks for one view or for several; opened when first wanted."""
-        if several_views not in self._kits:
+        """Networks for one view or for several."""
+        if several_views not in self.kits:
             from pixal3d import load_named, open_checkpoint
 
-            checkpoint = open_checkpoint(_folder(self.settings), several_views)
-            running = _running(self.settings)
-
-            def load(name: str, device: str) -> Any:
-                return load_named(checkpoint, name, device, running)
-
-            networks = NetworkPool(load, self.device, self.settings.memory)
-            self._kits[several_views] = Kit(checkpoint, networks)
-        return self._kits[several_views]
+            checkpoint = open_checkpoint(self.folder, several_views)
+            read = partial(load_named, checkpoint, running=self.running)
+            self.kits[several_views] = Kit(checkpoint, NetworkPool(read, self.device))
+        return self.kits[several_views]
 
 
 def object_mesh(mesh: TexturedMesh, notes: tuple[str, ...] = ()) -> ObjectMesh:
@@ -163,10 +173,8 @@ def object_mesh(mesh: TexturedMesh, notes: tuple[str, ...] = ()) -> ObjectMesh:
 
 def load(settings: Settings, device: str) -> Pixal3D:
     """Weights are read when they are first wanted, so that a wrong folder fails the first call."""
-    _folder(settings)
-    import torch  # noqa: F401  (a missing library fails here, with its remedy)
-
-    return Pixal3D(settings, device)
+    folder = _folder(settings)
+    return Pixal3D(settings, device, folder, _running(settings))
 
 
 @contextmanager

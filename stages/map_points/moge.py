@@ -13,7 +13,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -24,7 +24,7 @@ from scene.cameras import camera_from_matrix
 from scene.errors import BadInput
 from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap, Uint8
 from stages.backends import local
-from stages.devices import Keeping, LoadedWhenWanted, put_on, retrying_after_freeing
+from stages.devices import Keeping, LazyModel, put_on, retrying_after_freeing
 from stages.map_points.centred import (
     centred_view,
     depth_from_view,
@@ -46,6 +46,7 @@ REMEDY = (
 LIBRARIES = {"torch": "pip install -e '.[full]'",
              "moge": "pip install --no-deps -r moge-requirements.txt",
              "utils3d": "pip install --no-deps -r moge-requirements.txt"}  # fmt: skip
+LOADING = ("model", "weights")
 MAX_TOKENS = 20_000  # attention to more fills any device; the models were trained for 3600 at most
 
 
@@ -83,12 +84,13 @@ class Seen(NamedTuple):
     metric: bool
 
 
+@dataclass(frozen=True, eq=False)
 class MoGeMapper:
     """One MoGe network, read when the first photo comes."""
 
-    def __init__(self, settings: Settings, device: str) -> None:
-        self.settings, self.device = settings, device
-        self._model = LoadedWhenWanted("MoGe", self._load, device)
+    settings: Settings
+    device: str
+    model: LazyModel[MoGe]
 
     def map_points(
         self,
@@ -123,9 +125,18 @@ class MoGeMapper:
         )
         return _point_map(seen._replace(depth=depth, normals=normals), camera, said)
 
+    def with_settings(self, settings: Settings) -> MoGeMapper:
+        """The same network, used with other settings."""
+        return replace(self, settings=settings)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the network holds on the device now."""
+        return self.model.held_bytes
+
     def release(self) -> None:
         """Let go of the network; it is read again when it is wanted."""
-        self._model.release()
+        self.model.release()
 
     def _look(self, rgb: Uint8, fov_x_rad: float | None) -> Seen:
         what = f"a photo of {rgb.shape[1]} x {rgb.shape[0]}"
@@ -135,7 +146,8 @@ class MoGeMapper:
     def _infer(self, rgb: Uint8, fov_x_rad: float | None) -> Seen:
         import torch
 
-        model = self._model.get()
+        model = self.model.get()
+        _check_tokens(self.settings.tokens, model)
         image = torch.from_numpy(rgb.copy()).to(self.device)  # the photo may be read-only
         image = image.permute(2, 0, 1).float() / 255
         try:
@@ -161,25 +173,14 @@ class MoGeMapper:
             normals[np.isnan(depth)] = np.nan
         return Seen(depth, focal, normals, model.name, model.metric)
 
-    def _load(self) -> MoGe:
-        model = load_moge(_folder(self.settings))
-        low, high = model.tokens_range
-        tokens = self.settings.tokens
-        if tokens is not None and not low <= tokens <= high:
-            raise BadInput(
-                f"map_points.tokens: {model.name} was trained for {low} to {high}, got {tokens}"
-            )
-        put_on(model.network, self.device)
-        return model
-
 
 def load(settings: Settings, device: str) -> MoGeMapper:
     """Looks for the folder and the libraries; the network is read at the first photo."""
-    _folder(settings)
+    folder = _folder(settings)
     for name, remedy in LIBRARIES.items():
         if importlib.util.find_spec(name) is None:
             raise ImportError(f"map_points backend moge needs {name}: {remedy}")
-    return MoGeMapper(settings, device)
+    return MoGeMapper(settings, device, LazyModel("MoGe", partial(_read, folder, device), device))
 
 
 def estimated_camera(photo: Photo, focal_over_width: float) -> Camera:
@@ -201,6 +202,20 @@ def estimated_camera(photo: Photo, focal_over_width: float) -> Camera:
 
 def _folder(settings: Settings) -> Path:
     return weights_folder(settings.weights, settings.model, "map_points")
+
+
+def _read(folder: Path, device: str) -> MoGe:
+    model = load_moge(folder)
+    put_on(model.network, device)
+    return model
+
+
+def _check_tokens(tokens: int | None, model: MoGe) -> None:
+    low, high = model.tokens_range
+    if tokens is not None and not low <= tokens <= high:
+        raise BadInput(
+            f"map_points.tokens: {model.name} was trained for {low} to {high}, got {tokens}"
+        )
 
 
 def _point_map(seen: Seen, camera: Camera, said: str) -> PointMap:

@@ -31,6 +31,7 @@ from stages.segment.saliency import (
 )
 
 VERSION = "2"
+LOADING = ()
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,10 @@ class GrabCut:
     def __init__(self, settings: Settings, saliency_of: SaliencyMap) -> None:
         self.settings = settings
         self.saliency_of = saliency_of
+
+    def with_settings(self, settings: Settings) -> GrabCut:
+        """The same saliency network, asked with other settings."""
+        return GrabCut(settings, self.saliency_of)
 
     def segment(
         self, photo: Photo, prompts: tuple[ObjectPrompt, ...], files: tuple[Mask, ...]

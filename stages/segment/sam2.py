@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo, Point, Uint8
 from stages.backends import local
-from stages.devices import Keeping, LoadedWhenWanted, put_on
+from stages.devices import Keeping, LazyModel, put_on, retrying_after_freeing
 from stages.pretrained import load_strictly, prepare_torchvision
 from stages.segment import name_of
 from stages.segment.instances import (
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 LIBRARIES = ("torch", "transformers", "safetensors")
+LOADING = ("precision", "model", "weights")
+REMEDY = "choose a smaller segment.model, or set segment.memory=one_at_a_time"
 WEIGHT_FILES = ("config.json", "model*.safetensors", "processor_config.json",
                 "preprocessor_config.json")  # fmt: skip
 PHOTOS_REMEMBERED = 2  # a quarter of a gigabyte each
@@ -104,13 +107,13 @@ class Network:
         return click_maps(self.model, self.model.vision_encoder(picture).fpn_hidden_states)
 
 
+@dataclass(frozen=True, eq=False)
 class Sam2:
-    """SAM 2.1 over a folder of weights."""
+    """SAM 2.1 over a folder of weights. busy: one photo fills the machine."""
 
-    def __init__(self, settings: Settings, device: str) -> None:
-        self.settings, self.device = settings, device
-        self.network = LoadedWhenWanted("SAM 2", self._load, device)
-        self._busy = threading.Lock()  # one photo fills the machine
+    settings: Settings
+    network: LazyModel[Network]
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
     def segment(
         self, photo: Photo, prompts: tuple[ObjectPrompt, ...], files: tuple[Mask, ...]
@@ -118,26 +121,43 @@ class Sam2:
         """One mask per prompt in order, or without prompts what the grid of points finds.
 
         Masks are (H, W) bool at the photo's size. `files` are another backend's business and are
-        ignored. Raises BadInput where a prompt cannot be followed.
+        ignored. Raises BadInput where a prompt cannot be followed, OutOfDeviceMemory.
         """
         import torch
 
         for index, prompt in enumerate(prompts):
             check_prompt(prompt, name_of(prompt, index))
-        with self._busy, torch.no_grad():
-            network = self.network.get()
-            maps = network.maps_of(photo.rgb)
-            if not prompts:
-                return [o.mask for o in self._everything(network, maps, photo)]
-            found = [mask_at(network.model, maps, prompt, photo) for prompt in prompts]
+        what = f"a photo of {photo.width} x {photo.height}"
+        with self.busy, torch.no_grad():
+            work = partial(self._find, photo, prompts)
+            found = retrying_after_freeing(work, self.release, what, REMEDY)
+        if not prompts:
+            return [o.mask for o in found]
         for index, (prompt, instance) in enumerate(zip(prompts, found, strict=True)):
             if not instance.pixels.any():
                 raise nothing_there(name_of(prompt, index))
         return [o.mask for o in settle(found)]
 
+    def with_settings(self, settings: Settings) -> Sam2:
+        """The same network, asked with other settings."""
+        return replace(self, settings=settings)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the network holds on the device now."""
+        return self.network.held_bytes
+
     def release(self) -> None:
         """Let go of the network and of what it saw."""
         self.network.release()
+
+    def _find(self, photo: Photo, prompts: tuple[ObjectPrompt, ...]) -> list[Instance]:
+        """One instance per prompt, or without prompts everything."""
+        network = self.network.get()
+        maps = network.maps_of(photo.rgb)
+        if not prompts:
+            return self._everything(network, maps, photo)
+        return [mask_at(network.model, maps, prompt, photo) for prompt in prompts]
 
     def _everything(self, network: Network, maps: list[Tensor], photo: Photo) -> list[Instance]:
         """What stands out at any point of a grid: whole objects rather than their parts."""
@@ -153,24 +173,26 @@ class Sam2:
         smallest = round(self.settings.min_area_share * photo.height * photo.width)
         return told_apart(grown, [False] * len(grown), smallest, self.settings.max_objects)
 
-    def _load(self) -> Network:
-        prepare_torchvision()
-        import torch
-        from transformers.models.sam2.modeling_sam2 import Sam2Model
-
-        folder = _folder(self.settings)
-        model = load_strictly(Sam2Model, folder, torch.float32)
-        if uses_bfloat16(self.settings.precision, self.device):
-            in_bfloat16(model.vision_encoder)
-        return Network(put_on(model, self.device), normalization_of(folder, IMAGENET), self.device)
-
 
 def load(settings: Settings, device: str) -> Sam2:
     """Weights are read when they are first wanted, so that a wrong folder fails the first call."""
-    _folder(settings)
+    folder = _folder(settings)
     import transformers  # noqa: F401  (a missing library fails here, with its remedy)
 
-    return Sam2(settings, device)
+    read = partial(load_network, folder, settings.precision, device)
+    return Sam2(settings, LazyModel("SAM 2", read, device))
+
+
+def load_network(folder: Path, precision: Precision, device: str) -> Network:
+    """The network of a folder on the device; BadWeights where its files do not fit."""
+    prepare_torchvision()
+    import torch
+    from transformers.models.sam2.modeling_sam2 import Sam2Model
+
+    model = load_strictly(Sam2Model, folder, torch.float32)
+    if uses_bfloat16(precision, device):
+        in_bfloat16(model.vision_encoder)
+    return Network(put_on(model, device), normalization_of(folder, IMAGENET), device)
 
 
 def check_prompt(prompt: ObjectPrompt, name: str) -> None:

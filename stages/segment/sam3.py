@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
 from stages.backends import local
-from stages.devices import Keeping, LoadedWhenWanted
+from stages.devices import Keeping, LazyModel, retrying_after_freeing
 from stages.segment import name_of
 from stages.segment.instances import Instance, told_apart
 from stages.segment.sam3_networks import Box, Look, Networks, load_networks
@@ -25,6 +26,8 @@ VERSION = "1"
 LIBRARIES = ("torch", "transformers", "safetensors")
 KNOWS_WORDS = True
 MODEL = "sam3"
+LOADING = ("precision", "weights")
+REMEDY = "set segment.memory=one_at_a_time, or segment.backend=sam2"
 WEIGHT_FILES = ("config.json", "model*.safetensors", "processor_config.json",
                 "preprocessor_config.json", "tokenizer*.json", "special_tokens_map.json",
                 "vocab.json", "merges.txt")  # fmt: skip
@@ -72,13 +75,13 @@ def weights_sha256(settings: Settings) -> str:
     return weights_digest(_folder(settings), WEIGHT_FILES)
 
 
+@dataclass(frozen=True, eq=False)
 class Sam3:
-    """SAM 3 over a folder of weights."""
+    """SAM 3 over a folder of weights. busy: one photo fills the machine."""
 
-    def __init__(self, settings: Settings, device: str) -> None:
-        self.settings, self.device = settings, device
-        self.networks = LoadedWhenWanted("SAM 3", self._load, device)
-        self._busy = threading.Lock()  # one photo fills the machine
+    settings: Settings
+    networks: LazyModel[Networks]
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
     def segment(
         self, photo: Photo, prompts: tuple[ObjectPrompt, ...], files: tuple[Mask, ...]
@@ -88,20 +91,32 @@ class Sam3:
         Words alone: every instance of them, best first. Words with a box or points: the one
         instance that fits these. Points and a box without words: the object there. Masks are (H, W)
         bool at the photo's size. `files` are another backend's business and are ignored. Raises
-        BadInput where a prompt cannot be followed.
+        BadInput where a prompt cannot be followed, OutOfDeviceMemory.
         """
         import torch
 
-        with self._busy, torch.no_grad():
-            look = self.networks.get().look(photo.rgb)
-            asked = Asked(look, photo, self.settings.threshold)
-            if prompts:
-                return self._follow(asked, prompts)
-            return self._everything(asked)
+        what = f"a photo of {photo.width} x {photo.height}"
+        with self.busy, torch.no_grad():
+            work = partial(self._segment, photo, prompts)
+            return retrying_after_freeing(work, self.release, what, REMEDY)
+
+    def with_settings(self, settings: Settings) -> Sam3:
+        """The same networks, asked with other settings."""
+        return replace(self, settings=settings)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the networks hold on the device now."""
+        return self.networks.held_bytes
 
     def release(self) -> None:
         """Let go of the networks and of what they saw."""
         self.networks.release()
+
+    def _segment(self, photo: Photo, prompts: tuple[ObjectPrompt, ...]) -> list[Mask]:
+        look = self.networks.get().look(photo.rgb)
+        asked = Asked(look, photo, self.settings.threshold)
+        return self._follow(asked, prompts) if prompts else self._everything(asked)
 
     def _follow(self, asked: Asked, prompts: tuple[ObjectPrompt, ...]) -> list[Mask]:
         found: list[Instance] = []
@@ -132,9 +147,6 @@ class Sam3:
         smallest = round(self.settings.min_area_share * asked.photo.height * asked.photo.width)
         objects = told_apart(found, given, smallest, self.settings.max_objects)
         return [o.mask for o in objects]
-
-    def _load(self) -> Networks:
-        return load_networks(_folder(self.settings), self.settings.precision, self.device)
 
 
 class Asked:
@@ -202,10 +214,11 @@ def best_fitting(instances: Sequence[Instance], prompt: ObjectPrompt) -> Instanc
 
 def load(settings: Settings, device: str) -> Sam3:
     """Weights are read when they are first wanted, so that a wrong folder fails the first call."""
-    _folder(settings)
+    folder = _folder(settings)
     import transformers  # noqa: F401  (a missing library fails here, with its remedy)
 
-    return Sam3(settings, device)
+    read = partial(load_networks, folder, settings.precision, device)
+    return Sam3(settings, LazyModel("SAM 3", read, device))
 
 
 def _folder(settings: Settings) -> Path:
