@@ -19,6 +19,7 @@ from conftest import SmallPhoto, call  # noqa: E402
 from test_sam3 import BOX, CLICK, REFINED, changed, photo, same  # noqa: E402
 from tiny_sam import save_sam2  # noqa: E402
 
+from scene.errors import BadWeights  # noqa: E402
 from scene.types import ObjectPrompt  # noqa: E402
 from stages import segment  # noqa: E402
 from stages.backends import find_backend, make_settings, settings_to_json  # noqa: E402
@@ -96,7 +97,7 @@ def test_a_missing_and_a_surplus_tensor_are_one_clear_line(weights: Path, tmp_pa
     for name, change, words in (("a", lose, "1 missing keys, as mask_decoder.conv_s0.weight"),
                                 ("b", add, "1 unexpected keys, as extra.weight")):  # fmt: skip
         folder = changed(weights, tmp_path / name, change)
-        with pytest.raises(ValueError, match=words) as caught:
+        with pytest.raises(BadWeights, match=words) as caught:
             backend(folder).segment(photo(), (CLICK,), ())
         assert "\n" not in str(caught.value)
 
