@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,6 +29,7 @@ from stages.devices import ModelPool
 
 SIDE_PX = 72  # of a crop
 SPARSE, STRETCH = 0.0505, 1.25
+FINITE_STEPS = 2e-4  # of layout_refine, whose outlines are whole pixels
 VERSIONS = {"photo": PHOTO_VERSION, "crop": CROP_VERSION, "frame": FRAME_VERSION}
 Save = Callable[[Any], Artifact]
 
@@ -209,7 +211,10 @@ def _place() -> Iterator[Case]:
             yield Case("place", backend, f"misread map {seed}", wrong, how)
     # A ball may turn as it likes for those that refine a pose.
     turning = _placeable(("bowl", "box", "egg"))
-    yield Case("place", "layout_refine", "table", turning)
+    yield Case("place", "layout_refine", "table", turning, rounding=FINITE_STEPS)
+    for name, angle_rad, scale in (("box", 0.5, 5), ("egg", 0.9, 3)):
+        turned = _turned(_placeable((name,), scale), angle_rad)
+        yield Case("place", "layout_refine", f"{name}, turned", turned, rounding=FINITE_STEPS)
     # Its correspondences jump from vertex to vertex.
     yield Case("place", "icp", "table", turning, needs="open3d", rounding=2e-3)
 
@@ -278,16 +283,29 @@ def _object_crop(name: str, guessed: bool = False) -> dict[str, Any]:
     return {"image": Cutout(rgba), "depth": seen_depth, "camera": camera}
 
 
-def _placeable(names: Sequence[str]) -> dict[str, Any]:
+def _turned(given: dict[str, Any], angle_rad: float) -> dict[str, Any]:
+    """The same with meshes that stand turned about the crop's vertical."""
+    c, s = math.cos(angle_rad), math.sin(angle_rad)
+    for name in [n for n in given if n.endswith(".mesh")]:
+        vertices = given[name].vertices @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+        given[name] = replace(given[name], vertices=vertices.astype(np.float32))
+    return given
+
+
+def _placeable(names: Sequence[str], scale: int = 3) -> dict[str, Any]:
     """What place reads: meshes that know the truth; parts of some are hidden by others."""
-    given: dict[str, Any] = {"point_map": _measured(3)}
+    given: dict[str, Any] = {"point_map": _measured(scale)}
     behind = {"egg": "box", "bowl": "nut", "box": "lid", "nut": "bowl"}
     for i, name in enumerate(names):
         crop, number = crop_camera(name, SIDE_PX), f"{i:03d}"
-        nearer = table(3).mask(behind[name]) if name in behind else np.zeros((360, 480), bool)
+        nearer = (
+            table(scale).mask(behind[name])
+            if name in behind
+            else np.zeros(table(scale).owner.shape, bool)
+        )
         given[f"{number}.mesh"], given[f"{number}.camera"] = object_mesh(name, crop), crop
         given[f"{number}.mask"], given[f"{number}.hidden_by"] = (
-            Mask(table(3).mask(name)), Mask(nearer),
+            Mask(table(scale).mask(name)), Mask(nearer),
         )  # fmt: skip
     return given
 
