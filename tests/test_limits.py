@@ -5,22 +5,37 @@ The numbers stand here once more, on purpose: a limit that moves moves placement
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from photographed import block, fit_of, photographed_table
 
-from alignment.contacts import find_meetings
+from alignment.contacts import Meeting, _pair, find_meetings
 from alignment.fit import graded
+from alignment.joint import WORLD
 from alignment.occlusion import occluders
 from alignment.perspective import check_perspective
 from alignment.refit import zoom
-from alignment.scene_terms import Evidence, Weights, _met
-from alignment.support import Background, SupportPlane, find_support_plane
-from alignment.visible import Sight
+from alignment.scale_depth import fit_scale_depth
+from alignment.scene_terms import (
+    Alone,
+    Evidence,
+    Votes,
+    Weights,
+    _carriers,
+    _met,
+    scene_terms,
+    votes_of,
+)
+from alignment.similarity import umeyama
+from alignment.support import Background, Ground, SupportPlane, find_ground, find_support_plane
+from alignment.visible import Sight, VisiblePoints, see, visible_points
 from scene.cameras import camera_from_fov
+from scene.errors import CannotPlace
 from scene.types import Bool, FitReport, Float64
 
 FINE = FitReport(1.0, 2.0, 0.01, 0.02, 1.0, 500, 0.97)
@@ -223,3 +238,91 @@ def test_an_order_holds_for_all_but_a_twentieth_of_the_pixels(
     found = find_meetings([near, replace(far, depth=depth)], masks, np.ones(2), CAMERA)
     (order,) = [m.order for m in found if np.isfinite(m.order)]
     assert (order > 0) == nearer
+
+
+@pytest.mark.parametrize(
+    ("make", "kept"), [(lambda n: n, 800), (lambda n: replace(n, depth=n.depth[:37]), 1480)]
+)
+def test_a_pair_of_objects_is_compared_on_so_many_rays(
+    make: Callable[[Sight], Sight], kept: int
+) -> None:
+    """1600 shared pixels are too many, 1480 are not."""
+    near, far = (make(_card(30, depth)) for depth in (2.0, 3.0))
+    near, far = (replace(s, box=(slice(30, 30 + len(s.depth)), s.box[1])) for s in (near, far))
+    pair = _pair(0, 1, [near, far], CAMERA)
+    assert pair is not None and len(pair.pixel_rays) == kept
+
+
+@pytest.mark.parametrize(("count", "kept"), [(500, 500), (520, 260)])
+def test_so_many_vertices_of_an_object_are_rays_too(count: int, kept: int) -> None:
+    near, far = _card(30, 2.0), _card(30, 3.0)
+    inner = np.column_stack([np.linspace(-0.1, 0.1, count), np.zeros(count), np.full(count, 2.0)])
+    pair = _pair(0, 1, [replace(near, vertices=inner), far], CAMERA)
+    assert pair is not None and len(pair.vertices_i) == kept
+
+
+def _votes(log: Float64, columns: Float64) -> Votes:
+    pixels = np.stack([np.full(len(columns), 50), columns.astype(int)], 1)
+    return votes_of(VisiblePoints(np.ones(len(log)), np.exp(log), pixels, False))
+
+
+def test_near_is_within_a_quarter_of_the_objects_size() -> None:
+    columns = np.arange(2000) / 10
+    leaning = _votes(0.001 * columns, columns)
+    local, _ = leaning.near(np.array([50.0, 0.0]))
+    assert local == pytest.approx(0.001 * 25, rel=0.03)
+
+
+@pytest.mark.parametrize(("points", "told"), [(12, True), (11, False)])
+def test_a_part_of_few_points_tells_nothing(points: int, told: bool) -> None:
+    columns = np.concatenate([np.arange(points), 100 + np.arange(points)]).astype(float)
+    log = np.where(columns < 50, 0.0, 0.1)
+    assert (_votes(log, columns).spread > 0) == told
+
+
+@pytest.mark.parametrize(
+    ("touched_at", "reaches_down", "carries"),
+    [(0.245, 0.5, True), (0.255, 0.5, False), (0.1, 0.083, True), (0.1, 0.077, False)],
+)
+def test_what_is_touched_by_the_foot_and_stands_lower_carries(
+    touched_at: float, reaches_down: float, carries: bool
+) -> None:
+    """Both figures in heights of what is carried."""
+    plane = SupportPlane(np.array([0.0, -1, 0]), 5.0, 1.0, 0.0)
+    sides = {"upper": (-1.0, 0.0), "lower": (-0.5, reaches_down)}  # y from top to bottom
+    objects = []
+    for top, bottom in sides.values():
+        vertices = np.array([[0, top, 3.0], [0, bottom, 3.0], [0.1, bottom, 3.0]])
+        sight = replace(_card(30, 3.0), vertices=vertices)
+        points = VisiblePoints(np.ones(1), np.ones(1), np.zeros((1, 2), int), False)
+        objects.append(Alone(sight, points, _votes(np.zeros(30), np.arange(30.0)), 0.0))
+    meeting = Meeting(0, 1, 0.0, np.array([0, -touched_at, 3.0]), np.inf)
+    ground = Ground(_floor(40), plane)
+    assert _carriers([meeting], objects, ground) == [1 if carries else None, None]
+
+
+def test_a_plane_is_believed_to_half_a_thousandth() -> None:
+    scene = photographed_table([block("alone", (-0.06, -0.05, 0), (0.06, 0.05, 0.1))])
+    (o,), camera = scene.objects, scene.point_map.camera
+    sight = see(o.mesh, o.crop, camera)
+    points = visible_points(sight, o.mask, o.occluder, scene.point_map.depth)
+    alone = Alone(sight, points, replace(votes_of(points), spread=0.0), votes_of(points).middle)
+    ground = find_ground(scene.point_map, scene.masks)
+    terms, under = scene_terms([alone], [], ground, camera, Weights())
+    (held,) = [t for t in terms if t.name == "plane"]
+    assert held.sigma == pytest.approx(0.0005, rel=0.05) and under == [WORLD]
+
+
+@pytest.mark.parametrize(("spread", "solved"), [(1.05e-12, True), (0.95e-12, False)])
+def test_points_in_one_spot_tell_no_scale(spread: float, solved: bool) -> None:
+    cube = np.array([[1.0, 0, 0], [-1, 0, 0]]) * math.sqrt(spread)
+    with contextlib.nullcontext() if solved else pytest.raises(CannotPlace):
+        fit_scale_depth(cube, cube + [0, 0, 2], np.ones(2))
+
+
+@pytest.mark.parametrize(("ratio", "solved"), [(1.05e-10, True), (0.95e-10, False)])
+def test_points_on_one_line_tell_no_rotation(ratio: float, solved: bool) -> None:
+    across = math.sqrt(ratio)
+    cube = np.array([[1.0, 0, 0], [-1, 0, 0], [0, across, 0], [0, -across, 0]])
+    with contextlib.nullcontext() if solved else pytest.raises(CannotPlace):
+        umeyama(cube, cube + [0, 0, 2], np.ones(4))
