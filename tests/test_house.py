@@ -107,6 +107,7 @@ BROAD_HANDLERS = {
     "stages/backends.py": 1,  # float()
     "stages/complete/qwen_edit.py": 1,  # string.Formatter
     "stages/complete/qwen_pipeline.py": 7,  # diffusers, peft, gguf and safetensors
+    "stages/devices.py": 1,  # raised again, after its frames were cleared
     "stages/map_points/moge.py": 1,  # MoGe's solver of the focal length
     "stages/map_points/moge_weights.py": 1,  # JSON of a configuration
     "stages/model_record.py": 1,  # JSON of a folder of weights
