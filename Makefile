@@ -34,10 +34,10 @@ test: .venv/full  ## lint, types and the default suite
 	$(BIN)/pytest -n 2 --dist loadfile
 
 test-extras: .venv/full  ## the tests that need more than `make test` installs; what is not there is skipped
-	$(BIN)/pytest -m extra -rs
+	$(BIN)/pytest -n 2 --dist loadfile -m "extra and not slow" -rs
 
 test-slow: .venv/full  ## the tests that kill runs and wait
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 fingerprints: .venv/full  ## record what steps and backends with a new VERSION make of tiny inputs
 	PYTHONPATH=tests $(BIN)/python -m fingerprints

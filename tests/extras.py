@@ -1,7 +1,7 @@
 """What only some machines have: a test that needs it is marked `@pytest.mark.extra("spconv")`.
 
-Such a test runs with the others where the thing is there, and skips where it is not, saying how to
-get it. `make test-extras` runs these tests alone.
+Such a test is no part of the default suite, which is the same on every machine. `make test-extras`
+runs these; where the thing is not there they skip and say how to get it.
 """
 
 from __future__ import annotations

@@ -246,6 +246,7 @@ def can_mount() -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="mounting a small disk is not permitted here")
 def test_a_full_or_read_only_disk_loses_nothing(
     small_photo: SmallPhoto, prefect_server: str, tmp_path: Path
@@ -280,6 +281,7 @@ HOSTILE = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_names(prefect_server: str, tmp_path: Path) -> None:
     """They all give an object; names are unique, printable, and lead nowhere."""
     side = 32

@@ -99,6 +99,7 @@ def test_random_numbers_are_the_reference_s(made: tuple, monkeypatch: pytest.Mon
         assert torch.equal(ours, randn(*ours.shape))
 
 
+@pytest.mark.slow
 def test_the_same_request_gives_the_same_object(weights: Path, made: tuple) -> None:
     checkpoint = pixal3d.open_checkpoint(weights)
     pictures = pixal3d.from_cutout(cutout(), FOV_RAD)

@@ -163,6 +163,7 @@ SECOND_SITTING = [
 ]
 
 
+@pytest.mark.slow
 def test_a_sitting_at_a_terminal_that_is_stopped_and_resumed(
     small_photo: SmallPhoto, prefect_server: str, tmp_path: Path
 ) -> None:

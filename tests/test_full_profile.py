@@ -238,6 +238,7 @@ def _modules(value: Any, depth: int = 0) -> list[Any]:
     return [m for v in vars(value).values() for m in _modules(v, depth + 1)]
 
 
+@pytest.mark.slow
 def test_models_of_different_stages_are_never_in_memory_together(weights: dict[str, Path]) -> None:
     """Under one_at_a_time: when a stage's model is there, the networks of the others are gone."""
     pool, before = ModelPool("cpu"), modules_alive()

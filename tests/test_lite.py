@@ -149,6 +149,7 @@ def test_an_object_takes_the_network_two_small_pictures(lite: Lite) -> None:
     assert asked == [(1, INPUT_CHANNELS, side, side)] * 2
 
 
+@pytest.mark.slow
 def test_held_out_shapes_beat_the_inflated_outline(lite: Lite) -> None:
     """A broken checkpoint, a flip or a wrong field of view would fall below the margin."""
     scores = [measure(lite, one) for one in read(HELD_OUT)]

@@ -250,6 +250,7 @@ def test_a_connection_that_breaks_off_is_taken_up_again(hub: Hub, tmp_path: Path
     assert (tmp_path / "models" / "maker" / "big" / "model.safetensors").read_bytes() == BIG
 
 
+@pytest.mark.slow
 def test_two_pulls_of_one_file_do_not_mix(hub: Hub, tmp_path: Path) -> None:
     hub.bytes_per_s = 16 << 20
     first = start(tmp_path, "models", "pull", "big", "--wait", f"{PATIENCE_S}")

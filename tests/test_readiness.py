@@ -331,6 +331,7 @@ def test_mistakes_are_one_line(case: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_12_megapixels_need_neither_torch_nor_prefect(tmp_path: Path) -> None:
     Image.fromarray(coffee()).resize((4000, 3000)).save(tmp_path / "large.jpg", quality=92)
     code = (

@@ -206,7 +206,13 @@ def test_another_picture_is_refused(kind: str, truth: Uint8) -> None:
     assert found.objection and found.rgba is None
 
 
-@pytest.mark.parametrize("truth", [patterned(), plain()], ids=["patterned", "plain"])
+@pytest.mark.parametrize(
+    "truth",
+    [
+        pytest.param(patterned(), marks=pytest.mark.slow, id="patterned"),
+        pytest.param(plain(), id="plain"),
+    ],
+)
 def test_another_object_and_a_repainted_one_are_refused(truth: Uint8) -> None:
     crop = occluded(truth, lower_corner())
     other = plain() if truth[..., 1].std() > patterned()[..., 1].std() - 1 else patterned()
