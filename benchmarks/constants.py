@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import hashlib
 import importlib
 import json
@@ -39,29 +40,30 @@ FILES = (
 # Index tables (corners, edges and cases of marching) are no magnitudes: a tenth more means nothing.
 TABLES = ("CASES", "CORNERS", "EDGES", "FACES", "PHOTO")
 FINGERPRINTS = "tests/fingerprints"
-LITE_TESTS = (FINGERPRINTS, "tests/test_lite.py", "tests/test_columns.py", "tests/test_relief.py")
+LIMITS = "tests/test_limits.py"
 # What runs for the constants of a file or folder, in this order; the first that fits.
 TESTS: dict[str, tuple[str, ...]] = {
-    "alignment/contacts": ("tests/test_limits.py", FINGERPRINTS, "tests/test_contacts.py"),
-    "alignment/layout_refine": (FINGERPRINTS, "tests/test_layout_refine.py"),
-    "alignment/scale_depth": ("tests/test_limits.py", FINGERPRINTS, "tests/test_baselines.py"),
-    "alignment/scene_terms": ("tests/test_limits.py", FINGERPRINTS, "tests/test_scene_terms.py"),
-    "alignment/support": ("tests/test_limits.py", FINGERPRINTS, "tests/test_support.py"),
+    "alignment/contacts": (LIMITS, FINGERPRINTS, "tests/test_contacts.py"),
+    "alignment/layout_refine": (LIMITS, FINGERPRINTS, "tests/test_layout_refine.py"),
+    "alignment/scale_depth": (LIMITS, FINGERPRINTS, "tests/test_baselines.py"),
+    "alignment/scene_terms": (LIMITS, FINGERPRINTS, "tests/test_scene_terms.py"),
+    "alignment/support": (LIMITS, FINGERPRINTS, "tests/test_support.py"),
     "alignment/visible": (FINGERPRINTS, "tests/test_degenerate_placement.py"),
-    "alignment": ("tests/test_limits.py", FINGERPRINTS, "tests/test_joint.py"),
+    "alignment": (LIMITS, FINGERPRINTS, "tests/test_joint.py"),
     "scene": ("tests/test_codecs.py", FINGERPRINTS),
-    "stages/generate": LITE_TESTS,
+    "stages/generate": (LIMITS, FINGERPRINTS, "tests/test_lite.py", "tests/test_relief.py"),
 }
 SUBJECTS = {
     "stages/generate": "generate",
+    "alignment/icp": "icp",
     "alignment/layout_refine": "layout_refine",
-    "alignment": "place or crop",
+    "alignment": "(place or crop) and not icp",
     "scene": "compose or frame or crop",
 }
 # Imported once, before a process is forked for each change: no part of what is changed.
 LIBRARIES = ("numpy", "scipy.optimize", "scipy.spatial", "scipy.sparse.linalg", "cv2", "trimesh",
              "PIL.Image", "onnxruntime", "embreex", "yaml", "pytest", "typer", "typer.testing",
-             "prefect", "networkx")  # fmt: skip
+             "prefect", "networkx", "open3d")  # fmt: skip
 # Why a survivor cannot show: by "file NAME", as the table prints it.
 ICP = "needs Open3D; with it the fingerprint of place/icp sees it"
 ENDS = "ends a search that has ended by then"
@@ -76,20 +78,12 @@ WHY = {
     "alignment/layout_refine.py SHIFT_ROUNDS": ENDS,
     "alignment/layout_refine.py SETTLED": ENDS,
     "alignment/layout_refine.py ICP_ROUNDS": ENDS,
-    "alignment/layout_refine.py ICP_POINTS": "a sample of points, and a larger one says the same",
-    "alignment/layout_refine.py ICP_REACH": "all that correspond are nearer",
     "alignment/layout_refine.py MIN_IOU": "a found outline of less than half is rare",
-    "alignment/layout_refine.py MEASURE_SIDE_PX": "objects of the tests are smaller than that",
-    "alignment/layout_refine.py COMPARE_SIDE_PX": "objects of the tests are smaller than that",
-    "alignment/scale_depth.py MAX_ANCHORS": "a sample of the readable twin, which only tests call",
     "alignment/scene_terms.py FOOT": "moves the middle of a foot by less than a pixel",
-    "alignment/scene_terms.py MIN_LOCAL_CELLS": "background has many cells or none about an object",
     "alignment/support.py TRIALS": "more trials find the same best plane",
     "alignment/support.py REFIT_ROUNDS": ENDS,
     "alignment/visible.py FAR": "beyond any depth, and so is more",
-    "stages/generate/layered.py NEAREST": "a measured depth that far before the rest is an error",
     "stages/generate/columns.py RIM_REACH": "a rim that steep is rare",
-    "stages/generate/columns.py WALL_STEP": "needs walls of one vessel just that far apart",
     "stages/generate/walls.py BEYOND": "deeper than anything, and so is more",
 }
 
@@ -188,7 +182,8 @@ def _pass(copy: Path, tests: str, file: str) -> bool:
         os.dup2(nowhere, 2)
         import pytest
 
-        found = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *chosen, str(copy / tests)])
+        words = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *chosen]
+        found = pytest.main([*words, str(copy / tests)])
         os._exit(int(found))
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     if status in (3, 4, 5):
@@ -245,7 +240,8 @@ def main() -> None:
     wanted = [c for f in FILES if f.startswith(options.only) for c in constants_of(f)]
     os.environ["OMP_NUM_THREADS"] = "1"
     for name in LIBRARIES:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # Open3D is an extra
+            importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
         copies = [copy_of_project(Path(folder) / str(i)) for i in range(options.workers)]
         if not _pass(copies[0], FINGERPRINTS, ""):

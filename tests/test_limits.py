@@ -17,10 +17,11 @@ from photographed import block, fit_of, photographed_table
 from alignment.contacts import Meeting, _pair, find_meetings
 from alignment.fit import graded
 from alignment.joint import WORLD
+from alignment.layout_refine import COMPARE_SIDE_PX, MEASURE_SIDE_PX, _rigid_icp, _window
 from alignment.occlusion import occluders
 from alignment.perspective import check_perspective
 from alignment.refit import zoom
-from alignment.scale_depth import fit_scale_depth
+from alignment.scale_depth import fit_scale_depth, solve_scale_depth_readable
 from alignment.scene_terms import (
     Alone,
     Evidence,
@@ -28,6 +29,7 @@ from alignment.scene_terms import (
     Weights,
     _carriers,
     _met,
+    find_rests,
     scene_terms,
     votes_of,
 )
@@ -36,7 +38,9 @@ from alignment.support import Background, Ground, SupportPlane, find_ground, fin
 from alignment.visible import Sight, VisiblePoints, see, visible_points
 from scene.cameras import camera_from_fov
 from scene.errors import CannotPlace
-from scene.types import Bool, FitReport, Float64
+from scene.types import Bool, CropCamera, FitReport, Float64, Similarity
+from stages.generate.columns import Columns, _thick_enough
+from stages.generate.layered import Seen, camera_distance, network_input
 
 FINE = FitReport(1.0, 2.0, 0.01, 0.02, 1.0, 500, 0.97)
 CAMERA = camera_from_fov(100, 100, 0.8)
@@ -326,3 +330,84 @@ def test_points_on_one_line_tell_no_rotation(ratio: float, solved: bool) -> None
     cube = np.array([[1.0, 0, 0], [-1, 0, 0], [0, across, 0], [0, -across, 0]])
     with contextlib.nullcontext() if solved else pytest.raises(CannotPlace):
         umeyama(cube, cube + [0, 0, 2], np.ones(4))
+
+
+@pytest.mark.parametrize(("side_px", "most"), [(COMPARE_SIDE_PX, 144), (MEASURE_SIDE_PX, 512)])
+def test_outlines_are_compared_and_measured_at_these_sizes(side_px: int, most: int) -> None:
+    camera = camera_from_fov(2000, 2000, 0.8)
+    nothing = np.zeros((2000, 2000), bool)
+    box = (slice(100, 1700), slice(200, 1000))
+    window = _window(box, side_px, CropCamera(camera, np.eye(3)), camera, nothing, nothing)
+    assert window.mask.shape in ((most, most // 2), (most + 1, most // 2))
+
+
+def _registered(count: int, moved: Bool, by: float) -> float:
+    """How far ICP moves points of extent 1, of which some were measured beside where they are."""
+    line = np.linspace(0, 1, 11)
+    grid = np.stack(np.meshgrid(line, line, np.linspace(0, 1, 10)), -1).reshape(-1, 3)[:count]
+    measured = grid + [0, 0, 3.0] + moved[:count, None] * [0, 0, by]
+    pose = _rigid_icp(Similarity(1.0, np.eye(3), np.array([0, 0, 3.0])), grid, measured)
+    return float(np.abs(pose.translation - [0, 0, 3]).max())
+
+
+@pytest.mark.parametrize(("by", "matched"), [(0.048, True), (0.052, False)])
+def test_points_correspond_within_a_twentieth_of_the_object(by: float, matched: bool) -> None:
+    moved = np.arange(1210) // 10 % 2 == 0
+    assert (_registered(1000, moved, by) > 1e-6) == matched
+
+
+@pytest.mark.parametrize(("count", "all_of_them"), [(1024, True), (1026, False)])
+def test_more_points_than_needed_are_thinned(count: int, all_of_them: bool) -> None:
+    """Every second point was measured beside where it is: alone, the others say so."""
+    assert (_registered(count, np.arange(1210) % 2 == 1, 0.03) > 1e-6) == all_of_them
+
+
+def test_the_readable_twin_samples_128_anchors() -> None:
+    rng = np.random.default_rng(0)
+    cube = rng.uniform(-0.5, 0.5, (135, 3))
+    measured = (cube + [0, 0, 2]) * rng.normal(1, 0.05, (135, 1))
+    sample = np.random.default_rng(0).choice(135, 128, replace=False)
+    found = solve_scale_depth_readable(cube, measured, 0.1)
+    expected = solve_scale_depth_readable(cube[sample], measured[sample], 0.1)
+    np.testing.assert_array_equal(found.matrix, expected.matrix)
+
+
+@pytest.mark.parametrize(("cells", "believed"), [(4, True), (3, False)])
+def test_a_warp_of_the_map_is_told_by_four_cells(cells: int, believed: bool) -> None:
+    """One percent of depth about the foot of an object that stands on the plane."""
+    plane = find_support_plane(_floor(400))
+    assert plane is not None
+    floor = _floor(400)
+    factor = np.ones((400, 1))
+    factor[:cells] = 1 / 1.01
+    pixels = np.full((400, 2), 1e4)
+    middle = 3.0 * plane.height / float(np.array([0, 0, 3.0]) @ -plane.normal)
+    foot = np.array([[0, 0, middle]]) + [[-0.01, 0, 0], [0.01, 0, 0], [0, -0.2, 0]]
+    pixels[:cells] = 50
+    background = replace(floor, values=floor.values * factor, pixels=pixels)
+    points = VisiblePoints(np.ones(1), np.ones(1), np.zeros((1, 2), int), False)
+    votes = _votes(np.zeros(40), np.arange(40.0) + 30)
+    one = Alone(replace(_card(30, 3.0), vertices=foot), points, votes, 0.0)
+    (rest,), _ = find_rests([one], Ground(background, plane), CAMERA)
+    assert (abs(rest.gap + rest.limit - votes.near(np.array([50.0, 50.0]))[0]) > 5e-3) == believed
+
+
+@pytest.mark.parametrize(("relative", "known"), [(-0.89, 1), (-0.91, 0), (0.89, 1), (0.91, 0)])
+def test_the_lite_network_is_told_depths_near_the_object_only(relative: float, known: int) -> None:
+    fov_rad = np.array([0.5], np.float32)
+    distance = camera_distance(0.5)
+    depth = np.full((1, 32, 32), distance, np.float32)
+    depth[0, 16, 16] = distance + relative
+    seen = Seen(np.ones((1, 32, 32, 3), np.float32), np.ones((1, 32, 32), np.float32),
+                np.zeros((1, 32, 32), bool), depth, fov_rad)  # fmt: skip
+    assert network_input(seen)[0, 9, 16, 16] == known
+
+
+@pytest.mark.parametrize(("step", "joined"), [(0.118, True), (0.122, False)])
+def test_walls_of_one_vessel_hang_together_up_to_a_step(step: float, joined: bool) -> None:
+    front = np.zeros((4, 4))
+    front[:, 2:] = step
+    full = np.ones((4, 4))
+    columns = Columns(front, full, front + 0.01, full * 0.9, full, full)
+    near = _thick_enough(columns, 0.01).near
+    assert (near[1, 1] > step) == joined
