@@ -70,7 +70,6 @@ ENDS = "ends a search that has ended by then"
 WHY = {
     "alignment/icp.py REACH": ICP,
     "alignment/icp.py MAX_ROUNDS": ICP,
-    "alignment/joint.py MAX_ROUNDS": ENDS,
     "alignment/joint.py SETTLED": ENDS,
     "alignment/refit.py MAX_ROUNDS": ENDS,
     "alignment/refit.py SETTLED": ENDS,
@@ -79,7 +78,6 @@ WHY = {
     "alignment/layout_refine.py SETTLED": ENDS,
     "alignment/layout_refine.py ICP_ROUNDS": ENDS,
     "alignment/layout_refine.py MIN_IOU": "a found outline of less than half is rare",
-    "alignment/scene_terms.py FOOT": "moves the middle of a foot by less than a pixel",
     "alignment/support.py TRIALS": "more trials find the same best plane",
     "alignment/support.py REFIT_ROUNDS": ENDS,
     "alignment/visible.py FAR": "beyond any depth, and so is more",
