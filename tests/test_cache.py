@@ -118,6 +118,7 @@ print(json.dumps({"status": status, "heavy": heavy}), file=sys.stderr)
 """
 
 
+@pytest.mark.slow
 def test_a_moved_store_answers_without_prefect_whatever_its_home(
     finished: Run, small_photo: SmallPhoto, tmp_path: Path
 ) -> None:

@@ -354,6 +354,7 @@ def test_a_bug_at_the_prompt_is_no_bad_entry(
     assert "not done" not in result.output
 
 
+@pytest.mark.slow
 def test_a_bug_behind_the_page_ends_the_command(
     small_photo: SmallPhoto, faults: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

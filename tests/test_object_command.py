@@ -107,6 +107,7 @@ def test_one_network_at_a_time_makes_the_same(
     assert (tmp_path / "b.glb").read_bytes() == (made / "new" / "thing.glb").read_bytes()
 
 
+@pytest.mark.slow
 def test_posed_views_become_a_glb(weights: Path, tmp_path: Path) -> None:
     """By the networks for several views: the digest and the result differ from one view's."""
     rig = write_rig(tmp_path / "rig")
@@ -298,6 +299,7 @@ def _short_of_memory(monkeypatch: pytest.MonkeyPatch, above: int) -> Iterator[li
     yield asked
 
 
+@pytest.mark.slow
 def test_a_scene_falls_back_where_its_profile_allows(
     weights: Path, small_photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
