@@ -65,22 +65,17 @@ LIBRARIES = ("numpy", "scipy.optimize", "scipy.spatial", "scipy.sparse.linalg", 
              "PIL.Image", "onnxruntime", "embreex", "yaml", "pytest", "typer", "typer.testing",
              "prefect", "networkx", "open3d")  # fmt: skip
 # Why a survivor cannot show: by "file NAME", as the table prints it.
-ICP = "needs Open3D; with it the fingerprint of place/icp sees it"
 ENDS = "ends a search that has ended by then"
 WHY = {
-    "alignment/icp.py REACH": ICP,
-    "alignment/icp.py MAX_ROUNDS": ICP,
+    "alignment/icp.py REACH": "needs Open3D; with it a limit's test sees it",
+    "alignment/icp.py MAX_ROUNDS": ENDS,
     "alignment/joint.py SETTLED": ENDS,
-    "alignment/refit.py MAX_ROUNDS": ENDS,
-    "alignment/refit.py SETTLED": ENDS,
     "alignment/layout_refine.py ALL_ROUNDS": ENDS,
-    "alignment/layout_refine.py SHIFT_ROUNDS": ENDS,
     "alignment/layout_refine.py SETTLED": ENDS,
-    "alignment/layout_refine.py ICP_ROUNDS": ENDS,
-    "alignment/layout_refine.py MIN_IOU": "a found outline of less than half is rare",
     "alignment/support.py TRIALS": "more trials find the same best plane",
     "alignment/support.py REFIT_ROUNDS": ENDS,
     "alignment/visible.py FAR": "beyond any depth, and so is more",
+    "alignment/visible.py MARGIN": "an edge depends on no pixel farther away; more are cut off again",
     "stages/generate/columns.py RIM_REACH": "a rim that steep is rare",
     "stages/generate/walls.py BEYOND": "deeper than anything, and so is more",
 }

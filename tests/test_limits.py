@@ -6,6 +6,7 @@ The numbers stand here once more, on purpose: a limit that moves moves placement
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,14 +14,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from photographed import block, fit_of, photographed_table
+from shapes import box_mesh
 
+from alignment import layout_refine
 from alignment.contacts import Meeting, _pair, find_meetings
 from alignment.fit import graded
+from alignment.icp import solve_icp
 from alignment.joint import WORLD, Term, solve_terms
-from alignment.layout_refine import COMPARE_SIDE_PX, MEASURE_SIDE_PX, _rigid_icp, _window
+from alignment.layout_refine import (
+    COMPARE_SIDE_PX,
+    MEASURE_SIDE_PX,
+    _rigid_icp,
+    _window,
+    refine_layout,
+)
 from alignment.occlusion import occluders
 from alignment.perspective import check_perspective
-from alignment.refit import zoom
+from alignment.refit import refit, zoom
 from alignment.scale_depth import fit_scale_depth, solve_scale_depth_readable
 from alignment.scene_terms import (
     Alone,
@@ -35,7 +45,7 @@ from alignment.scene_terms import (
 )
 from alignment.similarity import umeyama
 from alignment.support import Background, Ground, SupportPlane, find_ground, find_support_plane
-from alignment.visible import Sight, VisiblePoints, see, visible_points
+from alignment.visible import Sight, VisiblePoints, see, see_placed, visible_points
 from scene.cameras import camera_from_fov
 from scene.errors import CannotPlace
 from scene.types import Bool, CropCamera, FitReport, Float64, Similarity
@@ -362,6 +372,60 @@ def test_more_points_than_needed_are_thinned(count: int, all_of_them: bool) -> N
     assert (_registered(count, np.arange(1210) % 2 == 1, 0.03) > 1e-6) == all_of_them
 
 
+@pytest.mark.parametrize(("hole", "moved"), [(54, True), (56, False)])
+def test_an_outline_that_covers_half_of_the_mask_is_believed(hole: int, moved: bool) -> None:
+    """A plate of 78 pixels a side whose mask has a hole: the outlines agree by 0.52 or 0.48."""
+    camera = camera_from_fov(160, 160, 0.8)
+    mesh = box_mesh((-0.4, -0.4, -0.05), (0.4, 0.4, 0.05))
+    placed = Similarity(1.0, np.eye(3), np.array([0, 0, 2.0]))
+    sight = see_placed(placed.apply(mesh.vertices), mesh.faces, camera)
+    mask = np.zeros((160, 160), bool)
+    mask[sight.box] = sight.silhouette
+    mask[80 - hole // 2 : 80 + hole // 2, 80 - hole // 2 : 80 + hole // 2] = False
+    start = replace(placed, translation=np.array([0.04, 0, 2.0]))
+    points = mesh.vertices.astype(np.float64)
+    found = refine_layout(start, mesh, CropCamera(camera, np.eye(3)), camera, mask,
+                          np.zeros_like(mask), points, start.apply(points))  # fmt: skip
+    assert (abs(found.translation[0]) < 0.01) == moved
+
+
+def test_a_registration_of_an_outline_that_never_settles_ends_after_30_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rounds = itertools.count()
+
+    def restless(cube: Float64, measured: Float64, weight: Float64, scale: float) -> Similarity:
+        """In every other round each point is where its neighbour was."""
+        shift = np.array([0.1 * (1 - next(rounds) % 2), 0, 3])
+        return Similarity(scale, np.eye(3), shift)
+
+    monkeypatch.setattr(layout_refine, "umeyama", restless)
+    _registered(1000, np.zeros(1000, bool), 0)
+    assert next(rounds) == 30
+
+
+@pytest.mark.parametrize(("change", "rounds"), [(1.05e-12, 100), (0.95e-12, 1)])
+def test_a_fit_goes_on_for_100_rounds_or_until_it_settles(change: float, rounds: int) -> None:
+    cube = np.array([[0.0, 0, 0], [0, 0, 0]])
+    taken = itertools.count(1)
+
+    def creeping(cube: Float64, measured: Float64, weight: Float64) -> Similarity:
+        return Similarity(1.0, np.eye(3), np.array([next(taken) * change, 0, 1]))
+
+    refit(creeping, Similarity(1.0, np.eye(3), np.array([0, 0, 1.0])), cube, cube + [0, 0, 1], 1.0)
+    assert next(taken) == rounds + 1
+
+
+@pytest.mark.extra("open3d")
+@pytest.mark.parametrize(("by", "matched"), [(0.097, True), (0.103, False)])
+def test_icp_looks_for_neighbours_within_a_tenth_of_the_object(by: float, matched: bool) -> None:
+    line = np.linspace(-0.5, 0.5, 4)
+    cube = np.stack(np.meshgrid(line, line, [0.0]), -1).reshape(-1, 3)
+    with contextlib.nullcontext() if matched else pytest.raises(CannotPlace):
+        found = solve_icp(cube, cube + [by, 0, 2], 2.0, 0.1)
+        np.testing.assert_allclose(found.translation, [by, 0, 2], atol=1e-6)
+
+
 def test_the_readable_twin_samples_128_anchors() -> None:
     rng = np.random.default_rng(0)
     cube = rng.uniform(-0.5, 0.5, (135, 3))
@@ -424,3 +488,10 @@ def test_walls_of_one_vessel_hang_together_up_to_a_step(step: float, joined: boo
     columns = Columns(front, full, front + 0.01, full * 0.9, full, full)
     near = _thick_enough(columns, 0.01).near
     assert (near[1, 1] > step) == joined
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(0.0205, True), (0.0195, False)])
+def test_a_gap_is_at_least_two_walls_wide(gap: float, kept: bool) -> None:
+    front, full = np.zeros((4, 4)), np.ones((4, 4))
+    columns = Columns(front, full, front + 0.5, full * 0.5 + gap, full, full)
+    assert (_thick_enough(columns, 0.01).gap_level > 0).all() == kept
