@@ -75,7 +75,7 @@ WHY = {
     "alignment/support.py TRIALS": "more trials find the same best plane",
     "alignment/support.py REFIT_ROUNDS": ENDS,
     "alignment/visible.py FAR": "beyond any depth, and so is more",
-    "alignment/visible.py MARGIN": "an edge depends on no pixel farther away; more are cut off again",
+    "alignment/visible.py MARGIN": "an edge depends on no pixel farther away",
     "stages/generate/columns.py RIM_REACH": "a rim that steep is rare",
     "stages/generate/walls.py BEYOND": "deeper than anything, and so is more",
 }
