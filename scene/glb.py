@@ -109,7 +109,13 @@ def _as_png(pixels: np.ndarray) -> Image.Image:
 
 
 def _stamp(tree: dict[str, Any]) -> None:
+    """Say who wrote it, and name what a mesh is drawn with after the mesh: trimesh does not."""
     tree["asset"]["generator"] = GENERATOR
+    for mesh in reversed(tree["meshes"]):  # equal materials are one, named by the first mesh
+        material = tree["materials"][mesh["primitives"][0]["material"]]
+        texture = tree["textures"][material["pbrMetallicRoughness"]["baseColorTexture"]["index"]]
+        for part in (material, texture, tree["images"][texture["source"]]):
+            part["name"] = mesh["name"]
 
 
 def _add_camera(tree: dict[str, Any], camera: Camera) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,8 +125,21 @@ def test_an_objects_glb_is_pinned() -> None:
             },
             "alphaMode": "OPAQUE",
             "doubleSided": False,
+            "name": "object",
         }
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shades", "named"), [((90, 200), ["mug", "jar"]), ((90, 90), ["mug"])])
+def test_what_an_object_is_drawn_with_bears_its_name(shades: Any, named: list[str]) -> None:
+    """Blender would list Material_0; two equal materials are one, of the first object's name."""
+    placed = Similarity(1.0, np.eye(3), np.array([0, 0, 2.0]))
+    meshes = [replace(_cube(), texture=np.full((4, 4, 3), shade, np.uint8)) for shade in shades]
+    objects = [PlacedMesh(n, m, placed, {}) for n, m in zip(("mug", "jar"), meshes, strict=True)]
+    tree = glb_tree(scene_to_glb(objects, CAMERA, {}))
+    assert [mesh["name"] for mesh in tree["meshes"]] == ["mug", "jar"]
+    for kind in ("materials", "textures", "images"):
+        assert [part["name"] for part in tree[kind]] == named
 
 
 def test_a_scenes_glb_is_pinned() -> None:

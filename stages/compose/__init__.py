@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from scene.glb import PlacedMesh
 from scene.types import Camera, Mask, Photo, Uint8
 
-VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
+VERSION = "2"  # of `run`, of what all backends share, and of how the results are written
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from scene.errors import BadInput, CannotGenerate
 from scene.refocus import refocus
 from scene.types import CropCamera, ObjectCrop, ObjectMesh, PointMap, PosedView
 
-VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
+VERSION = "2"  # of `run`, of what all backends share, and of how the results are written
 MAX_OUTSIDE_CUBE = 1.0  # long objects that point at the camera may leave the cube in depth
 
 
