@@ -80,11 +80,8 @@ def weights_places(entry: ModelEntry) -> list[Path]:
     below OWNER/NAME and may be a mirror that many machines share.
     """
     places = [models_folder() / entry.repo]
-    cached = hub_cache(entry)
-    revision = entry.revision
-    if not revision and (cached / "refs" / "main").is_file():
-        revision = (cached / "refs" / "main").read_text("utf-8").strip()
-    return [*places, cached / "snapshots" / revision] if revision else places
+    revision = cached_revision(entry)
+    return [*places, hub_cache(entry) / "snapshots" / revision] if revision else places
 
 
 def models_folder() -> Path:
@@ -97,6 +94,15 @@ def hub_cache(entry: ModelEntry) -> Path:
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
     return hub / f"models--{entry.repo.replace('/', '--')}"
+
+
+def cached_revision(entry: ModelEntry) -> str:
+    """The commit of a model that is used from the hub's cache: the table's, else its `main`'s."""
+    main = hub_cache(entry) / "refs" / "main"
+    if entry.revision or not main.is_file():
+        return entry.revision
+    written = main.read_text("utf-8", errors="replace").strip()
+    return written if written.isalnum() else ""  # a damaged file names no commit
 
 
 def missing_files(entry: ModelEntry, folder: Path) -> list[str]:

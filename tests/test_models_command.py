@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,15 @@ from photoscene.models.hub import Hub as HubAccess
 from photoscene.models.hub import HubUnreachable, check_reachable
 from stages.model_record import RECORD_NAME, matching, read_record
 from stages.model_table import known_model, model_table
-from stages.weights import MEMO_NAME, MissingWeights, weights_digest, weights_folder
+from stages.weights import (
+    MEMO_NAME,
+    MissingWeights,
+    cached_revision,
+    hub_cache,
+    weights_digest,
+    weights_folder,
+    weights_places,
+)
 
 PATIENCE_S = 120  # with what answers in a moment on a machine with nothing else to do
 ONE, TWO = "1" * 40, "2" * 40
@@ -577,3 +586,17 @@ def test_the_first_answer_is_waited_for_within_bounds(hub: Hub, silent: str) -> 
     with pytest.raises(HubUnreachable, match=r"within 0\.4 s"):
         check_reachable(HubAccess(silent, patience_s=0.4))
     check_reachable(HubAccess(hub.url, patience_s=PATIENCE_S))
+
+
+@pytest.mark.parametrize("written", [b"", b"\xff\xfe", b"a\x00b", b"../../elsewhere", b"a b"])
+def test_a_damaged_reference_of_the_hubs_cache_names_no_commit(
+    written: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    entry = replace(next(iter(model_table().values())), revision="")
+    main = hub_cache(entry) / "refs" / "main"
+    main.parent.mkdir(parents=True)
+    main.write_bytes(written)
+    assert cached_revision(entry) == "" and len(weights_places(entry)) == 1
+    main.write_text("1a2b\n")
+    assert weights_places(entry)[-1] == hub_cache(entry) / "snapshots" / "1a2b"

@@ -19,7 +19,7 @@ from stages.model_record import (
     read_record,
 )
 from stages.model_table import ModelEntry, model_table
-from stages.weights import hub_cache, models_folder, remember_digests
+from stages.weights import cached_revision, hub_cache, models_folder, remember_digests
 
 Layout = Literal["pulled", "hub cache"]
 State = Literal["whole", "unknown", "missing", "truncated", "changed", "revision", "pickle"]
@@ -188,9 +188,7 @@ def _snapshots(entry: ModelEntry) -> list[Path]:
     folder = hub_cache(entry)
     snapshots = sorted(p for p in (folder / "snapshots").glob("*") if p.is_dir())
     having = [s for s in snapshots if any(any(s.glob(p)) for p in entry.files)]
-    main = folder / "refs" / "main"
-    used = entry.revision or (main.read_text("utf-8").strip() if main.is_file() else "")
-    return [s for s in having if s.name == used] or having
+    return [s for s in having if s.name == cached_revision(entry)] or having
 
 
 def _verify_cached(entry: ModelEntry, snapshot: Path, progress: Progress) -> Verified:
