@@ -21,7 +21,7 @@ GOOD_SHIFT = 0.03  # relative depth by which the rest of the scene may move an o
 
 
 def silhouette_iou(sight: Sight, mask: Bool, occluder: Bool) -> float:
-    """Occlusion-aware outline agreement: |S \\ O and M| / |(S \\ O) or M| (facts C6).
+    """Occlusion-aware agreement of outlines (docs/placement.md, equation 9).
 
     mask, occluder (H, W): the object's visible pixels M and those of nearer objects O.
     """

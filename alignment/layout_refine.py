@@ -1,6 +1,6 @@
 """Render and compare, after SAM 3D Objects: moves a placed mesh until its outline fits the mask.
 
-Source: the layout post-optimisation of SAM 3D Objects (facts C8): a registration, rigid ICP, then
+Source: the layout post-optimisation of SAM 3D Objects, as released: a registration, rigid ICP, then
 gradient steps on a soft silhouette. What differs here, and why:
 - It starts from the robust M1. SAM 3D moves the centroid of the whole mesh to that of the visible
   points, which puts every object too near by about half of its thickness.
@@ -40,7 +40,7 @@ from scene.types import (
     Similarity,
 )
 
-# Weights, rounds and thresholds of SAM 3D Objects (facts C8).
+# Weights, rounds and thresholds of SAM 3D Objects (docs/placement.md, equation 10).
 MASK_WEIGHT, TURN_WEIGHT, SHIFT_WEIGHT, SIZE_WEIGHT = 200.0, 0.1, 0.05, 0.05
 SHIFT_ROUNDS, ALL_ROUNDS = 5, 25  # first translation and size, then the rotation as well
 MIN_IOU = 0.5
@@ -225,7 +225,7 @@ def _seen(outline: Outline, crop_from_object: Similarity, window: _Window) -> Bo
 
 
 def _agreement(seen: Bool, window: _Window) -> float:
-    """IoU of an outline (h, w) with the mask, occluders set aside (facts C6)."""
+    """IoU of an outline (h, w) with the mask (docs/placement.md, equation 9)."""
     seen = seen & ~window.occluder
     union = (seen | window.mask).sum()
     return float((seen & window.mask).sum() / union) if union else 0.0

@@ -16,8 +16,9 @@ ENOUGH_POINTS = 1024  # tell the two numbers of M2 well enough for a warning
 def check_perspective(
     cube: Float64, measured: Float64, distance: float, scale: float, truncation: float
 ) -> tuple[float | None, list[str]]:
-    """D / (s d) of the best M2 over M1's own, and words where it contradicts M1 (facts C1, C9).
+    """The perspective D / (s d) of the best M2, and words where it contradicts M1.
 
+    docs/placement.md, equation 8.
     cube, measured (N, 3): x and Q; distance: d; scale: lambda of M1. A mesh that is pixel-aligned
     in its crop gives 1, whatever the scale; one whose generator believed a focal length f_g where
     the crop has f_c gives f_c / f_g. None where the points do not tell.

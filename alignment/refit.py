@@ -35,7 +35,8 @@ def refit(
     """Minimise Huber's loss of |S x - Q| / Q_z by weighted least squares, round by round.
 
     fit(cube, measured, weight) is the closed form of the model. The weights are Huber's over Q_z^2
-    (facts C2, C3); points beyond the truncation count for nothing, as in the default.
+    (docs/placement.md, equation 4); points beyond the truncation count for nothing, as in the
+    default.
     """
     found, residual = start, relative_residual(start, cube, measured)
     for _ in range(MAX_ROUNDS):

@@ -19,9 +19,10 @@ def reproject(
 ) -> Float64:
     """Vertices of the object cube that from_crop sees, moved to where to_crop sees them so.
 
-    vertices, result (N, 3): in the object cube; the crops differ in focal length alone. Facts C4:
-    with the generator's focal length f_g (in half crop sides) and distance d_g, and the true f_c,
-    a vertex x keeps its pixel, f_c X'_xy / Z' = f_g x_xy / (x_z + d_g), at any new depth Z', so
+    vertices, result (N, 3): in the object cube; the crops differ in focal length alone. With
+    the generator's focal length f_g (in half crop sides) and distance d_g, and the true f_c
+    (docs/placement.md, equation 5), a vertex x keeps its pixel,
+    f_c X'_xy / Z' = f_g x_xy / (x_z + d_g), at any new depth Z', so
 
         X'_xy = (f_g / f_c) (Z' / (x_z + d_g)) x_xy,   Z' = s x_z + D,   s = D f_g / (f_c d_g);
 

@@ -14,7 +14,7 @@ SIGMA_FROM_MEDIAN = 1.4826
 
 
 def solve_scale(x: Float64, y: Float64, truncation: float) -> float:
-    """lambda that minimises the robust relative depth error (facts C1 M1, C3).
+    """The scale of least robust relative depth error (docs/placement.md, equations 3 and 4).
 
     x, y (N,): depths X_z of the model at lambda = 1, and Q_z as measured. The truncated L1 weighs
     by 1 / Q_z. Huber's refinement weighs by the fitted 1 / (lambda X_z): the noise of Q_z in its
@@ -80,7 +80,7 @@ def huber_scale(x: Float64, y: Float64, weight: Float64, start: float, rounds: i
 
 
 def huber_weights(residual: Float64, truncation: float) -> Float64:
-    """(N,) Huber's weights min(1, delta / r), zero beyond the truncation (facts C3).
+    """(N,) Huber's weights min(1, delta / r), zero beyond the truncation (equation 4).
 
     residual (N,) >= 0. While fewer than half of the residuals lie within the truncation, the limit
     is twice their median instead: a poor start keeps half of the points to leave it by.

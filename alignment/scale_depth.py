@@ -30,9 +30,9 @@ def solve_scale_depth(
 
 
 def fit_scale_depth(cube: Float64, measured: Float64, weight: Float64) -> Similarity:
-    """The minimiser of sum_i w_i |s x_i + D e_z - Q_i|^2 in closed form (facts C1).
+    """The minimiser of sum_i w_i |s x_i + D e_z - Q_i|^2 in closed form: M2.
 
-    The normal equations are [A B; B W] [s; D] = [E; F]. Weights (N,) >= 0.
+    docs/placement.md, equation 7, with [A B; B W] [s; D] = [E; F]. Weights (N,) >= 0.
     """
     check_matches(cube, measured)
     A = (weight * (cube * cube).sum(1)).sum()
@@ -55,7 +55,7 @@ def solve_scale_depth_readable(
 
     The sum runs over the three coordinates of every point. At the optimum the depth of some point,
     the anchor, fits exactly: D = Q_z - s x_z. So each anchor in turn fixes D, a truncated L1 finds
-    its best s, and the best anchor wins (MoGe, Wang et al., 2025; facts C3). Of more points than
+    its best s, and the best anchor wins (MoGe, Wang et al., 2025). Of more points than
     MAX_ANCHORS a random sample is used.
     """
     check_matches(cube, measured)

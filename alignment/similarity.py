@@ -1,7 +1,7 @@
 """Model M7, CUPID's: any similarity X = s R x + T, in closed form and robust.
 
 Source: Umeyama, Least-squares estimation of transformation parameters between two point patterns,
-IEEE PAMI 13(4), 1991, equations 34 to 43, with weights (facts C7).
+IEEE PAMI 13(4), 1991, equations 34 to 43, with weights.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class VisiblePoints:
 
     @property
     def votes(self) -> Float64:
-        """(N,) the scale that each pixel asks for, lambda_i = Q_z / X_z (facts C1)."""
+        """(N,) the scale that each pixel asks for (docs/placement.md, equation 2)."""
         return self.measured / self.model
 
 
@@ -115,7 +115,7 @@ def rays_of(camera: Camera, box: Box) -> Float64:
 
 
 def visible_points(sight: Sight, mask: Bool, occluder: Bool, depth: Float32) -> VisiblePoints:
-    """Pair the hits inside the visible mask with the point map's depths (facts C6).
+    """Pair the hits inside the visible mask with the point map's depths.
 
     mask, occluder (H, W): the object's visible pixels (never the completed ones) and those of
     nearer objects; depth (H, W): z in the photo camera's frame, NaN unknown. Rejects what the
@@ -157,10 +157,10 @@ def _facing(vertices: Float64, faces: np.ndarray, rays: Float64) -> Float64:
 def _interior(seen: Bool, smooth: Bool, occluder: Bool, sight: Sight) -> tuple[Bool, bool]:
     """The trusted pixels, and whether the border had to be kept because the object is thin."""
     trusted = seen & smooth & (sight.facing > MIN_FACING)
-    # Erosion radius: 1.5 % of the object's size, at least 2 pixels (facts C6.3).
+    # Erosion radius: 1.5 % of the object's size, at least 2 pixels.
     radius = max(2, int(round(0.015 * float(np.sqrt(seen.sum())))))
     for r in (radius, 1):
-        # Depth bleeds from a nearer object further than from the background (facts C6.5).
+        # Depth bleeds from a nearer object further than from the background.
         inner = _eroded(trusted, r) & ~_dilated(occluder, 2 * r)
         if inner.sum() >= max(MIN_POINTS, 0.3 * trusted.sum()):
             return inner, False

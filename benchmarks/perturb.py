@@ -127,9 +127,9 @@ def misshapen(case: Case, random: Random, amplitude: float) -> Case:
 def wrong_field_of_view(known: KnownScene, factor: float, random: Random) -> Case:
     """Everything believed of a camera whose field of view is wrong by a factor.
 
-    Such maps know relief and lateral extent and solve focal length and distance together (facts
-    C4): a wrong focal length comes with a shift of the whole scene, and the generator's meshes
-    keep their pixels in the wrong camera.
+    Such maps know relief and lateral extent and solve focal length and distance together
+    (docs/placement.md, equation 6): a wrong focal length comes with a shift of the whole scene,
+    and the generator's meshes keep their pixels in the wrong camera.
     """
     before = known.camera
     half = before.fov_x_rad / 2
@@ -147,7 +147,7 @@ def wrong_field_of_view(known: KnownScene, factor: float, random: Random) -> Cas
 def wrong_generator(case: Case, factor: float) -> Case:
     """Meshes of a generator that ran at another field of view, re-projected as generate does.
 
-    What it makes is pixel-aligned in its own camera and as deep as the truth (facts C4).
+    What it makes is pixel-aligned in its own camera and as deep as the truth.
     """
     objects = []
     for o in case.objects:

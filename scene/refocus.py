@@ -21,7 +21,8 @@ def refocus(point_map: PointMap, camera: Camera, points: Float64 | None = None) 
 
     A map from one picture knows positions across the view and differences along it; its focal
     length and its distance were guessed together. So the map moves along z by the one shift that
-    puts its points nearest to their pixels, as MoGe recovers its own (facts C4):
+    puts its points nearest to their pixels, as MoGe recovers its own
+    (docs/placement.md, equation 6):
 
         shift = argmin sum_i |f' xy_i / (z_i + shift) - uv_i|,
 

@@ -93,7 +93,7 @@ def cutout_crop(cutout: Cutout, fov_x_rad: float) -> ObjectCrop:
     """An object's own picture, framed 1.1 times, as seen by a camera of a field of view.
 
     Raises BadInput when no pixel is solid. The framing is the one of Pixal3D's preprocessing
-    (facts as in `pixal3d/preprocess.py`), so that a cut-out means the same in every backend.
+    (`pixal3d/preprocess.py`), so that a cut-out means the same in every backend.
     """
     picture = Image.fromarray(cutout.rgba, "RGBA")
     shrink = MAX_CROP_SIDE_PX / max(picture.size)

@@ -1,6 +1,7 @@
 """The house: imports point one way, only flows knows Prefect, heavy things are imported late."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -129,3 +130,16 @@ def test_only_these_handlers_catch_what_a_bug_could_raise() -> None:
                     name = path.relative_to(ROOT).as_posix()
                     found[name] = found.get(name, 0) + 1
     assert found == BROAD_HANDLERS
+
+
+def test_every_cited_equation_is_in_the_page_on_placement() -> None:
+    page = (ROOT / "docs" / "placement.md").read_text("utf-8")
+    numbered = re.findall(r"^    \((\d+)\)  ", page, re.MULTILINE)
+    assert numbered == [str(n + 1) for n in range(len(numbered))]
+    cited = {
+        number
+        for _, path in _files()
+        for text in re.findall(r"placement\.md,\s+equations? ([\d and]+)", path.read_text("utf-8"))
+        for number in re.findall(r"\d+", text)
+    }
+    assert cited and cited <= set(numbered)

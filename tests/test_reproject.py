@@ -1,4 +1,4 @@
-"""Frustum re-projection (facts C4, C12.3): meshes of a wrong field of view keep their pixels."""
+"""Frustum re-projection: meshes of a wrong field of view keep their pixels."""
 
 from dataclasses import dataclass
 
