@@ -170,7 +170,7 @@ def _in_view(rays: Float64, photo_from_crop: Float64) -> Float64:
 
 
 def crop_from_photo(camera: Camera, crop: CropCamera) -> Float64:
-    """(3, 3) homography H = K_v R_c^T K^-1 from photo pixels to crop pixels (CUPID facts, C5)."""
+    """(3, 3) homography H = K_v R_c^T K^-1 from photo pixels to crop pixels."""
     return crop.camera.K @ crop.photo_from_crop.T @ np.linalg.inv(camera.K)
 
 
