@@ -105,12 +105,12 @@ def test_a_pattern_too_fine_for_the_crop_becomes_its_mean() -> None:
 
 
 def test_a_crop_of_a_large_object_is_antialiased() -> None:
-    size = 1100
-    camera = Camera(size, size, 1100.0, 1100.0, size / 2, size / 2)
+    size = 1500
+    camera = Camera(size, size, 1500.0, 1500.0, size / 2, size / 2)
     rgb = np.zeros((size, size, 3), np.uint8)
     rgb[::2] = 255
     pixels = np.zeros((size, size), bool)
-    pixels[20:1080, 20:1080] = True
+    pixels[40:1460, 40:1460] = True
     crop = context_crop(Photo(rgb), camera, Mask(pixels), [])
     assert crop.camera.camera.width == 1024
     inner = crop.rgba[300:700, 300:700, 0].astype(float)
