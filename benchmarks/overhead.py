@@ -22,7 +22,7 @@ from flows.steps import Outcome, StageCall
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import check_files
 from photoscene.report.page import write_report
-from photoscene.run_folder import write_run
+from photoscene.run_folder import new_run, write_run
 from scene.store import Store
 from stages.devices import ModelPool
 
@@ -61,7 +61,8 @@ def run_plainly(arguments: Arguments, store: Store, folder: Path) -> list[Outcom
 
         progress = Progress(start)
         scene = reconstruct_scene(request, store, progress)
-    write_run(folder, request, store, scene, progress.outcomes, arguments.photo.name, 0.0)
+    name, outcomes = arguments.photo.name, progress.outcomes
+    write_run(new_run(folder, request, store, scene, outcomes, name, 0.0), store, scene, {})
     write_report(folder, store)
     return progress.outcomes
 

@@ -26,7 +26,7 @@ from photoscene.cli.errors import keep_quiet
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
 from photoscene.report.page import write_report
-from photoscene.run_folder import write_run
+from photoscene.run_folder import new_run, write_run
 from scene.pictures import decode_photo
 from scene.store import Store
 from scene.types import ObjectPrompt
@@ -138,7 +138,8 @@ def report(folder: Path) -> str:
     with prefect_api():
         scene, outcomes = reconstruct_photo(request, store)
     run_s = time.monotonic() - started
-    write_run(run, request, store, scene, outcomes, "photo.png", run_s)
+    made = new_run(run, request, store, scene, outcomes, "photo.png", run_s)
+    write_run(made, store, scene, {})
     first_s = seconds(write_report, run, store)
     again_s = seconds(write_report, run, store)
     path = run / "report.html"

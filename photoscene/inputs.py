@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,21 @@ def build_request(arguments: Arguments, store: Store) -> Request:
         seed=arguments.seed,
         until=arguments.until,
     )
+
+
+def input_files(arguments: Arguments) -> dict[str, Path]:
+    """Every file that was named on the command line, by the option that named it."""
+    options = {"photo": "photo", "masks": "--mask", "point_map": "--pointmap"}
+    files = {}
+    for field in fields(arguments):
+        value = getattr(arguments, field.name)
+        option = options.get(field.name, f"--{field.name}")
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(each, Path):
+                files[f"{option} {each}"] = each
+    if arguments.profile.endswith((".yaml", ".yml")):
+        files[f"--profile {arguments.profile}"] = Path(arguments.profile)
+    return files
 
 
 def check_backends(profile: Profile, until: str = STAGES[-1]) -> None:

@@ -24,10 +24,7 @@ GIVEN = "given"  # what no step made: the user's files and words
 
 def inspection(run: Run, store: Store) -> dict[str, Any]:
     """Per step: key, backend, version, settings, inputs, files with sha256 and state, cost, why."""
-    steps = run.record["steps"]
-    found = [
-        _inspected(step, store, read) for step, read in zip(steps, sources(steps), strict=True)
-    ]
+    found = inspected_steps(run.record["steps"], store)
     return {
         "run": str(run.folder),
         "photo": run.record["photo_name"],
@@ -38,6 +35,11 @@ def inspection(run: Run, store: Store) -> dict[str, Any]:
         "objects": scene_objects(run),
         "steps": found,
     }
+
+
+def inspected_steps(steps: Sequence[Mapping[str, Any]], store: Store) -> list[dict[str, Any]]:
+    """The steps of a record with every file looked at and every input's maker."""
+    return [_inspected(step, store, read) for step, read in zip(steps, sources(steps), strict=True)]
 
 
 def sources(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

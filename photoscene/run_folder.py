@@ -1,8 +1,8 @@
-"""The folder of a run: scene.glb, scene.json, overlay.png, objects/ and run.json.
+"""The folder of a run: scene.glb, scene.json, overlay.png, objects/, report.html and run.json.
 
-All of these but run.json are the same for the same input, byte for byte; run.json has the times,
-the request, and for every step its key, inputs, outputs and why it was computed. The report, a page
-made from all of them, is written by `photoscene/report/page.py`.
+All of these but the last two are the same for the same input, byte for byte; run.json has the
+times, the request, for every step its key, inputs, outputs and why it was computed, and the sha256
+of every file that the run wrote. The report is made by `photoscene/report/page.py`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import errno
 import json
 import os
 import platform
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,27 @@ from typing import Any
 from flows.request import Request, request_from_json, request_to_json
 from flows.steps import WHOLE_SCENE, Outcome
 from photoscene.changes import why_computed
+from photoscene.choosing import MASKS
+from photoscene.owned_files import (
+    FILES,
+    RECORD,
+    SEAL,
+    identities,
+    identity_of,
+    is_owned,
+    owned_files,
+    read_record,
+)
+from photoscene.renewal import Content, content_of, finish_interrupted, locked, renew
 from scene.errors import BadInput
 from scene.files import encode_json
-from scene.keys import digest
 from scene.scene_json import scene_to_json
-from scene.store import Store, artifact_from_json, holds, write_together
+from scene.store import Store, artifact_from_json
 from scene.text import printable
 from scene.types import Artifact, Scene, SceneObject
 
 FORMAT = "photoscene-run/1"
+SCENE, REPORT, PHOTO, OBJECTS = "scene.json", "report.html", "photo.png", "objects"
 MAX_FOLDER_NAME_LENGTH, MAX_FOLDER_NAME_BYTES = 64, 200  # a file system takes 255 bytes
 STEP_NAMES = {
     "stage", "subject", "name", "key", "backend", "version", "settings", "weights", "seed",
@@ -47,7 +59,7 @@ class Run:
     record: Mapping[str, Any]
 
 
-def write_run(
+def new_run(
     folder: Path,
     request: Request,
     store: Store,
@@ -55,12 +67,8 @@ def write_run(
     outcomes: Sequence[Outcome],
     photo_name: str,
     seconds: float,
-) -> dict[str, Any]:
-    """Write or renew a run folder; files that are right are left alone. Returns run.json."""
-    files: dict[str, Artifact | None] = {"scene.glb": scene.glb, "overlay.png": scene.overlay}
-    files |= {"photo.png": scene.photo, "point_map.npz": scene.points}
-    for index, o in enumerate(scene.objects):
-        files |= _object_files(_object_folder(index, o), o, outcomes)
+) -> Run:
+    """A finished run as run.json will tell it; nothing is written yet."""
     before = _earlier_steps(folder)
     names = {o.id: o.name for o in scene.objects}
     record = {
@@ -73,31 +81,40 @@ def write_run(
         "versions": {name: metadata.version(name) for name in VERSIONS_OF},
         "steps": [_step(outcome, names, before) for outcome in outcomes],
     }
-    documents = {"scene.json": scene_to_json(scene), "run.json": record}
-    write_together(_new_files(folder, store, files, documents))
-    for name, artifact in files.items():
-        if artifact is None:
-            (folder / name).unlink(missing_ok=True)
-    _drop_stale(
-        folder / "objects", {_object_folder(i, o).name for i, o in enumerate(scene.objects)}
-    )
-    return record
+    return Run(folder, request, record)
 
 
-def _new_files(
-    folder: Path,
+def write_run(
+    run: Run,
     store: Store,
-    files: Mapping[str, Artifact | None],
-    documents: Mapping[str, Mapping[str, Any]],
-) -> Iterator[tuple[Path, bytes]]:
-    """Path and bytes of every file that is not there yet as it shall be."""
-    for name, artifact in files.items():
-        if artifact is not None and not holds(folder / name, artifact.sha256):
-            yield folder / name, store.read(artifact)
-    for name, value in documents.items():
-        data = encode_json(value)
-        if not holds(folder / name, digest(data)):
-            yield folder / name, data
+    scene: Scene,
+    pages: Mapping[str, bytes],
+    inputs: Iterable[Path] = (),
+) -> list[str]:
+    """Write or renew a run's folder, all of it or nothing; returns lines to be said.
+
+    pages: further files by name; inputs: the user's files that the run read, which stay as they
+    are, wherever they lie. Only what an earlier run wrote is replaced or removed.
+    """
+    artifacts: dict[str, Artifact | None] = {"scene.glb": scene.glb, "overlay.png": scene.overlay}
+    artifacts |= {"photo.png": scene.photo, "point_map.npz": scene.points}
+    for index, o in enumerate(scene.objects):
+        artifacts |= _object_files(object_folder(index, o), o, run.record["steps"])
+    contents = {
+        name: Content(artifact.sha256, partial(store.read, artifact))
+        for name, artifact in artifacts.items()
+        if artifact is not None
+    }
+    pages = {**pages, SCENE: encode_json(scene_to_json(scene))}
+    contents |= {name: content_of(data) for name, data in pages.items()}
+    return renew(run.folder, contents, run.record, identities(inputs), kept=[MASKS])
+
+
+def write_page(run: Run, name: str, data: bytes) -> list[str]:
+    """Write one more file into a run's folder; returns lines to be said."""
+    record = {key: value for key, value in run.record.items() if key not in (FILES, SEAL)}
+    kept = [*owned_files(run.folder)]
+    return renew(run.folder, {name: content_of(data)}, record, kept=kept)
 
 
 def default_folder(photo: Path) -> Path:
@@ -118,6 +135,61 @@ def check_folder(folder: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(nearest))
 
 
+def files_until(stage: str) -> list[str]:
+    """The names in a run folder that are known before anything is computed."""
+    names = [PHOTO, SCENE, REPORT]
+    names += [MASKS] if stage == "segment" else ["point_map.npz"]
+    names += ["scene.glb", "overlay.png"] if stage == "compose" else []
+    return names if stage == "map_points" else [*names, OBJECTS]
+
+
+def check_contents(folder: Path, names: Sequence[str], inputs: Mapping[str, Path]) -> list[str]:
+    """Refuse a folder in which a run would overwrite what is not its own; returns what to say.
+
+    names: of files that the run will write; inputs: the user's files that it reads, by what they
+    are called. An interrupted run is finished first. Raises BadInput.
+    """
+    if not folder.is_dir():
+        return []
+    with locked(folder) as held:
+        said = finish_interrupted(folder, identities(inputs.values())) if held else []
+        owned = owned_files(folder)
+    record = read_record(folder)
+    if record is None and os.path.lexists(folder / RECORD):
+        raise BadInput(
+            f"{folder / RECORD} is damaged, or not a run's: it is not known what a run may "
+            "overwrite there; give another -o"
+        )
+    if record is not None and record["format"] != FORMAT:
+        raise BadInput(
+            f"{folder / RECORD} has format {record['format']!r}, expected {FORMAT}: give another -o"
+        )
+    taken = [
+        n for n in names if _is_taken(folder / n) and not is_owned(folder / n, owned.get(n, ()))
+    ]
+    if record is None and taken:
+        raise BadInput(
+            f"{folder} is not a run folder and has {', '.join(sorted(taken))}, where the run would "
+            "write: give another -o"
+        )
+    if (folder / OBJECTS).is_symlink() or (OBJECTS in taken and not (folder / OBJECTS).is_dir()):
+        raise BadInput(f"{folder / OBJECTS} is not a folder of the run's own: give another -o")
+    for named, path in inputs.items():
+        for name in (*names, RECORD):
+            if identity_of(folder / name) not in identities([path]):
+                continue
+            # The photo that an earlier run wrote comes out again as it is.
+            if name != PHOTO or not is_owned(path, owned.get(name, ())):
+                raise BadInput(f"{named} is where the run would write: give another -o")
+    return said
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether anything is there; an empty folder is nothing."""
+    empty = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    return os.path.lexists(path) and not empty
+
+
 def _is_there(path: Path) -> bool:
     """Whether a path exists, be it as a dangling link; OSError where it cannot exist."""
     try:
@@ -129,12 +201,12 @@ def _is_there(path: Path) -> bool:
 
 def read_run(folder: Path) -> Run:
     """A run folder's record; BadInput when it is none."""
-    path = folder / "run.json"
+    path = folder / RECORD
     try:
         record = json.loads(_text(path))
         if record["format"] != FORMAT:
             raise BadInput(f"{path} has format {record['format']!r}, expected {FORMAT}: "
-                             "repeat the run with this version")  # fmt: skip
+                             "repeat the run with this version and another -o")  # fmt: skip
         for step in record["steps"]:
             _check_step(step)
         return Run(folder, request_from_json(record["request"]), record)
@@ -146,7 +218,7 @@ def read_run(folder: Path) -> Run:
         KeyError, TypeError, AttributeError, RecursionError,
         json.JSONDecodeError, UnicodeDecodeError,
     ) as error:  # fmt: skip
-        raise BadInput(f"{path} is damaged ({error}): repeat the run") from None
+        raise BadInput(f"{path} is damaged ({error}): repeat the run with another -o") from None
 
 
 def _text(path: Path) -> str:
@@ -166,34 +238,27 @@ def _check_step(step: Mapping[str, Any]) -> None:
             artifact_from_json(value)
 
 
-def _object_folder(index: int, o: SceneObject) -> Path:
-    """objects/NN_name, the name cut to what every file system takes in one part of a path."""
+def object_folder(index: int, o: SceneObject) -> Path:
+    """objects/NN_name within a run's folder, the name cut to what every file system takes."""
     name = f"{index + 1:02d}_{o.name.replace(' ', '_')}"[:MAX_FOLDER_NAME_LENGTH]
     name = name.encode()[:MAX_FOLDER_NAME_BYTES].decode(errors="ignore")
-    return Path("objects") / name.rstrip(". ")
+    return Path(OBJECTS) / name.rstrip(". ")
 
 
 def _object_files(
-    folder: Path, o: SceneObject, outcomes: Sequence[Outcome]
+    folder: Path, o: SceneObject, steps: Sequence[Mapping[str, Any]]
 ) -> dict[str, Artifact | None]:
     framed = [
-        r for r in outcomes if r.call.stage == "frame" and r.call.subject == o.id and r.manifest
+        s["outputs"]["image"]
+        for s in steps
+        if s["stage"] == "frame" and s["subject"] == o.id and s["outputs"]
     ]
-    crop = framed[-1].manifest.outputs["image"] if framed and framed[-1].manifest else None
     return {
         f"{folder}/mask.png": o.mask,
         f"{folder}/completion.png": o.completion,
-        f"{folder}/object_crop.png": crop,
+        f"{folder}/object_crop.png": artifact_from_json(framed[-1]) if framed else None,
         f"{folder}/mesh.glb": o.mesh,
     }
-
-
-def _drop_stale(folder: Path, wanted: set[str]) -> None:
-    """Remove the folders of objects that an earlier run had and this one has not."""
-    if folder.is_dir():
-        for entry in folder.iterdir():
-            if entry.name not in wanted and (entry / "mask.png").exists():
-                shutil.rmtree(entry)
 
 
 def _earlier_steps(folder: Path) -> Sequence[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from flows.steps import Outcome, backend_call
 from photoscene.device import check_device, chosen_device
 from photoscene.inputs import check_seed
 from scene.errors import BadInput
+from scene.keys import digest
 from scene.pictures import decode_cutout
 from scene.profile import StageChoice
 from scene.store import Store, copy_artifact
@@ -27,7 +28,7 @@ class ObjectArguments:
     """What `photoscene object` is told: a cut-out, or a file of posed views instead of it.
 
     choice: the generate backend and its settings; fov_x_deg: of the framed cut-out; device: where
-    the networks run, as `--device` names it.
+    the networks run, as `--device` names it; force: write over any output that is there.
     """
 
     cutout: Path | None
@@ -37,6 +38,7 @@ class ObjectArguments:
     fov_x_deg: float
     seed: int
     device: str
+    force: bool = False
 
 
 def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Outcome:
@@ -50,6 +52,7 @@ def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Outc
         raise BadInput(f"-o {arguments.output}: expected a name that ends in .glb")
     if not 1 <= arguments.fov_x_deg <= MAX_FOV_DEG:
         raise BadInput(f"--fov {arguments.fov_x_deg:g}: expected 1 to {MAX_FOV_DEG:g} degrees")
+    _check_output(arguments, store)
     check_device(arguments.device)
     check_seed(arguments.seed)
     if arguments.cutout is not None:
@@ -68,8 +71,27 @@ def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Outc
         outcome = Outcome(call, known)  # without torch
     assert outcome.manifest is not None  # a failure raises
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    copy_artifact(store, outcome.manifest.outputs["mesh"], arguments.output)
+    # Through a link that the user named, not over it.
+    copy_artifact(store, outcome.manifest.outputs["mesh"], arguments.output.resolve())
     return outcome
+
+
+def _check_output(arguments: ObjectArguments, store: Store) -> None:
+    """BadInput where the output is there and its bytes would be lost: it is no stored result."""
+    output = arguments.output
+    if not output.exists():
+        return
+    if not output.is_file():
+        raise BadInput(f"-o {output} is not a regular file: give another name")
+    for path in (arguments.cutout, arguments.views):
+        if path is not None and path.exists() and output.samefile(path):
+            raise BadInput(f"-o {output} is an input: give another name")
+    stored = store.path(Artifact("mesh", digest(output.read_bytes()), ".glb"))
+    if not arguments.force and not stored.exists():
+        raise BadInput(
+            f"-o {output} exists, and is no result in this store, or was changed since: give "
+            "another name, or --force to write over it"
+        )
 
 
 def mesh_of(outcome: Outcome, store: Store) -> ObjectMesh:

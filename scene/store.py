@@ -9,13 +9,12 @@ may die at any moment. Nothing in the store holds a path: it may be moved, copie
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -174,36 +173,14 @@ def write_atomically(target: Path, data: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(target)
     try:
-        _write(temporary, data)
+        write_bytes(temporary, data)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)  # still there only if something failed
 
 
-def write_together(files: Iterable[tuple[Path, bytes]]) -> None:
-    """Write all files or, on a full disk, none: what was there before stays whole.
-
-    Only when every new file lies beside its target are they renamed, in the order given.
-    """
-    written: list[tuple[Path, Path]] = []
-    new_folders: list[Path] = []
-    try:
-        for target, data in files:
-            new_folders += [p for p in target.parents if not p.exists() and p not in new_folders]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            written.append((_beside(target), target))
-            _write(written[-1][0], data)
-        for temporary, target in written:
-            os.replace(temporary, target)
-    finally:
-        for temporary, _ in written:
-            temporary.unlink(missing_ok=True)  # still there only if something failed
-        for folder in sorted(new_folders, key=lambda p: -len(p.parts)):
-            with contextlib.suppress(OSError):  # it holds what was written, or a part of it
-                folder.rmdir()
-
-
-def _write(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file where nobody reads yet; an error names the folder."""
     try:
         path.write_bytes(data)
     except OSError as error:

@@ -110,6 +110,11 @@ def build(folder: Path, rgb: Uint8, masks: Mapping[str, Bool]) -> dict[str, obje
     for name, text in _records().items():
         (folder / name).mkdir()
         (folder / name / "run.json").write_text(text)
+    for name, data in _somebodys().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / "linked").mkdir()
+    (folder / "linked" / "objects").symlink_to(folder / "folder")
     hostile = folder / os.fsdecode(b"caf\xe9 \x1b[31m.jpg")
     hostile.write_bytes(b"text")
     return {"d": folder, "hostile": hostile, "long": "x" * 300, "nines": "9" * 400}
@@ -369,6 +374,18 @@ def _records() -> dict[str, str]:
         "other_run": '{"format": "photoscene-run/99"}',
         "path_run": json.dumps({**whole, "steps": [{**step, "inputs": {"photo": path}}]}),
         "steps_run": '{"format": "photoscene-run/1", "steps": [{"stage": "photo"}]}',
+    }
+
+
+def _somebodys() -> dict[str, bytes]:
+    """Files of a person or another program, under names that a run would write."""
+    names = ("scene.glb", "point_map.npz", "objects/shoe/mask.png", "objects/shoe/work.blend")
+    return {
+        **{f"work/{name}": b"mine" for name in names},
+        "album/photo.png": b"mine",
+        "album/report.html": b"mine",
+        "blend/objects/shoe.blend": b"mine",
+        "prefect/run.json": b'{"name": "another program"}',
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from photoscene.choosing import MASKS, PROMPTS
 from photoscene.choosing.entries import Session, begin, enter, split_entry
 from photoscene.choosing.picture import draw_choice
 from photoscene.choosing.prompt_file import ChosenPhoto, load_session, save_prompts
+from photoscene.owned_files import is_owned, owned_files
 from scene.errors import BadInput
 from scene.files import encode_png
+from scene.keys import digest
 from scene.store import Store, write_atomically
 from scene.types import Artifact, Bool, Mask, ObjectPrompt, Photo, Uint8
 from stages.backends import find_backend
@@ -65,6 +68,7 @@ class Chooser:
         self.session = Session()
         self.objects: tuple[Chosen, ...] = ()
         self.accepted = False
+        self.drawn = [*owned_files(folder).get(MASKS, ())]  # what may be drawn over, by checksum
 
     @property
     def knows_words(self) -> bool:
@@ -224,11 +228,17 @@ class Chooser:
         masks = self._masks(objects) if objects else []
         self.objects = tuple(Chosen(o, m) for o, m in zip(objects, masks, strict=True))
         self.session, self.accepted = session, False
+        picture = encode_png(self.picture())
+        if os.path.lexists(self.overlay_path) and not is_owned(self.overlay_path, self.drawn):
+            raise BadInput(
+                f"{self.overlay_path} is not as a choice drew it: move it away, or give another -o"
+            )
+        self.drawn = [*self.drawn[-1:], digest(picture)]  # until it is there, the last one is
         self._save(session)
-        write_atomically(self.overlay_path, encode_png(self.picture()))
+        write_atomically(self.overlay_path, picture)
 
     def _save(self, session: Session) -> None:
-        save_prompts(self.prompts_path, self.work.file, session, self.accepted)
+        save_prompts(self.prompts_path, self.work.file, session, self.accepted, self.drawn)
 
     def _open_photo(self, name: str) -> Work:
         outputs = self._outputs(photo_call(self.request))

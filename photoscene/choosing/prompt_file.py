@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,15 @@ class ChosenPhoto:
     height: int
 
 
-def save_prompts(path: Path, photo: ChosenPhoto, session: Session, accepted: bool) -> None:
-    """Write the prompt file, atomically."""
+def save_prompts(
+    path: Path, photo: ChosenPhoto, session: Session, accepted: bool, drawn: Sequence[str] = ()
+) -> None:
+    """Write the prompt file, atomically; drawn: sha256 of the pictures that may lie beside it."""
     lines = [
         f'"format": "{FORMAT}"',
         f'"photo": {json.dumps(vars(photo))}',
         f'"accepted": {json.dumps(accepted)}',
+        f'"drawn": {json.dumps([*drawn])}',
         f'"objects": {_listed([prompt_to_json(o) for o in session.present.objects])}',
         f'"start": {_listed([prompt_to_json(o) for o in session.start])}',
         f'"entries": {_listed(session.entries)}',

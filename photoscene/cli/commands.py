@@ -18,14 +18,22 @@ from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.device import check_device, device_for
 from photoscene.fits import GOOD, has_failed
-from photoscene.inputs import Arguments, build_request, check_backends, check_seed
+from photoscene.inputs import Arguments, build_request, check_backends, check_seed, input_files
 from photoscene.reconstruction import InputNames, check_files, reconstruct_photo
-from photoscene.report.page import REPORT, write_report
-from photoscene.run_folder import check_folder, read_run, write_run
+from photoscene.report.page import report_page, write_report
+from photoscene.run_folder import (
+    REPORT,
+    check_contents,
+    check_folder,
+    files_until,
+    new_run,
+    read_run,
+    write_run,
+)
 from scene.errors import BadInput
 from scene.files import encode_png
 from scene.profile import known_stage, with_setting
-from scene.store import Store, write_atomically
+from scene.store import Store
 from scene.text import printable
 from scene.types import Mask, Photo, Scene, SceneObject
 
@@ -69,10 +77,12 @@ def run_photo(
         known_stage(stage)
     store = Store(Path(store_root(where.store)))
     request = build_request(arguments, store)
-    names = InputNames(f"photo {arguments.photo}", f"--pointmap {arguments.point_map}")
+    called = InputNames(f"photo {arguments.photo}", f"--pointmap {arguments.point_map}")
     check_folder(folder)
+    names = files_until(arguments.until) + ([MASKS] if choosing.wanted else [])
+    _say(check_contents(folder, names, input_files(arguments)))
     if choosing.wanted:
-        check_files(request, store, names)
+        check_files(request, store, called)
         device = device_for(where.device, request.profile)
         chosen = choose_objects(
             request, store, folder, arguments.photo.name, choosing, as_json, device
@@ -81,7 +91,8 @@ def run_photo(
             return INCOMPLETE
         request = chosen
     started = time.monotonic()
-    run = Reconstruction(folder, arguments.photo.name, names, where.device, started)
+    inputs = tuple(input_files(arguments).values())
+    run = Reconstruction(folder, arguments.photo.name, called, where.device, started, inputs)
     return _reconstruct(request, store, run, refresh, as_json)
 
 
@@ -129,7 +140,8 @@ def inspect_run(folder: Path, asked: Inspecting, store_path: str | None, as_json
         return DONE
     store = Store(Path(store_root(store_path or run.record["store"])))
     if asked.html:
-        print(write_report(folder, store))
+        _say(write_report(folder, store))
+        print(folder / REPORT)
         return DONE
     object_id = None if asked.object is None else find_object(run, asked.object)
     found = only(inspection(run, store), object_id, asked.stage)
@@ -147,6 +159,12 @@ def show_doctor(store_path: str | None, as_json: bool) -> int:
     found = diagnose(Path(store_root(store_path)))
     _print(found, diagnosis_table(found), as_json)
     return DONE if found["profiles"]["lite"]["runs"] else INCOMPLETE
+
+
+def _say(lines: Sequence[str]) -> None:
+    """Lines on standard error, about what a person should know of their files."""
+    for line in lines:
+        print(f"photoscene: {printable(line)}", file=sys.stderr)
 
 
 def _print(value: dict[str, Any], text: str, as_json: bool) -> None:
@@ -187,13 +205,15 @@ def _with_override(
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One run: its folder, what its inputs are called, the device, and when it was started."""
+    """One run: its folder, what its inputs are called and where they lie, the device, and when it
+    was started."""
 
     folder: Path
     photo_name: str
     names: InputNames
     device: str
     started: float
+    inputs: Sequence[Path] = ()
 
 
 def _reconstruct(
@@ -205,15 +225,17 @@ def _reconstruct(
             request, store, refresh=refresh, device=run.device, names=run.names
         )
         seconds = time.monotonic() - run.started
-        record = write_run(folder, request, store, scene, outcomes, run.photo_name, seconds)
-        write_report(folder, store)
-    computed = sum(step["computed"] for step in record["steps"])
+        made = new_run(folder, request, store, scene, outcomes, run.photo_name, seconds)
+        pages = {REPORT: report_page(made, scene, store)}
+        if request.until == "segment":
+            pages[MASKS] = _masks_picture(request, store, scene, outcomes)
+        said = write_run(made, store, scene, pages, run.inputs)
+    _say(said)
+    computed = sum(outcome.computed for outcome in outcomes)
     failed = [o for o in scene.objects if has_failed(o)]
     status = INCOMPLETE if failed or not scene.objects else DONE
     if request.until == "map_points" and scene.points is not None:
         status = DONE
-    if request.until == "segment":
-        _draw_masks(request, store, scene, outcomes, folder / MASKS)
     summary = _summary(scene, folder, computed, seconds, status)
     _print(summary, _scene_text(scene, folder, computed, len(outcomes), seconds), as_json)
     if not scene.objects and status == INCOMPLETE:
@@ -221,10 +243,10 @@ def _reconstruct(
     return status
 
 
-def _draw_masks(
-    request: Request, store: Store, scene: Scene, outcomes: Sequence[Outcome], path: Path
-) -> None:
-    """Write the picture of numbered masks that choosing by hand shows, too."""
+def _masks_picture(
+    request: Request, store: Store, scene: Scene, outcomes: Sequence[Outcome]
+) -> bytes:
+    """The picture of numbered masks that choosing by hand shows, too, as PNG."""
     from photoscene.choosing.entries import Choice
     from photoscene.choosing.picture import draw_choice
 
@@ -234,8 +256,7 @@ def _draw_masks(
     photo = store.load(scene.photo, Photo)
     # Words may have given many masks or none: then a prompt's number is no mask's.
     prompts = request.prompts if len(request.prompts) == len(masks) else ()
-    picture = draw_choice(photo, masks, Choice(prompts), details["width"])
-    write_atomically(path, encode_png(picture))
+    return encode_png(draw_choice(photo, masks, Choice(prompts), details["width"]))
 
 
 def _summary(

@@ -153,6 +153,9 @@ def one_object(
         typer.Option("--set", metavar="generate.NAME=VALUE", help="Change one setting."),
     ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Generate again.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over an output that is not of the store.")
+    ] = False,
     store: StorePath = None,
     json: Json = False,
     debug: Debug = False,
@@ -171,7 +174,7 @@ def one_object(
             "memory": "one_at_a_time" if low_vram else None,
         }
         options = ObjectOptions(
-            cutout, view, output, backend, given, settings or (), fov, seed, device
+            cutout, view, output, backend, given, settings or (), fov, seed, device, force
         )
         raise typer.Exit(generate_object(options, store, refresh, json))
 

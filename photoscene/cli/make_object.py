@@ -34,6 +34,7 @@ class ObjectOptions:
     fov_x_deg: float
     seed: int
     device: str
+    force: bool = False
 
 
 def generate_object(
@@ -43,7 +44,7 @@ def generate_object(
     started = time.monotonic()
     arguments = ObjectArguments(
         options.cutout, options.views, options.output, _choice(options), options.fov_x_deg,
-        options.seed, options.device,
+        options.seed, options.device, options.force,
     )  # fmt: skip
     store = Store(Path(store_root(store_path)))
     with show_progress():

@@ -15,7 +15,7 @@ import numpy as np
 
 from flows.steps import STEP_ORDER
 from photoscene.fits import has_failed
-from photoscene.inspection import inspection
+from photoscene.inspection import inspected_steps
 from photoscene.report.cards import DAMAGED, Card, object_cards
 from photoscene.report.embed import (
     content_security_policy,
@@ -45,13 +45,12 @@ from photoscene.report.viewer_model import (
     box_corners,
     viewer_scene,
 )
-from photoscene.run_folder import Run, read_run
+from photoscene.run_folder import REPORT, SCENE, Run, read_run, write_page
 from scene.errors import BadInput
 from scene.scene_json import scene_from_json
-from scene.store import Store, write_atomically
+from scene.store import Store
 from scene.types import Camera, Float64, Scene
 
-REPORT = "report.html"
 VIEWER_VERSION = "4.4.0"
 OFF_CENTRE = 0.01  # share of the side by which a principal point may be off unsaid
 SCALE_TICKS = 5
@@ -66,24 +65,26 @@ class Verdict:
     tone: str
 
 
-def write_report(folder: Path, store: Store) -> Path:
-    """Write the inspection page of a run folder as `report.html` and return its path.
+def write_report(folder: Path, store: Store) -> list[str]:
+    """Write the inspection page of a run folder as `report.html`; returns lines to be said.
 
     Pictures are kept in the store, so a second report of the same scene draws nothing. BadInput
     where the folder holds no run; what the store has lost is said on the page.
     """
     run = read_run(folder)
+    path = folder / SCENE
     try:
-        scene = scene_from_json(json.loads((folder / "scene.json").read_text("utf-8")))
+        scene = scene_from_json(json.loads(path.read_text("utf-8")))
     except (
         OSError, KeyError, TypeError, RecursionError, json.JSONDecodeError, UnicodeDecodeError,
     ):  # fmt: skip
-        path = folder / "scene.json"
         raise BadInput(f"{path} is missing or damaged: repeat the run") from None
-    html = _render(_context(run, scene, store))
-    target = folder / REPORT
-    write_atomically(target, html.encode("utf-8"))
-    return target
+    return write_page(run, REPORT, report_page(run, scene, store))
+
+
+def report_page(run: Run, scene: Scene, store: Store) -> bytes:
+    """The inspection page of a run as HTML."""
+    return _render(_context(run, scene, store)).encode("utf-8")
 
 
 def _render(context: Mapping[str, Any]) -> str:
@@ -100,7 +101,7 @@ def _render(context: Mapping[str, Any]) -> str:
 
 
 def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:
-    steps = with_state(inspection(run, store)["steps"], run.record["steps"])
+    steps = with_state(inspected_steps(run.record["steps"], store), run.record["steps"])
     world = scene.world_from_camera
     up = None if world is None else np.round(world[2, :3], UP_DIGITS)
     points = points_preview(store, scene.photo, scene.points, up) if scene.points else {}
