@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from alignment.visible import Box, Sight
 from scene.cameras import unproject
+from scene.morphology import dilated, square
 from scene.raycast import Crossings, cast_through
 from scene.types import Bool, Camera, Float64
 
@@ -275,7 +275,7 @@ def _orders(
 def _near(sight: Sight, mask: Bool) -> Bool:
     """(H, W) an object's visible pixels, and those about them that its outline may spill over."""
     reach = max(1, round(SPILL * max(s.stop - s.start for s in sight.box)))
-    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
+    return dilated(mask, reach, square)
 
 
 def _order(ratios: Float64, least: float) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
+from scene.morphology import dilated
 from scene.types import Bool, Float32
 
 BORDER_PX = 3  # masks this close touch
@@ -18,8 +18,7 @@ def occluders(masks: list[Bool], depth: Float32) -> list[list[int]]:
     masks: (H, W) bool each, visible pixels; depth: (H, W) z, NaN unknown. A neighbour counts when
     its median depth near the border is at least 1 % smaller than the object's own there.
     """
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BORDER_PX + 1,) * 2)
-    grown = [cv2.dilate(mask.astype(np.uint8), kernel) > 0 for mask in masks]
+    grown = [dilated(mask, BORDER_PX) for mask in masks]
     nearer: list[list[int]] = [[] for _ in masks]
     for k, mask in enumerate(masks):
         for j, other in enumerate(masks):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from alignment.robust import huber_weights
 from scene.cameras import unproject
+from scene.morphology import dilated, square
 from scene.types import Bool, Camera, Float32, Float64, PointMap
 
 CELLS_ACROSS = 96  # the map is looked at in cells: their medians are free of noise and outliers
@@ -113,13 +113,12 @@ def background_of(depth: Float32, camera: Camera, objects: Bool) -> Background:
     """
     side = max(2, round(camera.width / CELLS_ACROSS))
     rows, columns = camera.height // side, camera.width // side
-    own = cv2.dilate(objects.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    own = dilated(objects, 2, square)
     free = np.where(own, np.nan, depth)[: rows * side, : columns * side].astype(np.float64)
     cells = free.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(rows * columns, -1)
     kept = np.flatnonzero(np.isfinite(cells).sum(1) >= MIN_CELL_SHARE * side * side)
     pixels = np.stack([kept // columns, kept % columns], 1).astype(np.float64) * side + side / 2
-    reach = 2 * max(3, round(REACH * camera.width)) + 1
-    near = cv2.dilate(objects.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+    near = dilated(objects, max(3, round(REACH * camera.width)), square)
     return Background(
         unproject(camera, pixels[:, ::-1]),
         pixels,

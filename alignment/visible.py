@@ -13,6 +13,7 @@ import numpy as np
 
 from scene.cameras import unproject
 from scene.errors import CannotPlace
+from scene.morphology import dilated, eroded
 from scene.raycast import cast
 from scene.types import Bool, Camera, CropCamera, Float32, Float64, ObjectMesh
 
@@ -161,7 +162,7 @@ def _interior(seen: Bool, smooth: Bool, occluder: Bool, sight: Sight) -> tuple[B
     radius = max(2, int(round(0.015 * float(np.sqrt(seen.sum())))))
     for r in (radius, 1):
         # Depth bleeds from a nearer object further than from the background.
-        inner = _eroded(trusted, r) & ~_dilated(occluder, 2 * r)
+        inner = eroded(trusted, r, beyond=False) & ~dilated(occluder, 2 * r)
         if inner.sum() >= max(MIN_POINTS, 0.3 * trusted.sum()):
             return inner, False
     return (trusted, True) if trusted.sum() >= MIN_POINTS else (seen, True)
@@ -182,19 +183,3 @@ def _is_smooth(depth: Float32, box: Box) -> Bool:
     smooth = np.asarray(high - low <= MAX_DEPTH_STEP * calm)
     top, left = rows.start - wide[0].start, columns.start - wide[1].start
     return smooth[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
-
-
-def _eroded(inside: Bool, radius: int) -> Bool:
-    if inside.size == 0:
-        return inside
-    return cv2.erode(inside.astype(np.uint8), _disc(radius), borderValue=0) > 0
-
-
-def _dilated(inside: Bool, radius: int) -> Bool:
-    if not inside.any():
-        return inside
-    return cv2.dilate(inside.astype(np.uint8), _disc(radius)) > 0
-
-
-def _disc(radius: int) -> np.ndarray:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))

@@ -29,13 +29,13 @@ from pathlib import Path
 from benchmarks.report import replace_section
 
 ROOT = Path(__file__).parents[1]
-LITE = ("lite", "layered", "fusion", "columns", "lattice", "walls", "outline", "panels")
 FILES = (
     *sorted(f"alignment/{p.name}" for p in (ROOT / "alignment").glob("*.py")),
     "scene/glb.py",
     "scene/files.py",
     "scene/frames.py",
-    *(f"stages/generate/{name}.py" for name in LITE),
+    *sorted(f"stages/generate/lite/{p.name}" for p in (ROOT / "stages/generate/lite").glob("*.py")),
+    *(f"stages/generate/shared/{name}.py" for name in ("lattice", "outline")),
 )
 # Index tables (corners, edges and cases of marching) are no magnitudes: a tenth more means nothing.
 TABLES = ("CASES", "CORNERS", "EDGES", "FACES", "PHOTO")
@@ -76,8 +76,8 @@ WHY = {
     "alignment/support.py REFIT_ROUNDS": ENDS,
     "alignment/visible.py FAR": "beyond any depth, and so is more",
     "alignment/visible.py MARGIN": "an edge depends on no pixel farther away",
-    "stages/generate/columns.py RIM_REACH": "a rim that steep is rare",
-    "stages/generate/walls.py BEYOND": "deeper than anything, and so is more",
+    "stages/generate/lite/columns.py RIM_REACH": "a rim that steep is rare",
+    "stages/generate/lite/walls.py BEYOND": "deeper than anything, and so is more",
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from scene.cameras import warp_rgba
 from scene.types import Bool, Float32, Float64, Uint8
-from stages.complete.registration import Registration
+from stages.complete.qwen_edit.registration import Registration
 
 EDIT_SIDE_PX = 1024  # the editor's own grid
 

@@ -34,9 +34,9 @@ from benchmarks.report import replace_section
 from scene.cameras import crop_from_photo
 from scene.types import Bool, Crop, CropCamera, Float64, Mask, Photo, PointMap, Uint8
 from stages import place
-from stages.complete.edit_request import BACKDROPS, backdrop_name
-from stages.complete.edit_result import judged
-from stages.complete.registration import Registration
+from stages.complete.qwen_edit.edit_request import BACKDROPS, backdrop_name
+from stages.complete.qwen_edit.edit_result import judged
+from stages.complete.qwen_edit.registration import Registration
 from stages.crops import context_crop
 from stages.place.pixel_aligned import Settings, load
 

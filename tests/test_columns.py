@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from stages.generate.columns import Columns, Surface, surface_of
+from stages.generate.lite.columns import Columns, Surface, surface_of
 
 GRID = 40
 

@@ -5,8 +5,8 @@ import numpy as np
 from scene.cameras import camera_from_fov
 from scene.types import Crop, CropCamera
 from stages import complete
-from stages.complete.continuation import hidden_part
 from stages.complete.inpaint import Settings, load
+from stages.complete.shared.continuation import hidden_part
 
 CAMERA = CropCamera(camera_from_fov(128, 128, 0.4), np.eye(3))
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from stages.backends import backend_names
+
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "scene": set(),
@@ -25,6 +27,7 @@ MAY_IMPORT = {
         "training",
     },
 }
+STAGES = ("map_points", "complete", "generate", "place", "compose")
 LATE = ("torch", "prefect", "trimesh", "scipy", "onnxruntime", "open3d", "rich")
 
 
@@ -64,17 +67,29 @@ def test_only_flows_imports_prefect() -> None:
 
 
 def test_a_backend_never_imports_another() -> None:
-    """Files with a VERSION are backends; what two of them share has none."""
-    backends = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
-        for path in (ROOT / "stages").rglob("*.py")
-        if "\nVERSION = " in path.read_text("utf-8")
-    }
-    assert len(backends) >= 8
+    """Nor the helpers in another's folder; what two of them share is in their stage's `shared/`."""
+    rooms = [
+        r for stage in STAGES for r in (ROOT / "stages" / stage).iterdir() if r.stem != "shared"
+    ]
+    backends = [r for r in rooms if r.stem[0] != "_"]
+    assert len(backends) >= 15
+    names = {".".join(r.relative_to(ROOT).with_suffix("").parts) for r in backends}
     wrong = [
-        f"{name} -> {i}" for name, path in backends.items() for i in _imports(path) & set(backends)
+        f"{path.relative_to(ROOT)} imports {imported}"
+        for room in backends
+        for path in ([room] if room.is_file() else room.rglob("*.py"))
+        for imported in _imports(path)
+        for other in names - {".".join(room.relative_to(ROOT).with_suffix("").parts)}
+        if f"{imported}.".startswith(f"{other}.")
     ]
     assert wrong == []
+
+
+def test_a_stages_folder_shows_its_backends() -> None:
+    """Beside `__init__.py` and `shared/` every file and folder of a stage is a backend."""
+    for stage in STAGES:
+        rooms = {p.stem for p in (ROOT / "stages" / stage).iterdir() if p.stem[0] != "_"}
+        assert rooms - {"shared"} == set(backend_names(stage))
 
 
 def test_the_command_line_starts_without_heavy_imports() -> None:
@@ -106,11 +121,11 @@ BROAD_HANDLERS = {
     "scene/profile.py": 1,  # PyYAML
     "scene/store.py": 1,  # JSON of a result that a disk may have damaged
     "stages/backends.py": 1,  # float()
-    "stages/complete/qwen_edit.py": 1,  # string.Formatter
-    "stages/complete/qwen_pipeline.py": 7,  # diffusers, peft, gguf and safetensors
+    "stages/complete/qwen_edit/__init__.py": 1,  # string.Formatter
+    "stages/complete/qwen_edit/pipeline.py": 7,  # diffusers, peft, gguf and safetensors
     "stages/devices.py": 1,  # raised again, after its frames were cleared
-    "stages/map_points/moge.py": 1,  # MoGe's solver of the focal length
-    "stages/map_points/moge_weights.py": 1,  # JSON of a configuration
+    "stages/map_points/moge/__init__.py": 1,  # MoGe's solver of the focal length
+    "stages/map_points/moge/weights.py": 1,  # JSON of a configuration
     "stages/model_record.py": 1,  # JSON of a folder of weights
     "stages/segment/sam3_networks.py": 1,  # transformers' tokenizer
     "stages/segment/sam_images.py": 1,  # JSON of a folder of weights

@@ -49,8 +49,8 @@ from alignment.visible import Sight, VisiblePoints, see, see_placed, visible_poi
 from scene.cameras import camera_from_fov
 from scene.errors import CannotPlace
 from scene.types import Bool, CropCamera, FitReport, Float64, Similarity
-from stages.generate.columns import Columns, _thick_enough
-from stages.generate.layered import Seen, camera_distance, network_input
+from stages.generate.lite.columns import Columns, _thick_enough
+from stages.generate.lite.layered import Seen, camera_distance, network_input
 
 FINE = FitReport(1.0, 2.0, 0.01, 0.02, 1.0, 500, 0.97)
 CAMERA = camera_from_fov(100, 100, 0.8)

@@ -16,17 +16,17 @@ from scene.raycast import render
 from scene.types import CropCamera, Float32, ObjectCrop, ObjectMesh
 from stages import generate
 from stages.bundled import load_network
-from stages.generate.columns import Columns, surface_of
-from stages.generate.fusion import columns_of, seen_of
-from stages.generate.layered import (
+from stages.generate.lite import MOST_FACES, WEIGHTS_FILE, Lite, Settings, load
+from stages.generate.lite.columns import Columns, surface_of
+from stages.generate.lite.fusion import columns_of, seen_of
+from stages.generate.lite.layered import (
     ACROSS,
     INPUT_CHANNELS,
     Layers,
     both_ways,
     relative_depth,
 )
-from stages.generate.lite import MOST_FACES, WEIGHTS_FILE, Lite, Settings, load
-from stages.generate.walls import behind_walls
+from stages.generate.lite.walls import behind_walls
 from training.held_out import means, measure, read
 
 SIDE_PX = 256

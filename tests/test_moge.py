@@ -36,15 +36,15 @@ from scene.files import CODECS  # noqa: E402
 from scene.types import Camera, Float32, Photo, PointMap  # noqa: E402
 from stages import map_points  # noqa: E402
 from stages.devices import ModelPool  # noqa: E402
-from stages.map_points.centred import (  # noqa: E402
+from stages.map_points.moge import LIBRARIES, MoGeMapper, Settings, load  # noqa: E402
+from stages.map_points.moge.centred import (  # noqa: E402
     centred_view,
     depth_from_view,
     is_centred,
     normals_from_view,
     seen_by,
 )
-from stages.map_points.moge import LIBRARIES, MoGeMapper, Settings, load  # noqa: E402
-from stages.map_points.moge_weights import CHECKPOINT, WEIGHTS, convert, load_moge  # noqa: E402
+from stages.map_points.moge.weights import CHECKPOINT, WEIGHTS, convert, load_moge  # noqa: E402
 from stages.weights import weights_digest  # noqa: E402
 
 SPREAD = 0.7  # of the tiny networks: see write_moge

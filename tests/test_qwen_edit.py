@@ -31,8 +31,8 @@ from scene.store import Store  # noqa: E402
 from scene.types import Crop, CropCamera, Cutout, Uint8  # noqa: E402
 from stages import complete  # noqa: E402
 from stages.backends import local_settings, make_settings, models_of, settings_to_json  # noqa: E402
-from stages.complete.continuation import continued  # noqa: E402
-from stages.complete.edit_request import (  # noqa: E402
+from stages.complete.qwen_edit import QwenEdit, Settings, load, weights_sha256  # noqa: E402
+from stages.complete.qwen_edit.edit_request import (  # noqa: E402
     BACKDROPS,
     DEFAULT_PROMPT,
     backdrop_name,
@@ -40,14 +40,14 @@ from stages.complete.edit_request import (  # noqa: E402
     picture_for,
     words_for,
 )
-from stages.complete.qwen_edit import QwenEdit, Settings, load, weights_sha256  # noqa: E402
-from stages.complete.qwen_pipeline import (  # noqa: E402
+from stages.complete.qwen_edit.pipeline import (  # noqa: E402
     Sampling,
     Weights,
     _with_shift,
     load_pipeline,
     run_pipeline,
 )
+from stages.complete.shared.continuation import continued  # noqa: E402
 from stages.devices import ModelPool  # noqa: E402
 from stages.weights import MissingWeights  # noqa: E402
 
@@ -142,7 +142,7 @@ import sys
 sys.modules["torchvision"] = None
 import numpy as np
 from pathlib import Path
-from stages.complete.qwen_pipeline import Sampling, Weights, load_pipeline, run_pipeline
+from stages.complete.qwen_edit.pipeline import Sampling, Weights, load_pipeline, run_pipeline
 from stages.pretrained import prepare_torchvision
 assert prepare_torchvision() == "absent"
 pipeline = load_pipeline(Weights(Path(sys.argv[1])), "cpu", "none")

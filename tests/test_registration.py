@@ -13,11 +13,11 @@ from benchmarks.known_scenes import KnownObject
 from benchmarks.registration import displaced
 from scene.cameras import camera_from_fov, project
 from scene.types import Bool, Crop, CropCamera, Uint8
-from stages.complete.amodal import unknown_pixels
-from stages.complete.background import backdrop, coverage
-from stages.complete.edit_request import BACKDROPS, backdrop_name
-from stages.complete.edit_result import judged
-from stages.complete.registration import Registration, register
+from stages.complete.qwen_edit.amodal import unknown_pixels
+from stages.complete.qwen_edit.background import backdrop, coverage
+from stages.complete.qwen_edit.edit_request import BACKDROPS, backdrop_name
+from stages.complete.qwen_edit.edit_result import judged
+from stages.complete.qwen_edit.registration import Registration, register
 
 SIDE = 512
 MOVES = [

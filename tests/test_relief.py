@@ -9,8 +9,8 @@ from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.raycast import render
 from scene.types import CropCamera, ObjectCrop, ObjectMesh
 from stages import generate
-from stages.generate.outline import triangulate_outline
 from stages.generate.relief import Settings, bleed_colours, harmonic_fill, load
+from stages.generate.shared.outline import triangulate_outline
 
 CROP = CropCamera(camera_from_fov(256, 256, 0.3), np.eye(3))
 

@@ -19,8 +19,8 @@ onnx = pytest.importorskip("onnx", reason=WHY)
 pytest.importorskip("safetensors", reason=WHY)
 
 from stages.bundled import load_network  # noqa: E402
-from stages.generate.layered import layers_of, network_input  # noqa: E402
 from stages.generate.lite import WEIGHTS_FILE, WEIGHTS_SHA256  # noqa: E402
+from stages.generate.lite.layered import layers_of, network_input  # noqa: E402
 from training import held_out, make_data, parts  # noqa: E402
 from training.augment import augmented, clean  # noqa: E402
 from training.export import (  # noqa: E402

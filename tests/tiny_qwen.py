@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from stages.complete.qwen_pipeline import diffusers_class
+from stages.complete.qwen_edit.pipeline import diffusers_class
 from stages.pretrained import prepare_torchvision
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scene.morphology import eroded, square
 from scene.types import Bool, Float32, Uint8
-from stages.generate.layered import Seen, camera_distance
+from stages.generate.lite.layered import Seen, camera_distance
 
 Generator = np.random.Generator
 Batch = dict[str, NDArray]
@@ -204,7 +205,7 @@ def _measured(depth: Float32, alpha: Bool, generator: Generator) -> Float32:
     if generator.random() < 0.5:
         known &= generator.random(depth.shape) > generator.uniform(0, 0.3)
     if generator.random() < 0.4:
-        known &= cv2.erode(alpha.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        known &= eroded(alpha, 1, square)
     if not known.any():
         known = alpha
     return np.where(known, out, np.nan).astype(np.float32)

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 
-from stages.generate.layered import network_input
+from stages.generate.lite.layered import network_input
 from training.augment import clean
 from training.losses import loss_of, overlap
 from training.muon import Muon

@@ -13,7 +13,7 @@ import numpy as np
 
 from scene.raycast import cast_through
 from scene.types import Bool, Float32, Float64, ObjectMesh
-from stages.generate.layered import camera_distance
+from stages.generate.lite.layered import camera_distance
 
 MOST_CROSSINGS = 12
 # Half the thickness of an inflated outline: the best shares of its profile on training shapes.

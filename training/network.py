@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-INPUTS = 11  # see `stages.generate.layered.network_input`
+INPUTS = 11  # see `stages.generate.lite.layered.network_input`
 LAYERS = 4  # first surface, near and far end of the gap, last surface
 OUTPUTS = LAYERS + 2 + 6  # ... logits of gap and object, colours of the last surface and in the gap
 CHANNELS = (24, 48, 96, 160)

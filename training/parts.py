@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.generate.layered import network_input
+from stages.generate.lite.layered import network_input
 from training.augment import Batch, Truth, augmented
 from training.losses import Loss, Target, loss_of
 from training.network import CHANNELS, LayeredDepth

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from photoscene.models.digests import content_of
 from photoscene.models.progress import Progress
-from stages.map_points import moge_weights
+from stages.map_points.moge import weights as moge_weights
 from stages.model_record import RecordedFile, read_record, write_record
 from stages.model_table import ModelEntry
 from stages.weights import remember_digests, remembered_digest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from photoscene.readiness import objects, overlays, picture
@@ -13,6 +12,7 @@ from photoscene.readiness.findings import Finding as Finding
 from photoscene.readiness.findings import Readiness as Readiness
 from photoscene.readiness.findings import summed
 from scene.errors import BadInput
+from scene.morphology import dilated, square
 from scene.pictures import decode_mask, decode_photo
 from scene.types import Bool, Uint8
 
@@ -66,7 +66,7 @@ def _measured(rgb: Uint8, native: Uint8, found: list[Bool]) -> dict[str, float |
     grey = picture.grey_of(rgb)
     inside = np.any(found, axis=0) if found else np.ones(grey.shape, bool)
     reach = max(1, round(AROUND_SHARE * max(grey.shape)))
-    near = cv2.dilate(inside.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
+    near = dilated(inside, reach, square)
     return {
         "objects": float(len(found)),
         "resolution": float(np.sqrt(native.shape[0] * native.shape[1])),

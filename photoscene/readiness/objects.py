@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from scene.cameras import OBJECT_FRAMING
+from scene.morphology import dilated, eroded, square
 from scene.types import Bool, Uint8
 
 LOOK_PX = 384  # long side at which objects are looked for
@@ -102,8 +103,7 @@ def clutter(masks: Sequence[Bool]) -> float | None:
     if not masks:
         return None
     reach = max(1, round(TOUCH_SHARE * max(masks[0].shape)))
-    kernel = np.ones((2 * reach + 1,) * 2, np.uint8)
-    grown = [cv2.dilate(mask.astype(np.uint8), kernel) > 0 for mask in masks]
+    grown = [dilated(mask, reach, square) for mask in masks]
     touching = [
         any((grown[i] & masks[j]).any() for j in range(len(masks)) if j != i)
         for i in range(len(masks))
@@ -125,8 +125,7 @@ def glass_share(rgb: Uint8, masks: Sequence[Bool]) -> float | None:
 def _is_like_glass(lab: np.ndarray, grey: Uint8, mask: Bool, everything: Bool) -> bool:
     size = np.sqrt(float(mask.sum()))
     reach = max(2, round(RING_SHARE * size))
-    ring = cv2.dilate(mask.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8)) > 0
-    ring &= ~everything
+    ring = dilated(mask, reach, square) & ~everything
     if size < 16 or ring.sum() < 16:
         return False
     usual = np.median(lab[ring], axis=0)
@@ -144,8 +143,4 @@ def _is_like_glass(lab: np.ndarray, grey: Uint8, mask: Bool, everything: Bool) -
 
 def _outline(mask: Bool) -> Bool:
     """The True pixels that have a False neighbour, or none at all for being at the border."""
-    inner = cv2.erode(
-        mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT,
-        borderValue=0,
-    )  # fmt: skip
-    return mask & (inner == 0)
+    return mask & ~eroded(mask, 1, square, beyond=False)

@@ -12,6 +12,7 @@ import numpy as np
 
 from photoscene.readiness.findings import ramp
 from photoscene.readiness.objects import shrunk
+from scene.morphology import dilated, square
 from scene.types import Float32, Uint8
 
 REPEAT_PX, LETTER_PX = 640, 1280  # long sides at which each is looked for
@@ -127,7 +128,7 @@ def _letters(grey: Uint8) -> list[Letter]:
     kernel = np.ones((25, 25), np.uint8)
     over = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, kernel) > STROKE_OVER
     strokes = over & (grey >= PURE)
-    around = cv2.dilate(over.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    around = dilated(over, 1, square)
     count, parts, stats, _ = cv2.connectedComponentsWithStats(strokes.astype(np.uint8))
     found = []
     low, high = LETTER_HEIGHT_PX

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scene.errors import BadInput
 from scene.types import Completion, Crop
-from stages.complete.continuation import continued
+from stages.complete.shared.continuation import continued
 
 VERSION = "2"
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from scene.errors import BadInput
 from scene.types import ObjectCrop, ObjectMesh
-from stages.generate.lattice import bleed_colours
-from stages.generate.outline import triangulate_outline
-from stages.generate.sheets import close_sheets
+from stages.generate.shared.lattice import bleed_colours
+from stages.generate.shared.outline import triangulate_outline
+from stages.generate.shared.sheets import close_sheets
 
 VERSION = "1"
 

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from scene.errors import BadInput, CannotGenerate
+from scene.morphology import dilated, eroded, square
 from scene.types import Bool, Float64, ObjectCrop, ObjectMesh
-from stages.generate.lattice import (
+from stages.generate.shared.lattice import (
     bleed_colours,
-    dilate,
     distance_from_rim,
-    erode,
     harmonic_fill,
     lattice_inverse_depth,
 )
-from stages.generate.outline import triangulate_outline
-from stages.generate.sheets import close_sheets
+from stages.generate.shared.outline import triangulate_outline
+from stages.generate.shared.sheets import close_sheets
 
 VERSION = "2"
 
@@ -74,9 +73,9 @@ def _surfaces(inverse: Float64, known: Bool, inside: Bool) -> tuple[Float64, Flo
     """1 / z of the front (measured, else continued) and of the membrane through its rim."""
     if not known.any():
         raise CannotGenerate("the point map has no depth on this object")
-    reachable = dilate(inside)
+    reachable = dilated(inside, 1, square)
     front = harmonic_fill(inverse, known, reachable)
-    rim = reachable & ~erode(inside)
+    rim = reachable & ~eroded(inside, 1, square)
     return front, harmonic_fill(front, rim, reachable)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from alignment.icp import import_open3d, solve_icp
 from alignment.placing import place_mesh
-from stages.place.each import EachAlone, check_truncation
+from stages.place.shared.each import EachAlone, check_truncation
 
 VERSION = "2"
 LIBRARIES = {"open3d": "pip install -e '.[benchmark]'"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from alignment.layout_refine import place_layout_refine
-from stages.place.each import EachAlone, check_truncation
+from stages.place.shared.each import EachAlone, check_truncation
 
 VERSION = "1"
 

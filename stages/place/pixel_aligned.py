@@ -11,7 +11,7 @@ from alignment.scene_terms import Weights
 from alignment.support import Ground
 from scene.errors import BadInput
 from scene.types import PointMap
-from stages.place.each import check_truncation
+from stages.place.shared.each import check_truncation
 
 VERSION = "4"
 

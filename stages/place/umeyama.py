@@ -7,7 +7,7 @@ from functools import partial
 
 from alignment.placing import place_mesh
 from alignment.similarity import solve_similarity
-from stages.place.each import EachAlone, check_truncation
+from stages.place.shared.each import EachAlone, check_truncation
 
 VERSION = "2"
 

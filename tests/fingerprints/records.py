@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from scene.store import Store
 from stages.backends import make_settings, settings_to_json
 from stages.devices import ModelPool
 
-RECORDS = Path(__file__).parents[1] / "data" / "fingerprints.json"
+ROOT = Path(__file__).parents[2]
+RECORDS = ROOT / "tests" / "data" / "fingerprints.json"
 RECORD = "`make fingerprints`"
 
 
@@ -100,7 +102,8 @@ def where_to_raise(stage: str, backend: str) -> str:
     """Which constant makes stored results of a step or backend unreachable."""
     if stage in VERSIONS:
         return f"{stage.upper()}_VERSION in flows/steps.py"
+    file = importlib.import_module(f"stages.{stage}.{backend}").__file__ or ""
     return (
-        f"VERSION in stages/{stage}/{backend}.py, or in stages/{stage}/__init__.py where the "
-        "output of all its backends did"
+        f"VERSION in {Path(file).relative_to(ROOT).as_posix()}, or in stages/{stage}/__init__.py "
+        "where the output of all its backends did"
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from scene.morphology import dilated, square
 from scene.types import Bool, Completion, Crop
 
 MIN_ELLIPSE_IOU = 0.97  # of the fitted ellipse and the object, where both can be seen
@@ -30,7 +31,7 @@ def continued(crop: Crop, min_hidden: float, radius_px: int) -> Completion:
         return Completion(crop.rgba)
     rgb = _continued_colours(crop, visible, hidden, radius_px)
     alpha = np.where(hidden, 255, crop.rgba[..., 3])
-    seam = cv2.dilate(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    seam = dilated(hidden, 1, square)
     alpha = np.where(seam & (crop.rgba[..., 3] > 0), 255, alpha)  # close the antialiased border
     rgba = np.concatenate([rgb, alpha[..., None]], -1).astype(np.uint8)
     share = hidden.sum() / (hidden.sum() + visible.sum())
@@ -40,13 +41,13 @@ def continued(crop: Crop, min_hidden: float, radius_px: int) -> Completion:
 def _continued_colours(crop: Crop, visible: Bool, hidden: Bool, radius_px: int) -> np.ndarray:
     """(N, N, 3): the photo, with hidden pixels painted from the object's own solid pixels."""
     solid = crop.rgba[..., 3] > 250
-    unknown = ~solid & _near(hidden, 2 * radius_px)
+    unknown = ~solid & dilated(hidden, 2 * radius_px, square)
     far = ~solid & ~unknown
     picture = crop.rgba[..., :3].copy()
     picture[far] = np.median(picture[solid if solid.any() else visible], axis=0)
     painted = cv2.inpaint(picture, unknown.astype(np.uint8), radius_px, cv2.INPAINT_TELEA)
     rgb = crop.rgba[..., :3].copy()
-    fill = unknown & _near(hidden, 1)
+    fill = unknown & dilated(hidden, 1, square)
     rgb[fill] = painted[fill]
     return rgb
 
@@ -77,7 +78,7 @@ def fitting_ellipse(visible: Bool, occluder: Bool) -> Bool | None:
         visible.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
     outline = np.concatenate(contours).reshape(-1, 2).astype(np.int64)
-    free = outline[~_near(occluder, 2)[outline[:, 1], outline[:, 0]]]
+    free = outline[~dilated(occluder, 2, square)[outline[:, 1], outline[:, 0]]]
     if len(free) < MIN_OUTLINE_PX:
         return None
     (x, y), axes, angle = cv2.fitEllipse(free.astype(np.float32))
@@ -88,8 +89,3 @@ def fitting_ellipse(visible: Bool, occluder: Bool) -> Bool | None:
     shown = ellipse & ~occluder
     agreement = (shown & visible).sum() / max(int((shown | visible).sum()), 1)
     return ellipse if agreement >= MIN_ELLIPSE_IOU else None
-
-
-def _near(mask: Bool, radius_px: int) -> Bool:
-    size = 2 * radius_px + 1
-    return cv2.dilate(mask.astype(np.uint8), np.ones((size, size), np.uint8)) > 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from scene.morphology import dilated, eroded, square
 from scene.types import Bool, Crop, Float32, Uint8
-from stages.complete.background import to_lab
-from stages.complete.discs import dilated
+from stages.complete.qwen_edit.background import to_lab
 
 GAP = 0.006  # over the side: how far apart an object and what hides it are cut
 DEFAULT_PROMPT = (
@@ -33,7 +33,7 @@ def is_hidden(crop: Crop, min_contact: float) -> bool:
     border must be a part of the visible outline that is worth completing: min_contact of it.
     """
     visible = crop.rgba[..., 3] > 127
-    outline = visible & ~(cv2.erode(visible.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    outline = visible & ~eroded(visible, 1, square)
     touched = outline & dilated(crop.occluder, gap_px(visible.shape[0]))
     return bool(touched.sum() >= max(LEAST_CONTACT_PX, min_contact * outline.sum()))
 
@@ -69,9 +69,8 @@ def picture_for(crop: Crop, backdrop: str) -> Uint8:
     be removed is seen. Editors move pictures less, the less they have to change.
     """
     shown = (crop.rgba[..., 3] > 127) | crop.occluder
-    size = (2 * gap_px(len(shown)) + 1,) * 2  # what lies between the two is a seam, not a gap
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size)
-    joined = cv2.morphologyEx(shown.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
+    # What lies between the two is a seam, not a gap.
+    joined = eroded(dilated(shown, gap_px(len(shown))), gap_px(len(shown)))
     between = joined & dilated(crop.occluder, gap_px(len(shown)))
     keep = np.maximum(crop.rgba[..., 3] / 255, _soft(crop.occluder | between))
     if crop.outside is not None:

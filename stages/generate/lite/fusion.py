@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 
 from alignment.visible import generator_distance
+from scene.morphology import eroded, square
 from scene.types import Bool, Float32, Float64, ObjectCrop
-from stages.generate.columns import Columns
-from stages.generate.lattice import erode, harmonic_fill, lattice_inverse_depth
-from stages.generate.layered import Layers, Seen
-from stages.generate.outline import lattice_alpha
-from stages.generate.walls import behind_walls
+from stages.generate.lite.columns import Columns
+from stages.generate.lite.layered import Layers, Seen
+from stages.generate.lite.walls import behind_walls
+from stages.generate.shared.lattice import harmonic_fill, lattice_inverse_depth
+from stages.generate.shared.outline import lattice_alpha
 
 COVERED = 0.2  # of a network cell that the object must cover for its depths to mean something
 SMOOTH = 0.06  # of the crop's side: how far a difference of the front carries to the layers behind
@@ -122,10 +123,9 @@ def _gap_level(gap: Float64, inside: Bool, grid: int) -> Float64:
     smooth = cv2.GaussianBlur(gap, (0, 0), GAP_BLUR * grid)
     reach = int(round(GAP_WIDER * grid)) * 2 + 1
     wider = cv2.dilate(smooth, np.ones((reach, reach), np.uint8))
-    edge = int(round(GAP_FROM_RIM * grid)) * 2 + 1
-    inner = cv2.erode(inside.astype(np.uint8), np.ones((edge, edge), np.uint8)) > 0
+    inner = eroded(inside, int(round(GAP_FROM_RIM * grid)), square)
     # The outermost nodes are wall: front and back hang together there.
-    wall = ~erode(erode(inside))
+    wall = ~eroded(inside, 2, square)
     return np.where(wall, -0.5, np.where(inner, wider, smooth) - 0.5)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from scene.cameras import camera_from_fov
 from scene.errors import BadInput
 from scene.types import Bool, Camera, Float32, Float64, Mask, Photo, PointMap
-from stages.map_points.pitch import (
+from stages.map_points.ground_plane.pitch import (
     Int,
     find_pitch,
     lowest_rows,

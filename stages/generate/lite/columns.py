@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene.errors import CannotGenerate
+from scene.morphology import dilated, square
 from scene.types import Bool, Float64
-from stages.generate.lattice import dilate, neighbour_views
-from stages.generate.marching import Ints, march
+from stages.generate.lite.marching import Ints, march
+from stages.generate.shared.lattice import neighbour_views
 
 MARGIN = 1.6  # slices before the first and behind the last surface
 THINNEST = 1.1  # slices that the thinnest solid stretch has, so that none falls between two
@@ -236,7 +237,7 @@ def _nearest_pair(
     """Where a piece comes nearest to a neighbour: the nodes (rows, columns) to thicken, to which
     depth, and the neighbour; None when nothing touches its outline."""
     mine = (pieces == piece).any(-1).T
-    around = dilate(mine) & columns.inside
+    around = dilated(mine, 1, square) & columns.inside
     best: list[tuple[float, int, int, float, int]] = []
     for y, x in zip(*np.nonzero(mine), strict=True):
         for dy, dx in ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)):

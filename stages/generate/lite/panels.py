@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene.types import Bool, Float32, Float64, Uint8
-from stages.generate.columns import Columns, Surface, slice_spacing
-from stages.generate.lattice import at_points, bleed_colours
+from stages.generate.lite.columns import Columns, Surface, slice_spacing
+from stages.generate.shared.lattice import at_points, bleed_colours
 
 PHOTO, BACK, INNER = range(3)
 NEAR_LAYER = 2.0  # slices: a face that near to a layer is part of it

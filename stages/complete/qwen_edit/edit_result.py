@@ -8,10 +8,10 @@ import numpy as np
 
 from scene.errors import CannotComplete
 from scene.types import Bool, Crop, Float32, Uint8
-from stages.complete.amodal import compose, hidden_pixels, unknown_pixels
-from stages.complete.background import backdrop, coverage
-from stages.complete.drift import agreement, objection_to, on_photo, tint_of
-from stages.complete.registration import Registration, register
+from stages.complete.qwen_edit.amodal import compose, hidden_pixels, unknown_pixels
+from stages.complete.qwen_edit.background import backdrop, coverage
+from stages.complete.qwen_edit.drift import agreement, objection_to, on_photo, tint_of
+from stages.complete.qwen_edit.registration import Registration, register
 
 MIN_BODY = 0.002  # of the picture: less is an empty one
 

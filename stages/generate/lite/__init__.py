@@ -16,10 +16,10 @@ from alignment.visible import generator_distance
 from scene.errors import BadInput
 from scene.types import Float32, ObjectCrop, ObjectMesh
 from stages.bundled import Network, load_network
-from stages.generate.columns import Columns, Surface, surface_of
-from stages.generate.fusion import columns_of, covered_cells, seen_of
-from stages.generate.layered import both_ways, layers_of, network_input
-from stages.generate.panels import paint, panel_of_faces, panel_uv
+from stages.generate.lite.columns import Columns, Surface, surface_of
+from stages.generate.lite.fusion import columns_of, covered_cells, seen_of
+from stages.generate.lite.layered import both_ways, layers_of, network_input
+from stages.generate.lite.panels import paint, panel_of_faces, panel_uv
 
 VERSION = "5"
 WEIGHTS_SHA256 = "ccd1eff73316930dba0f1b774e58104a4cd505c410ec8869686d2ec584c98afa"

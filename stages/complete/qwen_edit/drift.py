@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from scene.cameras import warp
+from scene.morphology import dilated, eroded
 from scene.types import Bool, Float32, Float64, Uint8
-from stages.complete.background import to_lab
-from stages.complete.discs import dilated, eroded
-from stages.complete.registration import Registration
+from stages.complete.qwen_edit.background import to_lab
+from stages.complete.qwen_edit.registration import Registration
 
 # What is accepted. Editors tint, shade and redraw fine pattern; a drawn object that differs by
 # more is another one, or another view of it.

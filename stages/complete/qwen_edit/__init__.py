@@ -22,22 +22,22 @@ from typing import Any, Literal
 from scene.errors import BadInput
 from scene.types import Completion, Crop, Uint8
 from stages.backends import FULL_EXTRA, local
-from stages.complete.continuation import continued
-from stages.complete.edit_request import (
+from stages.complete.qwen_edit.edit_request import (
     DEFAULT_PROMPT,
     backdrop_name,
     is_hidden,
     picture_for,
     words_for,
 )
-from stages.complete.edit_result import Judged, judged
-from stages.complete.qwen_pipeline import (
+from stages.complete.qwen_edit.edit_result import Judged, judged
+from stages.complete.qwen_edit.pipeline import (
     Sampling,
     Weights,
     class_name,
     load_pipeline,
     run_pipeline,
 )
+from stages.complete.shared.continuation import continued
 from stages.devices import Keeping, LazyModel, Offload, retrying_after_freeing
 from stages.model_table import known_model, model_table
 from stages.weights import weights_digest, weights_folder

@@ -25,14 +25,14 @@ from scene.errors import BadInput
 from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap, Uint8
 from stages.backends import local
 from stages.devices import Keeping, LazyModel, put_on, retrying_after_freeing
-from stages.map_points.centred import (
+from stages.map_points.moge.centred import (
     centred_view,
     depth_from_view,
     is_centred,
     normals_from_view,
     seen_by,
 )
-from stages.map_points.moge_weights import MoGe, load_moge, weight_files
+from stages.map_points.moge.weights import MoGe, load_moge, weight_files
 from stages.weights import weights_digest, weights_folder
 
 VERSION = "1"

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from alignment.visible import generator_distance
 from scene.types import Float32, Float64, ObjectCrop
-from stages.generate.lattice import at_points
-from stages.generate.outline import Outline
+from stages.generate.shared.lattice import at_points
+from stages.generate.shared.outline import Outline
 
 
 def close_sheets(

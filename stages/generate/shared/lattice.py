@@ -109,13 +109,3 @@ def bleed_colours(rgba: Uint8) -> Uint8:
     nearest = distance_transform_edt(~solid, return_distances=False, return_indices=True)
     rows, cols = np.asarray(nearest)
     return np.ascontiguousarray(rgba[rows, cols, :3])
-
-
-def dilate(mask: Bool) -> Bool:
-    """A mask (H, W), wider by one node."""
-    return cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-
-
-def erode(mask: Bool) -> Bool:
-    """A mask (H, W), narrower by one node."""
-    return cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from scene.morphology import dilated
 from scene.types import Bool, Crop, Float32, Uint8
-from stages.complete.discs import dilated
-from stages.complete.drift import RegisteredEdit, Tint
-from stages.complete.edit_request import gap_px
+from stages.complete.qwen_edit.drift import RegisteredEdit, Tint
+from stages.complete.qwen_edit.edit_request import gap_px
 
 SEAM = 0.02  # over the side: how far what differs at the seam is carried into the drawn part
 SOLID = 0.98  # coverage from which a pixel's colour is the object's own

@@ -11,9 +11,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from scene.morphology import dilated, eroded, square
 from scene.types import Bool, Float64
-from stages.generate.columns import STEP, Columns
-from stages.generate.lattice import dilate, erode, harmonic_fill, neighbour_views
+from stages.generate.lite.columns import STEP, Columns
+from stages.generate.shared.lattice import harmonic_fill, neighbour_views
 
 LEAST_ROOM = 0.06  # cube sides between a near wall and what is behind its gap
 LEAST_WALL = 0.02  # cube sides: thickness of what is behind a gap
@@ -34,20 +35,20 @@ def behind_walls(columns: Columns, blurred: int) -> Columns:
     """
     gap_level, inside = columns.gap_level, columns.inside
     opened = inside & (gap_level > 0)
-    front = _sharpened(columns.front, inside, dilate(dilate(opened)))
+    front = _sharpened(columns.front, inside, dilated(opened, 2, square))
     wall = opened & (columns.far - front > LEAST_ROOM)
     unless_wall = np.where(opened, CLOSED, gap_level)
     if not wall.any():
         return replace(columns, front=front, gap_level=unless_wall)
     sure = wall
     for _ in range(blurred):
-        sure = erode(sure) if erode(sure).any() else sure
+        sure = eroded(sure, 1, square) if eroded(sure, 1, square).any() else sure
     # Beside a step of the front a wall has its gap even where the network saw none.
     before, _ = _step_sides(front, inside, inside, STEP)
     edge = before
     for _ in range(blurred):
-        edge = dilate(edge)
-    wall = _joined_to(sure, wall | edge & erode(erode(inside)), front)
+        edge = dilated(edge, 1, square)
+    wall = _joined_to(sure, wall | edge & eroded(inside, 2, square), front)
     thickness = harmonic_fill(np.where(sure, columns.near - front, 0), sure, wall)
     _, behind = _step_sides(front, wall, inside & ~wall, LEAST_ROOM)
     seen = behind & ~before
@@ -74,7 +75,7 @@ def _sharpened(front: Float64, inside: Bool, where: Bool) -> Float64:
         mixed = np.minimum(front - nearest, deepest - front) > LINKED
         mixed &= deepest - nearest > 2 * STEP
         # The outline's own surface is as steep.
-        front = np.where(erode(erode(inside)) & where & mixed, closer, front)
+        front = np.where(eroded(inside, 2, square) & where & mixed, closer, front)
     return front
 
 

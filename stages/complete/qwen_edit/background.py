@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from scene.morphology import dilated, eroded, square
 from scene.types import Bool, Float32, Float64, Uint8
 
 RING = 0.03  # width of the border that should be background, over the side
@@ -78,9 +79,7 @@ def coverage(edit: Uint8, behind: Backdrop) -> Float32:
     own = _own_distance(distance, far_off)
     share = ((distance - noise) / np.maximum(own - noise, 1)).clip(0, 1).astype(np.float32)
     body = filled((share > 0.5) & (distance > min(SOLID, PLAIN + 2 * noise)))
-    size = np.ones((5, 5), np.uint8)
-    core = cv2.erode(body.astype(np.uint8), size) > 0
-    reach = cv2.dilate(body.astype(np.uint8), size) > 0
+    core, reach = eroded(body, 2, square), dilated(body, 2, square)
     return np.where(core, 1, np.where(reach, share, 0)).astype(np.float32)
 
 
@@ -99,7 +98,7 @@ def _pieces_below(mask: Bool, area_px: float) -> Bool:
 
 def _own_distance(distance: Float32, solid: Bool) -> Float32:
     """(M, M): how far from the background the object's colour is nearby, from its inner pixels."""
-    inner = cv2.erode(solid.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)
+    inner = eroded(solid, 2, square).astype(np.float32)
     window = (2 * max(2, round(NEAR * len(distance) / 2)) + 1,) * 2
     share = cv2.blur(inner, window, borderType=cv2.BORDER_CONSTANT)
     mean = cv2.blur(distance * inner, window, borderType=cv2.BORDER_CONSTANT)

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 from scene.errors import CannotComplete
+from scene.morphology import dilated, eroded
 from scene.types import Bool, Float32, Float64, Uint8
-from stages.complete.discs import dilated, eroded
 
 SMALLEST_SIDE_PX = 96  # of the pyramid, where zoom and shift are looked for
 ZOOMS = np.linspace(0.92, 1.08, 17)
