@@ -73,7 +73,7 @@ def measure_overhead(arguments: Arguments) -> Overhead:
         home = Path(work) / "home"
         first = _command_s(arguments, {"PREFECT_HOME": str(home)})
         embedded = min(_command_s(arguments, {"PREFECT_HOME": str(home)}) for _ in range(ROUNDS))
-        with private_server(home) as url:
+        with private_server(home) as (url, _, _):
             server = min(_command_s(arguments, {"PREFECT_API_URL": url}) for _ in range(ROUNDS))
         plain = min(_plain_s(arguments) for _ in range(ROUNDS))
         again = _command_again_s(arguments)

@@ -6,13 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from httpx import HTTPError, InvalidURL  # what Prefect's client raises
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.pipeline import Progress, StageFailed, reconstruct_scene
 from flows.request import Request, request_from_json, request_to_json
-from flows.server import ServerFailed
 from flows.steps import Outcome, StageCall
 from flows.tasks import Submitted, submit
 from scene.store import Store
@@ -45,23 +43,8 @@ def reconstruct(
 def run_flow(
     request: Request, store: Store, device: str, refresh: list[str]
 ) -> tuple[Scene, list[Outcome]]:
-    """Call the flow from Python, against whatever Prefect API is in force.
-
-    Raises ServerFailed when that API does not answer, or not as one.
-    """
-    try:
-        return reconstruct(request_to_json(request), str(store.root), device, refresh)
-    except RuntimeError as error:
-        if "Failed to reach API" not in str(error):
-            raise
-        raise ServerFailed(
-            f"{error}: start that Prefect server, or unset PREFECT_API_URL to do without one"
-        ) from None
-    except (HTTPError, InvalidURL) as error:
-        raise ServerFailed(
-            f"the Prefect server does not work ({type(error).__name__}: {error}): "
-            "check PREFECT_API_URL, or unset it to do without one"
-        ) from None
+    """Call the flow from Python, against the Prefect API in force: inside `prefect_api`."""
+    return reconstruct(request_to_json(request), str(store.root), device, refresh)
 
 
 __all__ = ["StageFailed", "reconstruct", "run_flow"]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from scene import child
 from scene.errors import BadInput
 
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -37,8 +38,8 @@ def decode_heif(data: bytes, max_pixels: int) -> Heif:
 
     Raises BadInput with the reason for bytes that cannot be decoded.
     """
-    command = [sys.executable, "-m", "scene.heif", str(max_pixels)]
-    done = subprocess.run(command, input=data, capture_output=True)
+    command = child.python("scene.heif", str(max_pixels))
+    done = subprocess.run(command, input=data, capture_output=True, env=child.environment())
     header, _, pixels = done.stdout.partition(b"\n")
     if done.returncode != 0 or not header:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]

@@ -150,8 +150,12 @@ def _load(image: Image.Image) -> None:
 @contextmanager
 def hushed() -> Iterator[None]:
     """Nothing reaches standard error inside, not even from C; for libraries that chat there."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
     sys.stderr.flush()
-    stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import secrets
-import socket
 import threading
 import webbrowser
 from importlib.resources import files
@@ -30,9 +29,9 @@ from photoscene.choosing.chooser import Chooser
 from photoscene.choosing.prompt_file import prompt_to_json
 from scene.drawing import TINT, draw_outlines, mask_colour
 from scene.errors import BadInput
+from scene.loopback import ADDRESS, exempt_from_proxies, listen
 from scene.types import Uint8
 
-LOOPBACK = "127.0.0.1"
 MAX_ENTRY_BYTES, MAX_READ_BYTES = 1 << 16, 1 << 24
 JPEG_QUALITY = 90
 HEADERS = {
@@ -51,8 +50,8 @@ def choose_in_browser(chooser: Chooser, out: TextIO) -> bool:
     What goes wrong in a request and is no refused entry ends the serving, and is raised. Ctrl-C
     passes through as KeyboardInterrupt; every entry is saved by then.
     """
-    listening = socket.create_server((LOOPBACK, 0))
-    host = f"{LOOPBACK}:{listening.getsockname()[1]}"
+    listening = listen()
+    host = f"{ADDRESS}:{listening.getsockname()[1]}"
     token = secrets.token_urlsafe(24)
     stopped = threading.Event()
     page = PageServer(chooser, host, token, stopped)
@@ -69,6 +68,7 @@ def choose_in_browser(chooser: Chooser, out: TextIO) -> bool:
     threading.Thread(target=stop_when_done, daemon=True).start()
     address = f"http://{host}/{token}/"
     print(f"choose the objects at {address}\nCtrl-C stops; --resume goes on", file=out, flush=True)
+    exempt_from_proxies()
     webbrowser.open(address)
     try:
         server.run(sockets=[listening])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
 from collections.abc import Callable, Mapping
 from typing import TextIO
@@ -13,6 +15,7 @@ from scene.errors import BadInput
 from scene.text import printable
 
 Reader = Callable[[str], str]
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 # What only the prompt knows; every other word is an entry of the journal.
 ACTIONS = {
     "undo": "take the last change back",
@@ -98,15 +101,37 @@ def _prompt(chooser: Chooser) -> str:
 
 
 def _line_reader(out: TextIO) -> Reader:
-    """Lines of a pipe or a file; nothing is asked, so nothing but answers is printed."""
+    """Lines of a pipe or a file; nothing is asked, so nothing but answers is printed.
+
+    A byte order mark tells the encoding, and is no part of the first line. What cannot be read any
+    more, a terminal that was hung up say, is at its end.
+    """
+    first = True
 
     def read(prompt: str) -> str:
-        line = sys.stdin.readline()
+        nonlocal first
+        try:
+            if first:
+                _heed_mark(sys.stdin)
+            line = sys.stdin.readline()
+        except OSError:
+            raise EOFError from None
         if not line:
             raise EOFError
+        line = line.removeprefix("\ufeff") if first else line
+        first = False
         return line
 
     return read
+
+
+def _heed_mark(stream: TextIO) -> None:
+    """Read in the encoding that a byte order mark at the beginning names, if there is one."""
+    if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedReader):
+        beginning = stream.buffer.peek(len(codecs.BOM_UTF8))
+        for mark, encoding in MARKS.items():
+            if beginning.startswith(mark):
+                stream.reconfigure(encoding=encoding)
 
 
 def _prompt_reader(chooser: Chooser, out: TextIO) -> Reader:

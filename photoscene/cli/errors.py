@@ -4,7 +4,6 @@ fault of photoscene itself, whose traceback is written to a file."""
 from __future__ import annotations
 
 import errno
-import io
 import os
 import sys
 import traceback
@@ -17,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from photoscene.cli.faults import write_fault
+from photoscene.cli.streams import OutputFailed, ReaderGone, open_streams
 from scene.errors import BadInput, CannotRun, ObjectError, is_device_error
 from scene.text import printable
 
@@ -49,8 +49,10 @@ class OneLineUsage(TyperGroup):
         """Run the command; ends the process as the base class does."""
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **extra)
+        open_streams()
         try:
             status = super().main(*args, standalone_mode=False, **extra)
+            sys.stdout.flush()
         except UsageError as error:
             if type(error).__name__ == "NoArgsIsHelpError":
                 error.show()  # `photoscene` alone is a question, not a mistake
@@ -62,6 +64,11 @@ class OneLineUsage(TyperGroup):
             sys.exit(BAD_INPUT)
         except typer.Abort:
             sys.exit(INTERRUPTED)
+        except ReaderGone:
+            sys.exit(0)
+        except OutputFailed as error:
+            _say(str(error))
+            sys.exit(ENVIRONMENT)
         sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -69,22 +76,15 @@ class OneLineUsage(TyperGroup):
 def reported(debug: bool) -> Iterator[None]:
     """Report what goes wrong inside as one line on standard error and exit accordingly."""
     keep_quiet(debug)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal may not know all letters of a name
     try:
         yield
-    except typer.Exit:
+    except (typer.Exit, ReaderGone):
         raise
     except KeyboardInterrupt as error:
         kept = "stopped; finished steps are kept: run the same command to go on"
         _stop(str(error) or kept, INTERRUPTED, debug)
     except (BadInput, ObjectError) as error:
         _stop(str(error), BAD_INPUT, debug)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing may be flushed into the pipe any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
     except Exception as error:  # the one place where a bug ends: it is told as what it is
         wanting = _wanting(error)
         if wanting:
