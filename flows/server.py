@@ -28,13 +28,12 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from flows.settings import ServerFailed, configured_settings, private_settings, read_settings
 from scene import child
 from scene.errors import CannotRun
-from scene.loopback import ADDRESS, listen, without_proxies
+from scene.loopback import ADDRESS, listen
+from scene.proxies import through_proxy, unusable_proxy, without_proxies
 from scene.telemetry import SWITCHES
 
 logger = logging.getLogger(__name__)
@@ -85,13 +84,7 @@ def _check_proxies(url: str) -> None:
     try:
         httpx.Client(verify=False).close()
     except (ImportError, ValueError) as error:
-        host = urlsplit(url).hostname
-        socks = "; `pip install 'httpx[socks]'`" if isinstance(error, ImportError) else ""
-        raise ServerFailed(
-            f"the way to the Prefect server {url} leads through a proxy that Prefect cannot use "
-            f"({' '.join(str(error).split())}{socks}): change http_proxy, https_proxy or all_proxy "
-            f"(no_proxy={host} is not enough), or set no_proxy=*"
-        ) from None
+        raise ServerFailed(unusable_proxy(url, error)) from None
 
 
 @contextlib.contextmanager
@@ -110,25 +103,16 @@ def _explained(configured: str | None) -> Iterator[None]:
             told = f"photoscene's private Prefect server broke off ({error}): run the same again"
         elif unreached:
             told = (
-                f"{error}{_through_proxy(configured)}: start that Prefect server, "
+                f"{error}{through_proxy(configured)}: start that Prefect server, "
                 "or unset PREFECT_API_URL to do without one"
             )
         else:
             told = (
                 f"the Prefect server does not work ({type(error).__name__}: {error})"
-                f"{_through_proxy(configured)}: check PREFECT_API_URL, "
+                f"{through_proxy(configured)}: check PREFECT_API_URL, "
                 "or unset it to do without one"
             )
         raise ServerFailed(told) from None
-
-
-def _through_proxy(url: str) -> str:
-    """Words on the proxy that stands before a URL, "" for none."""
-    scheme, host = url.partition("://")[0], url.partition("://")[2].partition("/")[0]
-    proxy = getproxies().get(scheme) or getproxies().get("all")
-    if not proxy or proxy_bypass(host):
-        return ""
-    return f" through the proxy {proxy} (no_proxy={host.partition(':')[0]} goes past it)"
 
 
 def _deliver_events() -> None:

@@ -17,8 +17,7 @@ PLACES = (
     "PREFECT_* variables, profiles.toml in PREFECT_HOME, and .env, prefect.toml and pyproject.toml "
     "where you work"
 )
-# Defaults that are made anew for each settings object: these two, and paths in Prefect's home.
-MADE_ANEW: Mapping[str, Any] = {"client.retry_extra_codes": set(), "client.custom_headers": {}}
+HEADERS = "client.custom_headers"
 PATHS = {
     "profiles_path": "profiles.toml",
     "results.local_storage_path": "storage",
@@ -83,21 +82,23 @@ def private_settings(url: str, home: Path) -> Iterator[None]:
     theirs = get_current_settings().model_dump(exclude_unset=True)
     unset: list[Any] = [name for name in _names(theirs) if not name.startswith("logging.")]
     own: dict[Any, Any] = {
-        **{name: value for name, value in MADE_ANEW.items() if name in unset},
         **{name: home / file for name, file in PATHS.items()},
+        "client.retry_extra_codes": set(),
+        HEADERS: {},
         "home": home,
         "api.url": url,
         "flows.heartbeat_frequency": None,
         "logging.to_api.enabled": False,  # nobody reads them there
     }
-    with temporary_settings(own, restore_defaults=[n for n in unset if n not in own]):
+    with temporary_settings(own, restore_defaults=[n for n in unset if n not in own]) as settings:
+        settings.client.custom_headers = {}  # Prefect has added them to those that were there
         yield
 
 
 def _names(settings: Mapping[str, Any], within: str = "") -> Iterator[str]:
     """Prefect's names of settings, as "api.url", of a nested mapping."""
     for name, value in settings.items():
-        if isinstance(value, dict) and f"{within}{name}" not in MADE_ANEW:
+        if isinstance(value, dict) and f"{within}{name}" != HEADERS:
             yield from _names(value, f"{within}{name}.")
         else:
             yield f"{within}{name}"

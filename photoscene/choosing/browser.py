@@ -29,7 +29,8 @@ from photoscene.choosing.chooser import Chooser
 from photoscene.choosing.prompt_file import prompt_to_json
 from scene.drawing import TINT, draw_outlines, mask_colour
 from scene.errors import BadInput
-from scene.loopback import ADDRESS, exempt_from_proxies, listen
+from scene.loopback import ADDRESS, listen
+from scene.proxies import exempt_from_proxies
 from scene.types import Uint8
 
 MAX_ENTRY_BYTES, MAX_READ_BYTES = 1 << 16, 1 << 24

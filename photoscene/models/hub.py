@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scene.errors import CannotRun
+from scene.proxies import through_proxy, unusable_proxy
 from stages.model_table import ModelEntry
 
 # Until the first answer; then a hub may take its time.
@@ -79,12 +80,16 @@ def check_reachable(hub: Hub) -> None:
     # Its import takes seconds on a busy machine, and is no part of the hub's time.
     from huggingface_hub.utils import get_session
 
-    session = get_session()
+    try:
+        session = get_session()
+    except (ImportError, ValueError) as error:  # httpx, of what the environment names
+        raise HubUnreachable(unusable_proxy(hub.endpoint, error)) from None
     failures = _within(hub.patience_s, lambda: _ask_anything(session, hub))
+    way = through_proxy(hub.endpoint)
     if failures is None:
-        raise HubUnreachable(f"no answer from {hub.endpoint} within {hub.patience_s:g} s")
+        raise HubUnreachable(f"no answer from {hub.endpoint} within {hub.patience_s:g} s{way}")
     if failures:
-        raise HubUnreachable(f"{hub.endpoint} cannot be reached ({failures[0]})")
+        raise HubUnreachable(f"{hub.endpoint} cannot be reached{way} ({failures[0]})")
 
 
 def list_files(hub: Hub, entry: ModelEntry, revision: str) -> Listing:
