@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.steps import Outcome, StageCall
+from flows.steps import EDITED, Outcome, StageCall
 from scene.cameras import (
     camera_from_focal_35mm,
     camera_from_fov,
@@ -20,8 +20,9 @@ from scene.cameras import (
 )
 from scene.errors import BadInput
 from scene.files import fit_from_json, similarity_from_json, similarity_to_json
+from scene.foreign_glb import mesh_from_glb
 from scene.glb import PlacedMesh
-from scene.pictures import decode_mask, decode_photo
+from scene.pictures import decode_cutout, decode_mask, decode_photo
 from scene.store import Manifest, Store
 from scene.types import (
     Artifact,
@@ -40,7 +41,7 @@ from scene.types import (
     PointMap,
     PosedView,
 )
-from stages import complete, compose, crops, generate, map_points, place, segment
+from stages import complete, compose, crops, edits, generate, map_points, place, segment
 from stages.devices import ModelPool
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def produce(call: StageCall, store: Store, pool: ModelPool, refresh: bool = Fals
         logger.info("cached", extra={"call": call, "seconds": 0.0, "computed": False})
         return Outcome(call, known)
     started = time.monotonic()
-    outputs = COMPUTE[call.stage](call, store, pool)
+    outputs = (EDITS if call.backend == EDITED else COMPUTE)[call.stage](call, store, pool)
     seconds = time.monotonic() - started
     manifest = Manifest(
         call.key, call.stage, call.subject, call.backend, call.version, call.settings, call.weights,
@@ -197,6 +198,30 @@ def _complete(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     return {"image": store.save(Cutout(completion.rgba)), "details": details}
 
 
+def _edit(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
+    photo, size = store.load(call.inputs["photo"], Photo), store.load(call.inputs["size"], dict)
+    names = store.load(call.inputs["names"], dict)["names"]
+    masks = [store.load(call.inputs[f"{n}.mask"], Mask) for n in _numbers(call, ".mask")]
+    edited = {
+        int(n): read_mask(store.read(call.inputs[f"{n}.file"]), int(n), names[int(n)], photo, size)
+        for n in _numbers(call, ".file")
+    }
+    found = edits.edited_masks(masks, {i: m.pixels for i, m in edited.items()}, names)
+    return {f"{i:03d}.mask": store.save(mask) for i, mask in enumerate(found)}
+
+
+def _edited_completion(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
+    cutout = decode_cutout(store.read(call.inputs["file"]))
+    cameras = [store.load(call.inputs[name], CropCamera) for name in ("edited_camera", "camera")]
+    completion = edits.edited_completion(cutout, *cameras)
+    details = store.save({"notes": ["edited by hand"]})
+    return {"image": store.save(Cutout(completion.rgba)), "details": details}
+
+
+def _edited_mesh(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
+    return {"mesh": store.save(mesh_from_glb(store.read(call.inputs["file"])))}
+
+
 def _frame(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     crop = crops.object_crop(
         Completion(store.load(call.inputs["image"], Cutout).rgba),
@@ -260,8 +285,14 @@ def _place(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     ]
     point_map = store.load(call.inputs["point_map"], PointMap)
     masks = [store.load(call.inputs[f"{n}.mask"], Mask).pixels for n in _numbers(call, ".mask")]
+    kept = [
+        similarity_from_json(store.load(call.inputs[f"{n}.kept"], dict))
+        if f"{n}.kept" in call.inputs
+        else None
+        for n in numbers
+    ]
     with _borrowed(call, pool) as placer:
-        placed = place.run(placer, unplaced, point_map, masks)
+        placed = place.run(placer, unplaced, point_map, masks, kept)
     listed = {
         number: {
             "camera_from_object": p.camera_from_object and similarity_to_json(p.camera_from_object),
@@ -323,3 +354,5 @@ COMPUTE: dict[str, Callable[[StageCall, Store, ModelPool], Outputs]] = {
     "place": _place,
     "compose": _compose,
 }
+
+EDITS = {"edit": _edit, "complete": _edited_completion, "generate": _edited_mesh}

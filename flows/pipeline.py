@@ -119,6 +119,7 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
     objects, point_map = _segment_and_map(request, store, progress, photo)
     logger.info("objects", extra={"names": {o.id: o.name for o in objects}})
     scene = replace(scene, objects=tuple(_scene_object(o) for o in objects))
+    scene = replace(scene, notes=(*scene.notes, *_edit_notes(request, objects)))
     if point_map is not None:
         mapped = store.load(point_map, PointMap)
         notes = (*scene.notes, *mapped.notes)
@@ -185,6 +186,12 @@ def _with_notes(scene: Scene, store: Store, made: Mapping[str, Outputs]) -> Scen
     return replace(scene, notes=tuple(notes))
 
 
+def _edit_notes(request: Request, objects: list[ObjectInputs]) -> list[str]:
+    """A note for every object that a person changed."""
+    edited = [(o.name, request.edits_of(o.id).names) for o in objects]
+    return [f"{name}: {' and '.join(files)} edited by hand" for name, files in edited if files]
+
+
 def _segment_and_map(
     request: Request, store: Store, progress: Progress, photo: Outputs
 ) -> tuple[list[ObjectInputs], Artifact | None]:
@@ -194,16 +201,28 @@ def _segment_and_map(
         return [], mapped["point_map"]
     segmenting = progress.start(steps.segment_call(request, store, photo))
     if request.until == "segment":
-        return _objects(store, *progress.finish(segmenting)), None
+        found = _objects(store, *progress.finish(segmenting))
+        return _edited(request, store, progress, photo, found), None
     if steps.map_points_needs_masks(request):
         objects = _objects(store, *progress.finish(segmenting))
+        objects = _edited(request, store, progress, photo, objects)
         masks = [o.mask for o in objects]
         mapped = progress.one(steps.map_points_call(request, store, photo, masks))
     else:
         mapping = progress.start(steps.map_points_call(request, store, photo, []))
         segmented, mapped = progress.finish(segmenting, mapping)
-        objects = _objects(store, segmented)
+        objects = _edited(request, store, progress, photo, _objects(store, segmented))
     return objects, mapped["point_map"]
+
+
+def _edited(
+    request: Request, store: Store, progress: Progress, photo: Outputs, objects: list[ObjectInputs]
+) -> list[ObjectInputs]:
+    """The objects with the masks that a person changed; ids stay those of the masks as found."""
+    if all(request.edits_of(o.id).mask is None for o in objects):
+        return objects
+    masks = progress.one(steps.edit_call(request, store, photo, objects))
+    return [replace(o, mask=masks[f"{o.index:03d}.mask"]) for o in objects]
 
 
 def _objects(store: Store, segmented: Outputs) -> list[ObjectInputs]:

@@ -12,6 +12,8 @@ from scene.profile import Profile, StageChoice
 from scene.store import artifact_from_json
 from scene.types import Artifact, ObjectPrompt, Point
 
+# What a person may change of an object in a run folder.
+EDITED_FILES = {"mask": "mask.png", "completion": "completion.png", "mesh": "mesh.glb"}
 MAX_WORDS_LENGTH = 1000  # of a label or a description
 MAX_COORDINATE_PX = 1e9  # far outside any photo; also keeps infinity and NaN out
 
@@ -25,11 +27,40 @@ class MaskFile:
 
 
 @dataclass(frozen=True)
+class Edits:
+    """Files of one object that a person changed by hand, as they were saved.
+
+    completion_camera: of the context crop that the completion was edited in; mesh_camera: of the
+    object crop whose axes the mesh has; mesh_place: where it stood in the scene, None for nowhere.
+    """
+
+    mask: Artifact | None = None
+    completion: Artifact | None = None
+    completion_camera: Artifact | None = None
+    mesh: Artifact | None = None
+    mesh_camera: Artifact | None = None
+    mesh_place: Artifact | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What of the object was edited."""
+        return [name for name in EDITED_FILES if getattr(self, name) is not None]
+
+    @property
+    def files(self) -> dict[str, Artifact]:
+        """The edited files by what they are called in the object's folder."""
+        return {EDITED_FILES[name]: getattr(self, name) for name in self.names}
+
+
+NO_EDITS = Edits()
+
+
+@dataclass(frozen=True)
 class Request:
     """One photo and all that was said about it; files are artifacts, so paths do not matter.
 
     camera: {} (unknown), {"fov_x_deg": ...} or {"width", "height", "K"}; overrides: per object id,
-    stage settings that differ from the profile's, and perhaps a "seed".
+    stage settings that differ from the profile's, and perhaps a "seed"; edits: per object id.
     """
 
     photo: Artifact
@@ -41,6 +72,11 @@ class Request:
     seed: int = 0
     until: str = "compose"
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    edits: Mapping[str, Edits] = field(default_factory=dict)
+
+    def edits_of(self, object_id: str) -> Edits:
+        """What was changed by hand of one object."""
+        return self.edits.get(object_id, NO_EDITS)
 
 
 def request_to_json(request: Request) -> dict[str, Any]:
@@ -62,6 +98,10 @@ def request_from_json(value: Mapping[str, Any]) -> Request:
         seed=value["seed"],
         until=value["until"],
         overrides=value["overrides"],
+        edits={
+            object_id: Edits(**{n: a and artifact_from_json(a) for n, a in files.items()})
+            for object_id, files in value.get("edits", {}).items()
+        },
     )
 
 

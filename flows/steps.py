@@ -24,13 +24,16 @@ from stages.backends import (
 )
 
 BUILT_IN = "built-in"
+EDITED = "edited"  # the backend of steps whose result a person made
 WHOLE_SCENE = "scene"
 # All steps in the order of the DAG; segment and map_points run side by side where they can.
-STEP_ORDER = ("photo", "segment", "map_points", "crop", "complete", "frame", "generate", "place",
-              "compose")  # fmt: skip
+# "edit" is only there where a mask was changed by hand.
+STEP_ORDER = ("photo", "segment", "edit", "map_points", "crop", "complete", "frame", "generate",
+              "place", "compose")  # fmt: skip
 PER_OBJECT = ("complete", "frame", "generate")
 # Raise one when the step's output changes; backends and stages have a VERSION of their own.
 PHOTO_VERSION, CROP_VERSION, FRAME_VERSION = "2", "2", "1"
+EDIT_VERSION = "1"  # of all that reads what a person made
 MAX_PHOTO_SIDE_PX = 2048  # larger photos are worked on at this size
 
 
@@ -111,6 +114,20 @@ def segment_call(request: Request, store: Store, photo: Mapping[str, Artifact]) 
     return _profile_call(request, "segment", WHOLE_SCENE, inputs)
 
 
+def edit_call(
+    request: Request, store: Store, photo: Mapping[str, Artifact], objects: list[ObjectInputs]
+) -> StageCall:
+    """Put the masks that a person changed in the place of those that were found."""
+    inputs = {"photo": photo["photo"], "size": photo["details"]}
+    inputs["names"] = store.save({"names": [o.name for o in objects]})
+    for o in objects:
+        inputs[f"{o.index:03d}.mask"] = o.mask
+        mask = request.edits_of(o.id).mask
+        if mask is not None:
+            inputs[f"{o.index:03d}.file"] = mask
+    return StageCall("edit", WHOLE_SCENE, inputs, EDITED, EDIT_VERSION)
+
+
 def map_points_call(
     request: Request, store: Store, photo: Mapping[str, Artifact], masks: list[Artifact]
 ) -> StageCall:
@@ -144,8 +161,14 @@ def complete_call(
 ) -> StageCall:
     """Complete one object's hidden parts inside its context crop.
 
-    The labels of what hides it, and what of the crop is outside the photo, where there are any.
+    The labels of what hides it, and what of the crop is outside the photo, where there are any. A
+    completion that a person edited is taken instead.
     """
+    edits = request.edits_of(o.id)
+    if edits.completion is not None and edits.completion_camera is not None:
+        files = {"file": edits.completion, "edited_camera": edits.completion_camera}
+        files["camera"] = crops[f"{o.index:03d}.camera"]
+        return StageCall("complete", o.id, files, EDITED, EDIT_VERSION)
     names = ("image", "occluder", "camera", "occluder_labels", "outside")
     cut = {name: crops.get(f"{o.index:03d}.{name}") for name in names}
     inputs = {name: artifact for name, artifact in cut.items() if artifact is not None}
@@ -170,7 +193,10 @@ def frame_call(
 
 
 def generate_call(request: Request, o: ObjectInputs, framed: Mapping[str, Artifact]) -> StageCall:
-    """Generate one object's mesh from its object crop alone."""
+    """Generate one object's mesh from its object crop alone, or take the one a person edited."""
+    edited = request.edits_of(o.id).mesh
+    if edited is not None:
+        return StageCall("generate", o.id, {"file": edited}, EDITED, EDIT_VERSION)
     inputs = {name: framed[name] for name in ("image", "depth", "camera")}
     return _profile_call(request, "generate", o.id, inputs)
 
@@ -180,6 +206,8 @@ def lowered_call(request: Request, call: StageCall) -> StageCall | None:
 
     A call of its own, with its own key; None where the profile has no such settings.
     """
+    if call.backend == EDITED:
+        return None
     lower = request.profile.stages[call.stage].on_out_of_memory
     values = {**call.settings, **call.local, **lower}
     other = backend_call(call.stage, call.backend, values, call.subject, call.inputs, call.seed)
@@ -193,7 +221,10 @@ def place_call(
     made: Mapping[str, tuple[Artifact, Artifact]],
     objects: list[ObjectInputs],
 ) -> StageCall:
-    """Place all generated objects at once; `made` maps an object's id to its mesh and camera."""
+    """Place all generated objects at once; `made` maps an object's id to its mesh and camera.
+
+    A mesh that a person edited has the camera it was edited for, and stays where it stood.
+    """
     inputs = {"point_map": point_map}
     for o in objects:
         number = f"{o.index:03d}"
@@ -201,6 +232,11 @@ def place_call(
         if o.id in made:
             inputs[f"{number}.mesh"], inputs[f"{number}.camera"] = made[o.id]
             inputs[f"{number}.hidden_by"] = crops[f"{number}.hidden_by"]
+        edits = request.edits_of(o.id)
+        if o.id in made and edits.mesh_camera is not None:
+            inputs[f"{number}.camera"] = edits.mesh_camera
+        if o.id in made and edits.mesh_place is not None:
+            inputs[f"{number}.kept"] = edits.mesh_place
     return _profile_call(request, "place", WHOLE_SCENE, inputs)
 
 

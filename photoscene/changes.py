@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flows.steps import EDITED
+
 Step = Mapping[str, Any]
 # An input's kind and the object that it belongs to, "" for one of the whole scene.
 InputName = tuple[str, str]
-SAID = {"asked": "what was asked for"}  # inputs whose own names say too little
+SAID = {
+    "asked": "what was asked for",
+    "kept": "kept place",
+}  # inputs whose own names say too little
 
 
 def why_computed(step: Step, objects: Sequence[str], before: Sequence[Step]) -> str:
@@ -16,6 +21,8 @@ def why_computed(step: Step, objects: Sequence[str], before: Sequence[Step]) -> 
 
     objects: the names of this run's objects, in their order.
     """
+    if step["backend"] == EDITED and not step["failure"]:
+        return "edited by hand"
     if not step["computed"]:
         return "failed" if step["failure"] else "in the store"
     earlier = [s for s in before if s["stage"] == step["stage"] and s["subject"] == step["subject"]]

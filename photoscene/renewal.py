@@ -151,9 +151,9 @@ def _stage(
         }
         write_bytes(staging / "plan", encode_json(plan))
         os.replace(staging / "plan", staging / PLAN)
-    except BaseException:
-        _discard(staging)
-        raise
+    finally:
+        if not (staging / PLAN).exists():
+            _discard(staging)
     return said
 
 

@@ -35,7 +35,7 @@ from photoscene.owned_files import (
 from photoscene.renewal import Content, content_of, finish_interrupted, locked, renew
 from scene.errors import BadInput
 from scene.files import encode_json
-from scene.scene_json import scene_to_json
+from scene.scene_json import scene_from_json, scene_to_json
 from scene.store import Store, artifact_from_json
 from scene.text import printable
 from scene.types import Artifact, Scene, SceneObject
@@ -99,7 +99,11 @@ def write_run(
     artifacts: dict[str, Artifact | None] = {"scene.glb": scene.glb, "overlay.png": scene.overlay}
     artifacts |= {"photo.png": scene.photo, "point_map.npz": scene.points}
     for index, o in enumerate(scene.objects):
-        artifacts |= _object_files(object_folder(index, o), o, run.record["steps"])
+        within = object_folder(index, o)
+        artifacts |= _object_files(within, o, run.record["steps"])
+        # What a person saved stays as it is, byte for byte.
+        edited = run.request.edits_of(o.id).files
+        artifacts |= {f"{within}/{file}": artifact for file, artifact in edited.items()}
     contents = {
         name: Content(artifact.sha256, partial(store.read, artifact))
         for name, artifact in artifacts.items()
@@ -219,6 +223,17 @@ def read_run(folder: Path) -> Run:
         json.JSONDecodeError, UnicodeDecodeError,
     ) as error:  # fmt: skip
         raise BadInput(f"{path} is damaged ({error}): repeat the run with another -o") from None
+
+
+def read_scene(folder: Path) -> Scene:
+    """The scene of a run folder; BadInput where scene.json is missing or damaged."""
+    path = folder / SCENE
+    try:
+        return scene_from_json(json.loads(_text(path)))
+    except (
+        OSError, KeyError, TypeError, RecursionError, json.JSONDecodeError, UnicodeDecodeError,
+    ):  # fmt: skip
+        raise BadInput(f"{path} is missing or damaged: repeat the run") from None
 
 
 def _text(path: Path) -> str:

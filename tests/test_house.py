@@ -117,8 +117,10 @@ BROAD_HANDLERS = {
     "photoscene/inspection.py": 1,  # JSON of a run
     "photoscene/models/hub.py": 2,  # handed from a thread to who waits for it; httpx, of proxies
     "photoscene/models/verify.py": 1,  # JSON of an index of weights
+    "photoscene/owned_files.py": 1,  # JSON of a run folder's records
     "pixal3d/checkpoints.py": 1,  # numbers of a sampler's JSON
     "pixal3d/pictures.py": 1,  # JSON of posed views
+    "scene/foreign_glb.py": 1,  # JSON and numbers of another program's GLB
     "scene/pictures.py": 1,  # LittleCMS
     "scene/profile.py": 1,  # PyYAML
     "scene/store.py": 1,  # JSON of a result that a disk may have damaged

@@ -19,7 +19,7 @@ from scene.errors import BadInput
 from scene.keys import digest
 from scene.store import Store
 
-CASES, EVERY_DAY = 300, 24  # random cases; how many of them the default suite has
+CASES, EVERY_DAY = 300, 12  # random cases; how many of them the default suite has
 MOMENTS = 300  # changes of the disk at which a run is killed: more than one has
 
 

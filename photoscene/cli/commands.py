@@ -54,6 +54,18 @@ class Inspecting:
 
 
 @dataclass(frozen=True)
+class Rerunning:
+    """What of a run is done again: one object or all, from a stage on or what follows from edits,
+    with settings and a seed of their own."""
+
+    object: str | None = None
+    first: str | None = None
+    settings: Sequence[str] = ()
+    seed: int | None = None
+    edited: bool = False
+
+
+@dataclass(frozen=True)
 class Where:
     """The store as given (None: the default one), and the device as `--device` names it."""
 
@@ -96,35 +108,38 @@ def run_photo(
     return _reconstruct(request, store, run, refresh, as_json)
 
 
-def rerun_object(
-    folder: Path,
-    wanted: str,
-    first: str,
-    settings: Sequence[str],
-    seed: int | None,
-    where: Where,
-    as_json: bool,
-) -> int:
+def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -> int:
     """`photoscene rerun`: returns the exit status."""
     started = time.monotonic()
     check_device(where.device)
-    if first not in RERUN_STAGES:
-        raise BadInput(f"--from {first}: expected {' or '.join(RERUN_STAGES)}")
-    from photoscene.inspection import find_object
+    if asked.first not in (None, *RERUN_STAGES):
+        raise BadInput(f"--from {asked.first}: expected {' or '.join(RERUN_STAGES)}")
+    from photoscene.edits import find_edits
+    from photoscene.inspection import find_object, scene_objects
 
     run = read_run(folder)
     check_folder(folder)
+    _say(check_contents(folder, [], {}))
+    run = read_run(folder)
     store = Store(Path(store_root(where.store or run.record["store"])))
-    object_id = find_object(run, wanted)
-    request = _with_override(run.request, object_id, settings, seed)
-    if run.request.until in ("segment", "map_points"):
+    chosen = None if asked.object is None else find_object(run, asked.object)
+    objects = [o["id"] for o in scene_objects(run)] if chosen is None else [chosen]
+    first = asked.first or (None if asked.edited else RERUN_STAGES[0])
+    if first is not None and run.request.until in ("segment", "map_points"):
         raise BadInput(
             f"{folder} stopped after {run.request.until}: `photoscene run` the photo further first"
         )
-    stages = PER_OBJECT if first == "complete" else ("generate",)
-    refresh = [f"{stage}:{object_id}" for stage in stages]
+    request, files = run.request, ()
+    if asked.edited:
+        found = find_edits(run, store, chosen)
+        request, files = found.request, found.files
+        _say(found.changes or ["nothing was edited since"])
+    for object_id in objects:
+        request = _with_override(request, object_id, asked.settings, asked.seed)
+    stages = {None: (), "complete": PER_OBJECT, "generate": ("generate",)}[first]
+    refresh = [f"{stage}:{object_id}" for stage in stages for object_id in objects]
     name = run.record["photo_name"]
-    again = Reconstruction(folder, name, InputNames(f"photo {name}"), where.device, started)
+    again = Reconstruction(folder, name, InputNames(f"photo {name}"), where.device, started, files)
     return _reconstruct(request, store, again, refresh, as_json)
 
 

@@ -227,27 +227,36 @@ def segment(
 @app.command()
 def rerun(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of an earlier run.")],
+    edited: Annotated[
+        bool, typer.Option("--edited", help="Go on from files changed by hand in RUN/objects/.")
+    ] = False,
     object_: Annotated[
-        str, typer.Option("--object", metavar="N", help="Its number, name or id in the run.")
-    ],
+        str | None,
+        typer.Option("--object", metavar="N", help="One object by number, name or id; else all."),
+    ] = None,
     from_: Annotated[
-        str, typer.Option("--from", metavar="STAGE", help="complete or generate.")
-    ] = "complete",
+        str | None,
+        typer.Option("--from", metavar="STAGE", help="complete (the default) or generate."),
+    ] = None,
     settings: Settings = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed for this object.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed for these objects.")] = None,
     device: Device = "auto",
     store: StorePath = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compute one object's chain again, then place and compose; the other objects stay cached."""
+    """Compute objects again, then place and compose; what did not change stays cached.
+
+    With --edited, masks, completions and meshes that were changed in RUN/objects/ are taken as they
+    are, and only what follows from them is computed.
+    """
     from photoscene.cli.errors import reported
 
     with reported(debug):
-        from photoscene.cli.commands import Where, rerun_object
+        from photoscene.cli.commands import Rerunning, Where, rerun_objects
 
-        where = Where(store, device)
-        raise typer.Exit(rerun_object(folder, object_, from_, settings or (), seed, where, json))
+        asked = Rerunning(object_, from_, settings or (), seed, edited)
+        raise typer.Exit(rerun_objects(folder, asked, Where(store, device), json))
 
 
 @app.command()

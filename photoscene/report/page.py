@@ -45,9 +45,7 @@ from photoscene.report.viewer_model import (
     box_corners,
     viewer_scene,
 )
-from photoscene.run_folder import REPORT, SCENE, Run, read_run, write_page
-from scene.errors import BadInput
-from scene.scene_json import scene_from_json
+from photoscene.run_folder import REPORT, Run, read_run, read_scene, write_page
 from scene.store import Store
 from scene.types import Camera, Float64, Scene
 
@@ -72,13 +70,7 @@ def write_report(folder: Path, store: Store) -> list[str]:
     where the folder holds no run; what the store has lost is said on the page.
     """
     run = read_run(folder)
-    path = folder / SCENE
-    try:
-        scene = scene_from_json(json.loads(path.read_text("utf-8")))
-    except (
-        OSError, KeyError, TypeError, RecursionError, json.JSONDecodeError, UnicodeDecodeError,
-    ):  # fmt: skip
-        raise BadInput(f"{path} is missing or damaged: repeat the run") from None
+    scene = read_scene(folder)
     return write_page(run, REPORT, report_page(run, scene, store))
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from flows.steps import PER_OBJECT
 
-# The DAG as columns from left to right: what stands in one column runs side by side.
+# The DAG as columns from left to right: what stands in one column runs side by side. Where no mask
+# was edited there is no "edit".
 COLUMNS = (
-    ("photo",), ("segment", "map_points"), ("crop",), ("complete",), ("frame",), ("generate",),
-    ("place",), ("compose",),
+    ("photo",), ("segment", "map_points"), ("edit",), ("crop",), ("complete",), ("frame",),
+    ("generate",), ("place",), ("compose",),
 )  # fmt: skip
 WEIGHT_TABLES = ("lite",)  # folders of the package `weights` with an index.json
 
@@ -70,7 +71,9 @@ def seconds_text(seconds: float) -> str:
 def stage_columns(steps: Sequence[Mapping[str, Any]]) -> list[list[StageSum]]:
     """The DAG's columns with what each stage cost; stages that were not reached have no steps."""
     total = sum(s["seconds"] for s in steps) or 1.0
-    return [[_stage_sum(stage, steps, total) for stage in column] for column in COLUMNS]
+    known = {s["stage"] for s in steps}
+    columns = [column for column in COLUMNS if column != ("edit",) or "edit" in known]
+    return [[_stage_sum(stage, steps, total) for stage in column] for column in columns]
 
 
 def _stage_sum(stage: str, steps: Sequence[Mapping[str, Any]], total: float) -> StageSum:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
+from alignment.kept import keep_placement
 from alignment.objects import Placement, Unplaced
 from alignment.support import Ground, find_ground, world_from_camera
-from scene.types import Bool, Float64, PointMap
+from scene.types import Bool, Float64, PointMap, Similarity
 
+KEPT_TRUNCATION = 0.1  # of relative depth: what every backend takes for an outlier by default
 VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
 
 
@@ -35,11 +38,18 @@ class Placer(Protocol):
         ...
 
 
-def run(placer: Placer, objects: list[Unplaced], point_map: PointMap, masks: list[Bool]) -> Placed:
+def run(
+    placer: Placer,
+    objects: list[Unplaced],
+    point_map: PointMap,
+    masks: list[Bool],
+    kept: Sequence[Similarity | None] = (),
+) -> Placed:
     """Place all objects of a photo; what cannot be placed says why and does not stop the others.
 
     masks: (H, W) of every object, of those that cannot be placed too: they are not the background.
-    A depth of zero or less counts as unknown.
+    kept: per object where its mesh stands since a person edited it, None where it is to be found;
+    the others meet it there. A depth of zero or less counts as unknown.
     """
     depth = np.where(point_map.depth > 0, point_map.depth, np.float32(np.nan))  # NaN compares False
     point_map = replace(point_map, depth=depth)
@@ -47,5 +57,8 @@ def run(placer: Placer, objects: list[Unplaced], point_map: PointMap, masks: lis
     placements = placer.place(objects, point_map, ground)
     if len(placements) != len(objects):
         raise ValueError(f"{len(placements)} placements for {len(objects)} objects")
+    for index, place in enumerate(kept):
+        if place is not None:
+            placements[index] = keep_placement(objects[index], place, point_map, KEPT_TRUNCATION)
     plane = ground.plane
     return Placed(placements, None if plane is None else world_from_camera(plane))
