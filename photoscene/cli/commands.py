@@ -125,17 +125,17 @@ def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -
     chosen = None if asked.object is None else find_object(run, asked.object)
     objects = [o["id"] for o in scene_objects(run)] if chosen is None else [chosen]
     first = asked.first or (None if asked.edited else RERUN_STAGES[0])
+    request, files = run.request, ()
+    for object_id in objects:
+        request = _with_override(request, object_id, asked.settings, asked.seed)
     if first is not None and run.request.until in ("segment", "map_points"):
         raise BadInput(
             f"{folder} stopped after {run.request.until}: `photoscene run` the photo further first"
         )
-    request, files = run.request, ()
     if asked.edited:
-        found = find_edits(run, store, chosen)
+        found = find_edits(replace(run, request=request), store, chosen)
         request, files = found.request, found.files
         _say(found.changes or ["nothing was edited since"])
-    for object_id in objects:
-        request = _with_override(request, object_id, asked.settings, asked.seed)
     stages = {None: (), "complete": PER_OBJECT, "generate": ("generate",)}[first]
     refresh = [f"{stage}:{object_id}" for stage in stages for object_id in objects]
     name = run.record["photo_name"]
