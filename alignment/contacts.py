@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alignment.visible import Box, Sight
+from alignment.visible import Box, DepthView
 from scene.cameras import unproject
 from scene.morphology import dilated, square
 from scene.raycast import Crossings, cast_through
@@ -22,13 +22,15 @@ from scene.types import Bool, Camera, Float64
 MAX_PIXEL_RAYS = 1500  # per pair of objects
 MAX_VERTEX_RAYS = 500  # per object of a pair: contacts lie at vertices more often than at pixels
 MIN_SHARED_PIXELS = 4  # fewer are rounding of the outlines
-FEW = 0.05  # share of the rays below which an order is that of edges, not of the objects
+MIN_ORDER_FRACTION = (
+    0.05  # share of the rays below which an order is that of edges, not of the objects
+)
 SPILL = 0.012  # of an object's side: a generated outline may be off by a cell of its grid
 ORDER_QUANTILE = 0.05  # of the pixels that may disagree on which of two objects is nearer
 
 
 @dataclass(frozen=True, eq=False)
-class Meeting:
+class PairContact:
     """Two objects that share rays, `front` before `back` on some of them.
 
     limit: the greatest log(lambda_front / lambda_back) at which neither runs into the other; point
@@ -66,27 +68,27 @@ class _Pair:
     vertices_j: Float64
 
 
-def find_meetings(
-    sights: list[Sight], masks: list[Bool], scales: Float64, camera: Camera
-) -> list[Meeting]:
+def find_pair_contacts(
+    views: list[DepthView], masks: list[Bool], scales: Float64, camera: Camera
+) -> list[PairContact]:
     """The limits of all pairs of objects whose outlines overlap, both ways where they enlace.
 
     masks: (H, W) visible pixels; scales (K,): a guess, which tells what comes first on a ray.
     """
-    pairs = [p for i, j in _overlapping(sights) if (p := _pair(i, j, sights, camera)) is not None]
-    crossed = _cast_all(pairs, sights)
-    near = [_near(sight, mask) for sight, mask in zip(sights, masks, strict=True)]
-    meetings = []
+    pairs = [p for i, j in _overlapping(views) if (p := _pair(i, j, views, camera)) is not None]
+    crossed = _cast_all(pairs, views)
+    near = [_near_outline(view, mask) for view, mask in zip(views, masks, strict=True)]
+    contacts = []
     for pair, (spans_i, spans_j) in zip(pairs, crossed, strict=True):
         both = _both_spans(pair, spans_i, spans_j)
         limits = _limits(both, float(np.log(scales[pair.i] / scales[pair.j])))
-        orders = _orders(pair, sights, masks, near)
+        orders = _orders(pair, views, masks, near)
         ends = ((pair.i, pair.j, both.end_i), (pair.j, pair.i, both.end_j))
         for (front, back, end), (limit, at), order in zip(ends, limits, orders, strict=True):
             if np.isfinite(limit) or np.isfinite(order):
                 point = both.rays[at] * end[at] if at >= 0 else np.full(3, np.nan)
-                meetings.append(Meeting(front, back, limit, point, order))
-    return meetings
+                contacts.append(PairContact(front, back, limit, point, order))
+    return contacts
 
 
 def spans_of(crossings: Crossings) -> Spans:
@@ -113,31 +115,31 @@ def spans_of(crossings: Crossings) -> Spans:
     return Spans(start, end)
 
 
-def _overlapping(sights: list[Sight]) -> list[tuple[int, int]]:
+def _overlapping(views: list[DepthView]) -> list[tuple[int, int]]:
     """Pairs i < j whose boxes share pixels."""
     edges = np.array(
-        [[r.start, r.stop, c.start, c.stop] for r, c in (s.box for s in sights)]
+        [[r.start, r.stop, c.start, c.stop] for r, c in (s.box for s in views)]
     ).reshape(-1, 4)
     first, last = edges[:, [0, 2]], edges[:, [1, 3]]
     share = (np.maximum(first[:, None], first) < np.minimum(last[:, None], last)).all(-1)
     return [(int(i), int(j)) for i, j in np.argwhere(np.triu(share, 1))]
 
 
-def _pair(i: int, j: int, sights: list[Sight], camera: Camera) -> _Pair | None:
+def _pair(i: int, j: int, views: list[DepthView], camera: Camera) -> _Pair | None:
     """The rays that two objects share, or None when their outlines do not overlap."""
-    box = _common(sights[i].box, sights[j].box)
-    rows, columns = np.nonzero(_part(sights[i], box) & _part(sights[j], box))
+    box = _common(views[i].box, views[j].box)
+    rows, columns = np.nonzero(_part(views[i], box) & _part(views[j], box))
     if len(rows) < MIN_SHARED_PIXELS:
         return None
     step = int(np.ceil(len(rows) / MAX_PIXEL_RAYS))
     at = np.stack([columns + box[1].start, rows + box[0].start], 1)[::step] + 0.5
     return _Pair(
         i, j, box, unproject(camera, at),
-        _vertices_seen(sights[i], sights[j], camera), _vertices_seen(sights[j], sights[i], camera),
+        _vertices_seen(views[i], views[j], camera), _vertices_seen(views[j], views[i], camera),
     )  # fmt: skip
 
 
-def _vertices_seen(of: Sight, through: Sight, camera: Camera) -> Float64:
+def _vertices_seen(of: DepthView, through: DepthView, camera: Camera) -> Float64:
     """(N, 3) vertices of one object that project into another's outline."""
     pixels = of.vertices[:, :2] / of.vertices[:, 2:] * [camera.fx_px, camera.fy_px]
     columns, rows = np.floor(pixels + [camera.cx_px, camera.cy_px]).astype(int).T
@@ -149,7 +151,7 @@ def _vertices_seen(of: Sight, through: Sight, camera: Camera) -> Float64:
     return of.vertices[found[:: max(1, int(np.ceil(len(found) / MAX_VERTEX_RAYS)))]]
 
 
-def _cast_all(pairs: list[_Pair], sights: list[Sight]) -> list[tuple[Spans, Spans]]:
+def _cast_all(pairs: list[_Pair], views: list[DepthView]) -> list[tuple[Spans, Spans]]:
     """Both objects' spans on the rays of every pair: [pixels, vertices of i, vertices of j].
 
     Every object is followed through once, on the rays of all of its pairs together.
@@ -162,7 +164,7 @@ def _cast_all(pairs: list[_Pair], sights: list[Sight]) -> list[tuple[Spans, Span
     for index, rays in wanted.items():
         together = np.concatenate(rays)
         together = together / together[:, 2:]
-        spans = spans_of(cast_through(sights[index].vertices, sights[index].faces, together))
+        spans = spans_of(cast_through(views[index].vertices, views[index].faces, together))
         ends = np.cumsum([len(r) for r in rays])[:-1]
         parts[index] = [
             Spans(start, end)
@@ -228,14 +230,14 @@ def _limits(both: _BothSpans, ratio: float) -> tuple[tuple[float, int], tuple[fl
     i_before, j_before = to_j >= ratio, to_i >= -ratio
     overlap = ~i_before & ~j_before
     middle = both.start_i + both.end_i < np.exp(-ratio) * (both.start_j + both.end_j)
-    few_i, few_j = (x & (x.mean() < FEW) for x in (i_before, j_before))
+    few_i, few_j = (x & (x.mean() < MIN_ORDER_FRACTION) for x in (i_before, j_before))
     best, least = None, np.inf
     for i_first in (
         i_before | overlap & middle,
         i_before | overlap | few_j,
         i_before & ~few_i,
     ):
-        limit_i, limit_j = _least(to_j, i_first), _least(to_i, ~i_first)
+        limit_i, limit_j = _min_ratio(to_j, i_first), _min_ratio(to_i, ~i_first)
         lacking = max(0.0, -limit_i[0] - limit_j[0])
         cost = max(ratio - limit_i[0], -ratio - limit_j[0], 0.0) + 2 * lacking
         if best is None or cost < least:
@@ -244,7 +246,7 @@ def _limits(both: _BothSpans, ratio: float) -> tuple[tuple[float, int], tuple[fl
     return best
 
 
-def _least(limits: Float64, counted: Bool) -> tuple[float, int]:
+def _min_ratio(limits: Float64, counted: Bool) -> tuple[float, int]:
     """The least of some limits and its index; (inf, -1) for none."""
     if not counted.any():
         return np.inf, -1
@@ -253,28 +255,28 @@ def _least(limits: Float64, counted: Bool) -> tuple[float, int]:
 
 
 def _orders(
-    pair: _Pair, sights: list[Sight], masks: list[Bool], near: list[Bool]
+    pair: _Pair, views: list[DepthView], masks: list[Bool], near: list[Bool]
 ) -> tuple[float, float]:
     """log limits at which the photo's own order of the two objects' first surfaces holds.
 
     near: per object the pixels that its outline may spill over, which tell nothing.
     """
-    depth_i, depth_j = (_part_depth(sights[k], pair.box) for k in (pair.i, pair.j))
+    depth_i, depth_j = (_part_depth(views[k], pair.box) for k in (pair.i, pair.j))
     both = np.isfinite(depth_i) & np.isfinite(depth_j)
     sure_i, sure_j = (
         both & masks[k][pair.box] & ~near[other][pair.box]
         for k, other in ((pair.i, pair.j), (pair.j, pair.i))
     )
-    least = max(MIN_SHARED_PIXELS, FEW * int(both.sum()))
+    least = max(MIN_SHARED_PIXELS, MIN_ORDER_FRACTION * int(both.sum()))
     return (
         _order(depth_j[sure_i] / depth_i[sure_i], least),
         _order(depth_i[sure_j] / depth_j[sure_j], least),
     )
 
 
-def _near(sight: Sight, mask: Bool) -> Bool:
+def _near_outline(view: DepthView, mask: Bool) -> Bool:
     """(H, W) an object's visible pixels, and those about them that its outline may spill over."""
-    reach = max(1, round(SPILL * max(s.stop - s.start for s in sight.box)))
+    reach = max(1, round(SPILL * max(s.stop - s.start for s in view.box)))
     return dilated(mask, reach, square)
 
 
@@ -290,14 +292,14 @@ def _common(a: Box, b: Box) -> Box:
             slice(max(a[1].start, b[1].start), min(a[1].stop, b[1].stop)))  # fmt: skip
 
 
-def _part_depth(sight: Sight, box: Box) -> Float64:
-    """The sight's depths within a box of the photo that lies in its own."""
-    top, left = sight.box[0].start, sight.box[1].start
+def _part_depth(view: DepthView, box: Box) -> Float64:
+    """The view's depths within a box of the photo that lies in its own."""
+    top, left = view.box[0].start, view.box[1].start
     rows, columns = box
-    return sight.depth[
+    return view.depth[
         rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
     ]
 
 
-def _part(sight: Sight, box: Box) -> Bool:
-    return np.isfinite(_part_depth(sight, box))
+def _part(view: DepthView, box: Box) -> Bool:
+    return np.isfinite(_part_depth(view, box))

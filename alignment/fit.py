@@ -6,46 +6,46 @@ from dataclasses import replace
 
 import numpy as np
 
-from alignment.objects import Unplaced
-from alignment.visible import Sight, VisiblePoints
+from alignment.objects import PlacementInput
+from alignment.visible import DepthView, VisiblePoints
 from scene.types import Bool, FitReport, Float32, Float64, Similarity
 
 # Thresholds of the grades; docs/placement.md explains them.
-GOOD_OUTLINE, LEAST_OUTLINE = 0.9, 0.5  # silhouette IoU: a pixel-aligned mesh keeps its outline
-GOOD_INLIERS, LEAST_INLIERS = 0.7, 0.3  # share of the points within the truncation
+GOOD_OUTLINE, MIN_OUTLINE = 0.9, 0.5  # silhouette IoU: a pixel-aligned mesh keeps its outline
+GOOD_INLIERS, MIN_INLIERS = 0.7, 0.3  # share of the points within the truncation
 GOOD_RESIDUAL = 0.05  # median, of depth
 GOOD_PERSPECTIVE = 0.1  # |D / (s d) - 1| from which on the field of view or the map is in doubt
 TELLING_GAIN = 0.2  # by which the freer fit must lower the median residual to be believed
-FEW_PIXELS = "few trusted pixels: border pixels were used"
+BORDER_PIXELS_USED = "few trusted pixels: border pixels were used"
 GOOD_SHIFT = 0.03  # relative depth by which the rest of the scene may move an object
 
 
-def silhouette_iou(sight: Sight, mask: Bool, occluder: Bool) -> float:
+def silhouette_iou(view: DepthView, mask: Bool, occluder: Bool) -> float:
     """Occlusion-aware agreement of outlines (docs/placement.md, equation 9).
 
     mask, occluder (H, W): the object's visible pixels M and those of nearer objects O.
     """
-    seen = sight.silhouette & ~occluder[sight.box]
-    both = int((seen & mask[sight.box]).sum())
+    seen = view.silhouette & ~occluder[view.box]
+    both = int((seen & mask[view.box]).sum())
     union = int(seen.sum()) + int(np.count_nonzero(mask)) - both
     return both / union if union else 0.0
 
 
-def depth_error(sight: Sight, mask: Bool, depth: Float32) -> float | None:
+def depth_error(view: DepthView, mask: Bool, depth: Float32) -> float | None:
     """Mean |placed - measured| / measured over all visible pixels that both know; None for none.
 
-    sight: of the mesh where it was placed; depth (H, W): z of the point map.
+    view: of the mesh where it was placed; depth (H, W): z of the point map.
     """
-    measured = depth[sight.box]
-    known = sight.silhouette & mask[sight.box] & np.isfinite(measured)
-    error = np.abs(sight.depth[known] - measured[known]) / measured[known]
+    measured = depth[view.box]
+    known = view.silhouette & mask[view.box] & np.isfinite(measured)
+    error = np.abs(view.depth[known] - measured[known]) / measured[known]
     return float(error.mean()) if len(error) else None
 
 
 def fit_report(
-    o: Unplaced,
+    o: PlacementInput,
     depth: Float32,
-    placed: Sight,
+    placed: DepthView,
     points: VisiblePoints,
     placed_depth: Float64,
     camera_from_object: Similarity,
@@ -67,7 +67,7 @@ def fit_report(
         silhouette_iou=silhouette_iou(placed, o.mask, o.occluder),
         depth_error=depth_error(placed, o.mask, depth),
     )
-    return graded(report, [FEW_PIXELS] if points.reduced else [])
+    return graded(report, [BORDER_PIXELS_USED] if points.reduced else [])
 
 
 def graded(report: FitReport, warnings: list[str]) -> FitReport:
@@ -79,6 +79,6 @@ def graded(report: FitReport, warnings: list[str]) -> FitReport:
         found.append(f"{1 - report.inlier_share:.0%} of the depths disagree with the mesh")
     if report.residual_median > GOOD_RESIDUAL:
         found.append(f"half of the depths are off by more than {report.residual_median:.0%}")
-    failed = report.silhouette_iou < LEAST_OUTLINE or report.inlier_share < LEAST_INLIERS
+    failed = report.silhouette_iou < MIN_OUTLINE or report.inlier_share < MIN_INLIERS
     grade = "failed" if failed else "check" if found else "good"
     return replace(report, grade=grade, warnings=tuple(found))

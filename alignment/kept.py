@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from alignment.fit import fit_report, silhouette_iou
-from alignment.objects import Placement, Unplaced
-from alignment.visible import see_placed, visible_points
+from alignment.objects import Placement, PlacementInput
+from alignment.visible import render_placed_depth, visible_points
 from scene.errors import CannotPlace
 from scene.types import FitReport, PointMap, Similarity
 
@@ -16,7 +16,7 @@ BY_HAND = "edited by hand: it stays where it was put"
 
 
 def keep_placement(
-    o: Unplaced, camera_from_object: Similarity, point_map: PointMap, truncation: float
+    o: PlacementInput, camera_from_object: Similarity, point_map: PointMap, truncation: float
 ) -> Placement:
     """The mesh at a similarity that was found before it was edited, with its own figures.
 
@@ -26,7 +26,7 @@ def keep_placement(
     distance = float(np.linalg.norm(camera_from_object.translation))
     unknown = FitReport(camera_from_object.scale, distance, 0.0, 0.0, 0.0, 0, 0.0)
     try:
-        placed = see_placed(vertices, o.mesh.faces, camera)
+        placed = render_placed_depth(vertices, o.mesh.faces, camera)
     except CannotPlace as error:
         return Placement(camera_from_object, _doubted(unknown, [BY_HAND, str(error)]))
     points = visible_points(placed, o.mask, o.occluder, point_map.depth)

@@ -8,7 +8,7 @@ from scene.types import Bool, CropCamera, FitReport, ObjectMesh, Similarity
 
 
 @dataclass(frozen=True, eq=False)
-class Unplaced:
+class PlacementInput:
     """A generated object: its mesh and crop camera, its visible mask and its occluders (H, W).
 
     number: in the whole scene, counted from 1, by which others' reports name it; None: its place

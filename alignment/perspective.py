@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from alignment.baselines.refit import refit, relative_residual
+from alignment.baselines.scale_depth import fit_scale_depth
 from alignment.fit import GOOD_PERSPECTIVE, TELLING_GAIN
-from alignment.refit import refit, relative_residual
-from alignment.scale_depth import fit_scale_depth
 from scene.errors import CannotPlace
 from scene.types import Float64, Similarity
 

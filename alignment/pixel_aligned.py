@@ -2,9 +2,9 @@
 
 A pixel-aligned mesh already projects onto its pixels; scaling it about the optical centre changes
 its size and its depth together and leaves its outline alone. Model M1: X = lambda * (x + d e_z)
-with x in the object cube and d the generator's distance; each visible pixel votes
-lambda_i = Q_z / X_z, and the votes are joined by an exact truncated L1, then Huber. The scene's own
-terms (`alignment/scene_terms.py`) then settle what each object alone leaves open.
+with x in the object cube and d the generator's distance; each visible pixel gives an estimate
+lambda_i = Q_z / X_z, and the estimates are combined by an exact truncated L1, then Huber. The
+scene's own terms (`alignment/scene_terms.py`) then settle what each object alone leaves open.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from alignment.contacts import find_meetings
-from alignment.fit import FEW_PIXELS, GOOD_SHIFT, fit_report, graded
+from alignment.baselines.placing import matches
+from alignment.contacts import find_pair_contacts
+from alignment.fit import BORDER_PIXELS_USED, GOOD_SHIFT, fit_report, graded
 from alignment.joint import solve_terms
-from alignment.objects import Placement, Unplaced
+from alignment.objects import Placement, PlacementInput
 from alignment.perspective import check_perspective
-from alignment.placing import matches
 from alignment.robust import solve_scale
-from alignment.scene_terms import Alone, Weights, scene_terms, votes_of
+from alignment.scene_terms import SingleObjectFit, Weights, scale_estimates_of, scene_terms
 from alignment.support import Ground
 from alignment.visible import (
-    Sight,
+    DepthView,
     VisiblePoints,
     generator_distance,
+    render_depth,
     scaled,
-    see,
     visible_points,
 )
 from scene.errors import CannotPlace
@@ -35,7 +35,7 @@ from scene.types import Bool, Float64, PointMap, Similarity
 
 
 def place_scene(
-    objects: list[Unplaced],
+    objects: list[PlacementInput],
     point_map: PointMap,
     ground: Ground,
     truncation: float,
@@ -45,17 +45,19 @@ def place_scene(
 
     truncation: relative depth error beyond which a point counts as an outlier.
     """
-    alone: dict[int, Alone] = {}
+    alone: dict[int, SingleObjectFit] = {}
     placements: dict[int, Placement] = {}
     for index, o in enumerate(objects):
         try:
-            sight = see(o.mesh, o.crop, point_map.camera)
-            points = visible_points(sight, o.mask, o.occluder, point_map.depth)
+            view = render_depth(o.mesh, o.crop, point_map.camera)
+            points = visible_points(view, o.mask, o.occluder, point_map.depth)
             if len(points.pixels):
                 scale = solve_scale(points.model, points.measured, truncation)
-                alone[index] = Alone(sight, points, votes_of(points), float(np.log(scale)))
+                alone[index] = SingleObjectFit(
+                    view, points, scale_estimates_of(points), float(np.log(scale))
+                )
             else:
-                placements[index] = place_by_median(o, sight, point_map)
+                placements[index] = place_by_median(o, view, point_map)
         except CannotPlace as error:
             placements[index] = Placement(None, None, str(error))
     masks = [objects[index].mask for index in alone]
@@ -71,7 +73,7 @@ def place_scene(
 
 
 def scale_together(
-    alone: list[Alone],
+    alone: list[SingleObjectFit],
     masks: list[Bool],
     point_map: PointMap,
     ground: Ground,
@@ -81,18 +83,18 @@ def scale_together(
     if not alone:
         return np.zeros(0), []
     camera, fitted = point_map.camera, np.array([one.log_scale for one in alone])
-    meetings = find_meetings([one.sight for one in alone], masks, np.exp(fitted), camera)
-    terms, under = scene_terms(alone, meetings, ground, camera, weights)
+    contacts = find_pair_contacts([one.view for one in alone], masks, np.exp(fitted), camera)
+    terms, under = scene_terms(alone, contacts, ground, camera, weights)
     return np.exp(solve_terms(terms, fitted)), under
 
 
-def zoomed(o: Unplaced, scale: float) -> Similarity:
+def similarity_from_scale(o: PlacementInput, scale: float) -> Similarity:
     """camera_from_object of M1: the object's centre stays on the axis of its crop camera."""
     turn = o.crop.photo_from_crop
     return Similarity(scale, turn, scale * generator_distance(o.crop) * turn[:, 2])
 
 
-def place_by_median(o: Unplaced, sight: Sight, point_map: PointMap) -> Placement:
+def place_by_median(o: PlacementInput, view: DepthView, point_map: PointMap) -> Placement:
     """The last resort where mesh and mask share no measured pixel: the mask's median depth.
 
     Raises CannotPlace when the point map knows no depth inside the mask.
@@ -102,21 +104,28 @@ def place_by_median(o: Unplaced, sight: Sight, point_map: PointMap) -> Placement
         raise CannotPlace("the point map knows no depth inside the object's mask")
     distance = generator_distance(o.crop)
     measured = np.array([np.median(known)], np.float64)
-    similarity = zoomed(o, float(measured[0] / (distance * o.crop.photo_from_crop[2, 2])))
+    similarity = similarity_from_scale(
+        o, float(measured[0] / (distance * o.crop.photo_from_crop[2, 2]))
+    )
     points = VisiblePoints(measured / similarity.scale, measured, np.zeros((1, 2), int), False)
-    placed = scaled(sight, similarity.scale)
+    placed = scaled(view, similarity.scale)
     report = fit_report(o, point_map.depth, placed, points, measured, similarity, 1.0)
     lost = "the mesh covers no measured pixel of the mask: placed at the mask's median depth"
     return Placement(similarity, graded(replace(report, points=0, inlier_share=0.0), [lost]))
 
 
 def _place(
-    o: Unplaced, one: Alone, scale: float, support: str, point_map: PointMap, truncation: float
+    o: PlacementInput,
+    one: SingleObjectFit,
+    scale: float,
+    support: str,
+    point_map: PointMap,
+    truncation: float,
 ) -> Placement:
     """An object at its scale; its report tells what makes field of view or place doubtful."""
-    similarity, alone = zoomed(o, scale), float(np.exp(one.log_scale))
+    similarity, alone = similarity_from_scale(o, scale), float(np.exp(one.log_scale))
     report = fit_report(
-        o, point_map.depth, scaled(one.sight, scale), one.points, scale * one.points.model,
+        o, point_map.depth, scaled(one.view, scale), one.points, scale * one.points.model,
         similarity, truncation,
     )  # fmt: skip
     cube, measured = matches(one.points, o.crop, point_map.camera)
@@ -124,7 +133,7 @@ def _place(
         cube, measured, generator_distance(o.crop), alone, truncation
     )
     if one.points.reduced:
-        warnings.append(FEW_PIXELS)
+        warnings.append(BORDER_PIXELS_USED)
     moved = scale / alone - 1
     if abs(moved) > GOOD_SHIFT:
         warnings.append(f"the rest of the scene moved it by {moved:+.0%} of its depth")

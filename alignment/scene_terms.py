@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alignment.contacts import Meeting
+from alignment.contacts import PairContact
 from alignment.joint import WORLD, Term
 from alignment.robust import SIGMA_FROM_MEDIAN
 from alignment.support import Ground, SupportPlane
-from alignment.visible import Sight, VisiblePoints
+from alignment.visible import DepthView, VisiblePoints
 from scene.cameras import project, unproject
 from scene.types import Camera, Float64
 
@@ -22,16 +22,16 @@ GRID = 4  # an object's points are looked at in GRID x GRID parts
 MIN_PART_POINTS = 12
 MEDIAN_ERROR = 1.25  # standard error of a Gaussian sample's median, times sigma / sqrt(N)
 MIN_LOCAL_CELLS = 4
-NEAR = 0.25  # what counts as near a contact, as a share of the object's size in the photo
+CONTACT_REACH = 0.25  # what counts as near a contact, as a share of the object's size in the photo
 FOOT = 0.1  # what counts as the foot of an object, as a share of its height
 LOWER = 0.08  # of its own height by which what carries an object must reach further down
 STANDING = 0.02  # height of the measured foot over the plane, over its depth, that still stands
 FOOT_TOUCH = 0.25  # up to this share of its height an object rests on what it touches
-LEAST_SIGMA = 0.002  # relative depth: no point map, shape or contact is believed better
+MIN_SIGMA = 0.002  # relative depth: no point map, shape or contact is believed better
 HARD_SIGMA = 0.0005  # of what cannot be: two bodies in one place
 PLANE_SIGMA = 0.0005  # of the support plane, which thousands of pixels tell
-MOST_OVERLAP = 0.06  # relative depth beyond which two bodies in one place are left so
-CONTACT_TOLERANCE, MOST_TOLERANCE = 0.003, 0.03  # relative depth gap that still counts as contact
+MAX_OVERLAP = 0.06  # relative depth beyond which two bodies in one place are left so
+CONTACT_TOLERANCE, MAX_TOLERANCE = 0.003, 0.03  # relative depth gap that still counts as contact
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Weights:
 
 
 @dataclass(frozen=True, eq=False)
-class Votes:
+class ScaleEstimates:
     """What the points of one object say of log lambda: all together, and how it varies over it.
 
     log (N,), pixels (N, 2) row and column; middle: median of all; sigma: of a single pixel; spread:
@@ -66,12 +66,12 @@ class Votes:
         return MEDIAN_ERROR * self.sigma / np.sqrt(len(self.log))
 
     def near(self, pixel: Float64) -> tuple[float, float]:
-        """The vote near a pixel (row, column) and its standard error.
+        """The scale estimate near a pixel (row, column) and its standard error.
 
-        Few points are noisy and many are far: the local median is believed as far as the votes vary
-        over the object by more than their noise.
+        Few points are noisy and many are far: the local median is believed as far as the estimates
+        vary over the object by more than their noise.
         """
-        inside = np.abs(self.pixels - pixel).max(1) < NEAR * self.size_px
+        inside = np.abs(self.pixels - pixel).max(1) < CONTACT_REACH * self.size_px
         if not inside.any():
             return self.middle, _norm(self.noise, self.spread)
         error = MEDIAN_ERROR * self.sigma / np.sqrt(inside.sum())
@@ -81,17 +81,17 @@ class Votes:
 
 
 @dataclass(frozen=True, eq=False)
-class Alone:
-    """One object fitted by itself: what is seen of it, its points, their votes, log lambda."""
+class SingleObjectFit:
+    """One object fitted by itself: its rendered depth, points, scale estimates and log lambda."""
 
-    sight: Sight
+    view: DepthView
     points: VisiblePoints
-    votes: Votes
+    scale_estimates: ScaleEstimates
     log_scale: float
 
 
 @dataclass(frozen=True)
-class Rest:
+class PlaneContact:
     """An object over the support plane: limit, the log scale at which its lowest point touches it
     (inf when it never can); gap, how far the points near its foot say that it is from there, and
     doubt, the standard error of that; standing: whether its measured foot lies on the plane."""
@@ -119,9 +119,9 @@ class Evidence:
     hard: float
 
 
-def votes_of(points: VisiblePoints) -> Votes:
-    """The votes of an object's points."""
-    log = np.log(points.votes)
+def scale_estimates_of(points: VisiblePoints) -> ScaleEstimates:
+    """The scale estimates of an object's points."""
+    log = np.log(points.scale_estimates)
     low, high = points.pixels.min(0), points.pixels.max(0)
     part = (points.pixels - low) * GRID // (high - low + 1) @ [GRID, 1]
     counts = np.bincount(part)
@@ -131,44 +131,46 @@ def votes_of(points: VisiblePoints) -> Votes:
     by_noise = (MEDIAN_ERROR * sigma) ** 2 * float((1 / counts[large]).mean()) if len(large) else 0
     spread = float(np.sqrt(max(_sigma(medians) ** 2 - by_noise, 0)))
     size = float((high - low).max() + 1)
-    return Votes(log, points.pixels, float(np.median(log)), sigma, spread, size)
+    return ScaleEstimates(log, points.pixels, float(np.median(log)), sigma, spread, size)
 
 
-def find_rests(objects: list[Alone], ground: Ground, camera: Camera) -> tuple[list[Rest], float]:
+def find_plane_contacts(
+    objects: list[SingleObjectFit], ground: Ground, camera: Camera
+) -> tuple[list[PlaneContact], float]:
     """Every object over the support plane, and the robust relative sigma of the map's
     low-frequency errors, seen where it should be a plane. Nothing and 0 without a plane."""
     background, plane = ground.background, ground.plane
     if plane is None:
         return [], 0.0
     errors = plane.errors(background)
-    on_plane = np.abs(errors) < 3 * MOST_TOLERANCE
+    on_plane = np.abs(errors) < 3 * MAX_TOLERANCE
     pixels, errors, near = background.pixels[on_plane], errors[on_plane], background.near[on_plane]
     rests = []
     for one in objects:
-        sight, own = one.sight, one.votes
-        drop = sight.vertices @ -plane.normal  # how far below the camera, at lambda = 1
+        view, own = one.view, one.scale_estimates
+        drop = view.vertices @ -plane.normal  # how far below the camera, at lambda = 1
         lowest = float(drop.max())
         if lowest <= 0:
-            rests.append(Rest(np.inf, np.inf, 0.0, False))
+            rests.append(PlaneContact(np.inf, np.inf, 0.0, False))
             continue
-        foot = sight.vertices[drop > lowest - FOOT * (lowest - float(drop.min()))]
+        foot = view.vertices[drop > lowest - FOOT * (lowest - float(drop.min()))]
         pixel = project(camera, foot).mean(0)[::-1]
         close = np.abs(pixels - pixel).max(1) < own.size_px
         warp = float(np.median(errors[close])) if close.sum() >= MIN_LOCAL_CELLS else 0.0
         limit, (local, doubt) = float(np.log(plane.height / lowest)), own.near(pixel)
         standing = _stands(one, plane, warp, camera)
-        rests.append(Rest(limit, local - warp - limit, doubt, standing))
+        rests.append(PlaneContact(limit, local - warp - limit, doubt, standing))
     return rests, _sigma(errors[near])
 
 
-def _stands(one: Alone, plane: SupportPlane, warp: float, camera: Camera) -> bool:
+def _stands(one: SingleObjectFit, plane: SupportPlane, warp: float, camera: Camera) -> bool:
     """Whether the measured points at the foot of what is seen lie on the plane.
 
     The mesh tells which points these are and how high each is over the lowest, free of noise.
     """
     points = one.points
     up = unproject(camera, points.pixels[:, ::-1] + 0.5) @ plane.normal
-    model = np.exp(one.votes.middle) * points.model * up
+    model = np.exp(one.scale_estimates.middle) * points.model * up
     foot = model <= np.quantile(model, FOOT)
     measured = points.measured[foot] * up[foot] * np.exp(-warp) + plane.height
     height = float(np.median(measured) - np.median(model[foot]) + model.min())
@@ -176,30 +178,30 @@ def _stands(one: Alone, plane: SupportPlane, warp: float, camera: Camera) -> boo
 
 
 def scene_terms(
-    objects: list[Alone],
-    meetings: list[Meeting],
+    objects: list[SingleObjectFit],
+    contacts: list[PairContact],
     ground: Ground,
     camera: Camera,
     weights: Weights,
 ) -> tuple[list[Term], list[int | None]]:
     """All terms of a scene, and what each object rests on: an index, WORLD for the plane, or None.
 
-    meetings: of these objects, by their indices.
+    contacts: of these objects, by their indices.
     """
-    rests, spread = find_rests(objects, ground, camera)
-    shape = [float(np.sqrt(max(o.votes.spread**2 - spread**2, 0))) for o in objects]
+    rests, spread = find_plane_contacts(objects, ground, camera)
+    shape = [float(np.sqrt(max(o.scale_estimates.spread**2 - spread**2, 0))) for o in objects]
     terms = [
         Term(
             "points", k, WORLD, o.log_scale,
-            _norm(LEAST_SIGMA, o.votes.noise, spread, shape[k] / 2),
+            _norm(MIN_SIGMA, o.scale_estimates.noise, spread, shape[k] / 2),
         )
         for k, o in enumerate(objects)
     ]  # fmt: skip
-    for m in meetings:
-        terms += _meeting_terms(m, objects, shape, camera, weights)
+    for m in contacts:
+        terms += _pair_terms(m, objects, shape, camera, weights)
     touching = {(t.front, t.back) for t in terms if t.name == "contact"}
-    held = [m for m in meetings if (m.front, m.back) in touching]
-    under = _carriers(held, objects, ground)
+    held = [m for m in contacts if (m.front, m.back) in touching]
+    under = _support_graph(held, objects, ground)
     for k, rest in enumerate(rests):
         if not np.isfinite(rest.limit):
             continue
@@ -216,24 +218,28 @@ def scene_terms(
     return terms, under
 
 
-def _meeting_terms(
-    m: Meeting, objects: list[Alone], shape: list[float], camera: Camera, weights: Weights
+def _pair_terms(
+    m: PairContact,
+    objects: list[SingleObjectFit],
+    shape: list[float],
+    camera: Camera,
+    weights: Weights,
 ) -> list[Term]:
     """The terms between two objects whose outlines overlap."""
     terms = []
     if np.isfinite(m.limit):
         pixel = project(camera, m.point)[::-1]
         front, back = objects[m.front], objects[m.back]
-        near_front, error_front = front.votes.near(pixel)
-        near_back, error_back = back.votes.near(pixel)
+        near_front, error_front = front.scale_estimates.near(pixel)
+        near_back, error_back = back.scale_estimates.near(pixel)
         gap = near_front - near_back - m.limit
         overlap = front.log_scale - back.log_scale - m.limit
         shapes = _norm(shape[m.front], shape[m.back])
-        doubt, sigma = _norm(error_front, error_back, shapes), _norm(LEAST_SIGMA, shapes)
+        doubt, sigma = _norm(error_front, error_back, shapes), _norm(MIN_SIGMA, shapes)
         found = Evidence(m.limit, gap, doubt, overlap, sigma, HARD_SIGMA)
         terms += _met("contact", m.front, m.back, found, weights)
     if np.isfinite(m.order) and weights.order > 0:
-        sigma = LEAST_SIGMA / weights.order
+        sigma = MIN_SIGMA / weights.order
         terms.append(Term("order", m.front, m.back, m.order, sigma, one_sided=True))
     return terms
 
@@ -244,9 +250,9 @@ def _met(name: str, front: int, back: int, found: Evidence, weights: Weights) ->
     Deep overlap tells of a wrong unseen back, which must not push away what is measured.
     """
     terms, weight = [], getattr(weights, name)
-    if weight > 0 and abs(found.gap) < min(CONTACT_TOLERANCE + 2 * found.doubt, MOST_TOLERANCE):
+    if weight > 0 and abs(found.gap) < min(CONTACT_TOLERANCE + 2 * found.doubt, MAX_TOLERANCE):
         terms.append(Term(name, front, back, found.limit, found.sigma / weight, robust=True))
-    if weights.penetration > 0 and found.overlap < MOST_OVERLAP:
+    if weights.penetration > 0 and found.overlap < MAX_OVERLAP:
         hard = found.hard / weights.penetration
         terms.append(Term("penetration", front, back, found.limit, hard, one_sided=True))
     return terms
@@ -263,13 +269,15 @@ def _norm(*parts: float) -> float:
     return float(np.linalg.norm(parts))
 
 
-def _carriers(touching: list[Meeting], objects: list[Alone], ground: Ground) -> list[int | None]:
+def _support_graph(
+    touching: list[PairContact], objects: list[SingleObjectFit], ground: Ground
+) -> list[int | None]:
     """For each object the other one that it touches with its foot and that stands lower."""
     under: list[int | None] = [None] * len(objects)
     plane = ground.plane
     if plane is None:
         return under
-    heights = [np.exp(o.log_scale) * (o.sight.vertices @ plane.normal) for o in objects]
+    heights = [np.exp(o.log_scale) * (o.view.vertices @ plane.normal) for o in objects]
     low, high = [float(h.min()) for h in heights], [float(h.max()) for h in heights]
     for m in touching:
         at = float(m.point @ plane.normal) * np.exp(objects[m.front].log_scale)

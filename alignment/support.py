@@ -16,13 +16,13 @@ from scene.morphology import dilated, square
 from scene.types import Bool, Camera, Float32, Float64, PointMap
 
 CELLS_ACROSS = 96  # the map is looked at in cells: their medians are free of noise and outliers
-MIN_CELL_SHARE = 0.5  # of a cell's pixels that must show the background with a known depth
+MIN_CELL_FRACTION = 0.5  # of a cell's pixels that must show the background with a known depth
 REACH = 0.1  # the support is looked for this near the objects, as a share of the photo's width
 QUARTILE_SIGMAS = 0.6745  # a Gaussian's quartiles lie that many sigma from its middle
 TRIALS = 500
 TOLERANCE = 0.02  # relative depth within which a cell lies on a plane
 MIN_CELLS = 30
-MIN_SHARE = 0.3  # of the cells near the objects that must lie on the plane
+MIN_FRACTION = 0.3  # of the cells near the objects that must lie on the plane
 MIN_UP = 0.25  # cosine between the plane's normal and the camera's own upward axis: no walls
 REFIT_ROUNDS = 30
 ROUNDS = 3  # of fitting the plane and looking for the cells' depths near it
@@ -116,7 +116,7 @@ def background_of(depth: Float32, camera: Camera, objects: Bool) -> Background:
     own = dilated(objects, 2, square)
     free = np.where(own, np.nan, depth)[: rows * side, : columns * side].astype(np.float64)
     cells = free.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(rows * columns, -1)
-    kept = np.flatnonzero(np.isfinite(cells).sum(1) >= MIN_CELL_SHARE * side * side)
+    kept = np.flatnonzero(np.isfinite(cells).sum(1) >= MIN_CELL_FRACTION * side * side)
     pixels = np.stack([kept // columns, kept % columns], 1).astype(np.float64) * side + side / 2
     near = dilated(objects, max(3, round(REACH * camera.width)), square)
     return Background(
@@ -155,7 +155,7 @@ def find_support_plane(background: Background, seed: int = 0) -> SupportPlane | 
     close = error < TOLERANCE
     length = float(np.linalg.norm(slope))
     normal = -slope / length
-    if close.sum() < MIN_CELLS or close.mean() < MIN_SHARE or -normal[1] < MIN_UP:
+    if close.sum() < MIN_CELLS or close.mean() < MIN_FRACTION or -normal[1] < MIN_UP:
         return None
     return SupportPlane(normal, 1 / length, float(close.mean()), float(np.median(error[close])))
 

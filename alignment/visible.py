@@ -28,8 +28,8 @@ Box = tuple[slice, slice]  # rows and columns of the photo
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
-    """What the photo's pixels see of a mesh at lambda = 1, inside the box that it projects into.
+class DepthView:
+    """A mesh at lambda = 1 rendered in the photo's pixels, inside the box that it projects into.
 
     vertices (N, 3): photo camera's frame; depth (h, w): z of the first hits, NaN where there is
     none; facing (h, w): cosine between the surface and the way to the camera, negative from behind.
@@ -61,7 +61,7 @@ class VisiblePoints:
     reduced: bool
 
     @property
-    def votes(self) -> Float64:
+    def scale_estimates(self) -> Float64:
         """(N,) the scale that each pixel asks for (docs/placement.md, equation 2)."""
         return self.measured / self.model
 
@@ -74,7 +74,7 @@ def generator_distance(crop: CropCamera) -> float:
     return crop.camera.fx_px / crop.camera.width
 
 
-def see(mesh: ObjectMesh, crop: CropCamera, camera: Camera) -> Sight:
+def render_depth(mesh: ObjectMesh, crop: CropCamera, camera: Camera) -> DepthView:
     """Cast the photo's own rays into a mesh at lambda = 1, so that no resampling comes between.
 
     Raises CannotPlace for vertices that are not finite or not before the camera.
@@ -84,11 +84,11 @@ def see(mesh: ObjectMesh, crop: CropCamera, camera: Camera) -> Sight:
     if not np.isfinite(mesh.vertices).all():
         raise CannotPlace("some vertices of the mesh are not finite numbers")
     cube = mesh.vertices.astype(np.float64) + [0, 0, generator_distance(crop)]
-    return see_placed(cube @ crop.photo_from_crop.T, mesh.faces, camera)
+    return render_placed_depth(cube @ crop.photo_from_crop.T, mesh.faces, camera)
 
 
-def see_placed(vertices: Float64, faces: np.ndarray, camera: Camera) -> Sight:
-    """What the photo's pixels see of vertices (N, 3) that stand in the photo camera's frame.
+def render_placed_depth(vertices: Float64, faces: np.ndarray, camera: Camera) -> DepthView:
+    """The rendered depth of vertices (N, 3) in the photo camera's frame.
 
     Raises CannotPlace when a vertex does not lie in front of the camera.
     """
@@ -101,12 +101,12 @@ def see_placed(vertices: Float64, faces: np.ndarray, camera: Camera) -> Sight:
     hits = cast([(vertices, faces)], np.zeros(3), rays)
     facing = np.zeros(len(rays))
     facing[hits.hit] = _facing(vertices, faces[hits.face[hits.hit]], rays[hits.hit])
-    return Sight(vertices, faces, box, hits.distance.reshape(shape), facing.reshape(shape))
+    return DepthView(vertices, faces, box, hits.distance.reshape(shape), facing.reshape(shape))
 
 
-def scaled(sight: Sight, scale: float) -> Sight:
-    """What the same pixels see of the mesh at another scale about the camera's centre."""
-    return replace(sight, vertices=scale * sight.vertices, depth=scale * sight.depth)
+def scaled(view: DepthView, scale: float) -> DepthView:
+    """The rendered depth of the mesh at another scale about the camera's centre."""
+    return replace(view, vertices=scale * view.vertices, depth=scale * view.depth)
 
 
 def rays_of(camera: Camera, box: Box) -> Float64:
@@ -115,23 +115,23 @@ def rays_of(camera: Camera, box: Box) -> Float64:
     return unproject(camera, np.stack(np.meshgrid(columns, rows), -1))
 
 
-def visible_points(sight: Sight, mask: Bool, occluder: Bool, depth: Float32) -> VisiblePoints:
+def visible_points(view: DepthView, mask: Bool, occluder: Bool, depth: Float32) -> VisiblePoints:
     """Pair the hits inside the visible mask with the point map's depths.
 
     mask, occluder (H, W): the object's visible pixels (never the completed ones) and those of
     nearer objects; depth (H, W): z in the photo camera's frame, NaN unknown. Rejects what the
     camera sees from behind, borders, the band beside an occluder, depth edges and grazing surfaces.
     """
-    measured = depth[sight.box]
-    seen = sight.silhouette & mask[sight.box] & np.isfinite(measured) & (sight.facing > 0)
-    chosen, reduced = _interior(seen, _is_smooth(depth, sight.box), occluder[sight.box], sight)
+    measured = depth[view.box]
+    seen = view.silhouette & mask[view.box] & np.isfinite(measured) & (view.facing > 0)
+    chosen, reduced = _interior(seen, _is_smooth(depth, view.box), occluder[view.box], view)
     rows, columns = np.nonzero(chosen)
     if len(rows) > MAX_POINTS:
         kept = np.linspace(0, len(rows) - 1, MAX_POINTS).astype(int)
         rows, columns = rows[kept], columns[kept]
-    corner = [sight.box[0].start, sight.box[1].start]
+    corner = [view.box[0].start, view.box[1].start]
     return VisiblePoints(
-        sight.depth[rows, columns],
+        view.depth[rows, columns],
         measured[rows, columns].astype(np.float64),
         np.stack([rows, columns], 1) + corner,
         reduced,
@@ -155,9 +155,9 @@ def _facing(vertices: Float64, faces: np.ndarray, rays: Float64) -> Float64:
     return -(normal * rays).sum(1) / np.maximum(length, 1e-30)
 
 
-def _interior(seen: Bool, smooth: Bool, occluder: Bool, sight: Sight) -> tuple[Bool, bool]:
+def _interior(seen: Bool, smooth: Bool, occluder: Bool, view: DepthView) -> tuple[Bool, bool]:
     """The trusted pixels, and whether the border had to be kept because the object is thin."""
-    trusted = seen & smooth & (sight.facing > MIN_FACING)
+    trusted = seen & smooth & (view.facing > MIN_FACING)
     # Erosion radius: 1.5 % of the object's size, at least 2 pixels.
     radius = max(2, int(round(0.015 * float(np.sqrt(seen.sum())))))
     for r in (radius, 1):

@@ -67,11 +67,11 @@ LIBRARIES = ("numpy", "scipy.optimize", "scipy.spatial", "scipy.sparse.linalg", 
 # Why a survivor cannot show: by "file NAME", as the table prints it.
 ENDS = "ends a search that has ended by then"
 WHY = {
-    "alignment/icp.py REACH": "needs Open3D; with it a limit's test sees it",
-    "alignment/icp.py MAX_ROUNDS": ENDS,
+    "alignment/baselines/icp.py REACH": "needs Open3D; with it a limit's test sees it",
+    "alignment/baselines/icp.py MAX_ROUNDS": ENDS,
     "alignment/joint.py SETTLED": ENDS,
-    "alignment/layout_refine.py ALL_ROUNDS": ENDS,
-    "alignment/layout_refine.py SETTLED": ENDS,
+    "alignment/baselines/layout_refine.py ALL_ROUNDS": ENDS,
+    "alignment/baselines/layout_refine.py SETTLED": ENDS,
     "alignment/support.py TRIALS": "more trials find the same best plane",
     "alignment/support.py REFIT_ROUNDS": ENDS,
     "alignment/visible.py FAR": "beyond any depth, and so is more",

@@ -155,7 +155,7 @@ def draw_sheet(scene: Scene, store: Store, caption: str) -> Uint8:
     size = (panel_width, PANEL_HEIGHT_PX)
     camera = resize_camera(scene.camera, *size)
     panels = [reduced(picture, size) for picture in (photo, overlay)]
-    panels += [turned_picture(placed, camera, up, *turn) for turn in TURNS_RAD]
+    panels += [orbited_image(placed, camera, up, *turn) for turn in TURNS_RAD]
     gap = np.full((PANEL_HEIGHT_PX, GAP_PX, 3), 255, np.uint8)
     row = np.concatenate([part for p in panels for part in (gap, p)][1:], axis=1)
     return np.concatenate([row, caption_strip(caption, row.shape[1])])
@@ -171,7 +171,7 @@ def placed_meshes(scene: Scene, store: Store) -> Placed:
     return placed
 
 
-def turned_view(
+def orbited_view(
     placed: Placed,
     camera: Camera,
     yaw_rad: float,
@@ -192,7 +192,7 @@ def turned_view(
     radius = float(np.linalg.norm(points - centre, axis=1).max())
     up = np.array([0.0, -1.0, 0.0]) if up is None else up / np.linalg.norm(up)
     distance = max(float(np.linalg.norm(centre)), NEAREST_VIEW * radius)
-    outward = _turned_direction(-centre, up, yaw_rad, pitch_rad)
+    outward = _orbited_direction(-centre, up, yaw_rad, pitch_rad)
     right = np.cross(up, outward)
     right /= np.linalg.norm(right)
     view = np.eye(4)
@@ -256,7 +256,7 @@ def _lost(scene: Scene) -> tuple[str, ...]:
     return tuple(f"{o.name} ({o.failure})" for o in scene.objects if o.failure)
 
 
-def _turned_direction(outward: Float64, up: Float64, yaw_rad: float, pitch_rad: float) -> Float64:
+def _orbited_direction(outward: Float64, up: Float64, yaw_rad: float, pitch_rad: float) -> Float64:
     """A direction (3,) from the centre to the viewer after turning and rising, of length 1."""
     outward = outward / np.linalg.norm(outward)
     height = float(outward @ up)
@@ -277,11 +277,11 @@ def _framing_camera(points: Float64, camera: Camera) -> Camera:
     return Camera(camera.width, camera.height, focal_px, focal_px, *principal.tolist())
 
 
-def turned_picture(
+def orbited_image(
     placed: Placed, camera: Camera, up: Float64 | None, yaw_rad: float, pitch_rad: float
 ) -> Uint8:
     """(H, W, 3): a shaded view on light grey, antialiased."""
-    view, framed = turned_view(placed, camera, yaw_rad, pitch_rad, up)
+    view, framed = orbited_view(placed, camera, yaw_rad, pitch_rad, up)
     size = (camera.width, camera.height)
     fine = resize_camera(framed, size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING)
     rgba, _, _ = render(placed, fine, view, shaded=True)

@@ -11,9 +11,11 @@ from benchmarks.surfaces import Mesh, closest_points, sample_surface, surface_of
 from scene.types import Float64
 
 SAMPLES, FIRST_SEED = 1500, 50  # per object
-LEAST_PIXELS = 50  # for a fit of what the same pixels show
+MIN_PIXELS = 50  # for a fit of what the same pixels show
 STEPS, REWEIGHTED = 21, 6
-NEAR_SHARE = 0.9  # of the points count in the distance that decides; the farthest are cut off there
+NEAR_FRACTION = (
+    0.9  # of the points count in the distance that decides; the farthest are cut off there
+)
 STILL = 1e-6  # a change of scale or shift below which the refinement ends
 
 
@@ -42,7 +44,7 @@ def align(
     seen, seen_true = pixels
     ratio = float(np.median(seen_true[:, 2] / seen[:, 2])) if len(seen) else 1.0
     starts = [Alignment(ratio)]
-    if len(seen) >= LEAST_PIXELS:
+    if len(seen) >= MIN_PIXELS:
         starts.append(_reweighted(seen, seen_true, starts[0]))
     if len(centres[0]) >= 2:
         starts.append(solve_scale_and_shift(*centres, np.ones(len(centres[0]))))
@@ -111,4 +113,4 @@ def _refinement(
 
 
 def _trimmed(distances: Float64) -> float:
-    return float(np.minimum(distances, np.quantile(distances, NEAR_SHARE)).mean())
+    return float(np.minimum(distances, np.quantile(distances, NEAR_FRACTION)).mean())

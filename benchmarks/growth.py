@@ -12,7 +12,7 @@ import numpy as np
 
 import alignment.contacts
 import alignment.visible
-from alignment.objects import Placement, Unplaced
+from alignment.objects import Placement, PlacementInput
 from alignment.visible import MAX_POINTS, generator_distance
 from scene.cameras import OBJECT_FRAMING, camera_from_fov, look_at_pixels
 from scene.raycast import cast
@@ -52,7 +52,7 @@ def growth_table() -> str:
     return "\n".join(lines)
 
 
-def crowd(count: int) -> tuple[list[Unplaced], PointMap]:
+def crowd(count: int) -> tuple[list[PlacementInput], PointMap]:
     """Boxes in rows on a plane that tilts away, each seen by more than MAX_POINTS pixels."""
     across = math.ceil(math.sqrt(count))
     side = across * CELL_PX
@@ -68,7 +68,7 @@ def crowd(count: int) -> tuple[list[Unplaced], PointMap]:
     owner = hits.object.reshape(side, side)
     depth = np.where(owner >= 0, hits.distance.reshape(side, side), plane)
     depth = depth * (1 + NOISE * random.standard_normal(depth.shape))
-    objects = [_unplaced(v, owner == k, camera) for k, v in enumerate(meshes)]
+    objects = [_placement_input(v, owner == k, camera) for k, v in enumerate(meshes)]
     return objects, PointMap(depth.astype(np.float32), camera)
 
 
@@ -116,14 +116,14 @@ def _box(column: int, row: int, across: int, step: float, random: np.random.Gene
     return (corners - middle) @ turn.T + middle
 
 
-def _unplaced(vertices: Float64, mask: np.ndarray, camera: Camera) -> Unplaced:
+def _placement_input(vertices: Float64, mask: np.ndarray, camera: Camera) -> PlacementInput:
     crop: CropCamera = look_at_pixels(camera, mask, OBJECT_FRAMING)
     turned = vertices @ crop.photo_from_crop
     distance = generator_distance(crop)
     cube = turned * (distance / turned[:, 2].mean()) - [0, 0, distance]
     mesh = ObjectMesh(cube.astype(np.float32), BOX_FACES, np.zeros((8, 2), np.float32),
                       np.zeros((1, 1, 3), np.uint8))  # fmt: skip
-    return Unplaced(mesh, crop, mask, np.zeros_like(mask))
+    return PlacementInput(mesh, crop, mask, np.zeros_like(mask))
 
 
 def _points(placement: Placement) -> int:

@@ -30,7 +30,7 @@ TOUCHING_M = 0.5e-3  # surfaces nearer than this touch
 EDGES_AT_ONCE = 128
 GROUND_TRUTH = Path(__file__).parent / "ground_truth"
 WALL_BEHIND_M = 0.6  # from the farthest object to the wall
-WIDEST_TURN_RAD, TURN_MARGIN_RAD = math.radians(30), math.radians(2)
+MAX_ROTATION_RAD, ROTATION_MARGIN_RAD = math.radians(30), math.radians(2)
 NOTHING: frozenset[str] = frozenset()
 # What the scans are, by name: kinds and the axis of revolution in their own frame (z up). Turned
 # about it, their surfaces move by 0.3 to 0.9 mm (the bottle, a coarse mesh: 1.4 mm).
@@ -146,17 +146,17 @@ def photograph(
     return _seen(name, camera, world_from_camera, objects, touching, standing)
 
 
-def turned(known: KnownScene, angle_rad: float) -> KnownScene:
+def rotated(known: KnownScene, angle_rad: float) -> KnownScene:
     """The scene cast again by a camera turned about its own y axis at its optical centre.
 
     The middle of the objects' azimuths is then angle_rad, positive to the right. The focal length
     in pixels stays and the sensor grows, equally for every angle, until it holds all objects turned
-    by up to WIDEST_TURN_RAD either way.
+    by up to MAX_ROTATION_RAD either way.
     """
     before = known.camera
     azimuths = [np.arctan2(o.vertices[:, 0], o.vertices[:, 2]) for o in known.objects]
     low, high = min(float(a.min()) for a in azimuths), max(float(a.max()) for a in azimuths)
-    half_fov = WIDEST_TURN_RAD + (high - low) / 2 + TURN_MARGIN_RAD
+    half_fov = MAX_ROTATION_RAD + (high - low) / 2 + ROTATION_MARGIN_RAD
     width = math.ceil(2 * before.fx_px * math.tan(half_fov))
     # y / z of a point at the azimuth a grows by 1 / cos(a).
     height = math.ceil(before.height / math.cos(half_fov))

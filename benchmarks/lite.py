@@ -34,8 +34,8 @@ from training.held_out import (
     measure,
 )
 
-Told = Callable[[Path], Arguments]
-PICTURES = Path("docs/lite_generator")
+ArgumentsOf = Callable[[Path], Arguments]
+FIGURES = Path("docs/lite_generator")
 BACKENDS = ("billboard", "relief", "lite")
 
 
@@ -66,12 +66,12 @@ def main() -> None:
         print(f"\n{title}\n{text}", flush=True)
 
 
-def masks_alone(scene: Path) -> Arguments:
+def masks_only(scene: Path) -> Arguments:
     """Masks and the camera; how far away things are follows from the ground plane."""
     return replace(masks_and_depth(scene), point_map=None)
 
 
-def with_backend(told: Told, backend: str, *settings: str) -> Told:
+def with_backend(told: ArgumentsOf, backend: str, *settings: str) -> ArgumentsOf:
     """The same arguments with another generator."""
 
     def changed(scene: Path) -> Arguments:
@@ -87,12 +87,12 @@ def measured_table(sources: Sources) -> str:
     return scene_table({**cases, "lite, depth only places": unseen}, sources)
 
 
-def alone_table(sources: Sources) -> str:
+def masks_only_table(sources: Sources) -> str:
     """Every backend told masks and the camera."""
-    return scene_table({b: with_backend(masks_alone, b) for b in BACKENDS}, sources)
+    return scene_table({b: with_backend(masks_only, b) for b in BACKENDS}, sources)
 
 
-def scene_table(cases: dict[str, Told], sources: Sources) -> str:
+def scene_table(cases: dict[str, ArgumentsOf], sources: Sources) -> str:
     """Mean figures over the scenes."""
     rows = ["| backend | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---|" * len(COLUMNS)]
     with tempfile.TemporaryDirectory() as work, prefect_api():
@@ -143,7 +143,7 @@ def cost_table(sources: Sources) -> str:
 def sheet_list(sources: Sources) -> str:
     """Draw the pictures; a line and a picture each."""
     with tempfile.TemporaryDirectory() as work, prefect_api():
-        sheets = draw_sheets(sources.data, sources.shared, PICTURES, Store(Path(work)))
+        sheets = draw_sheets(sources.data, sources.shared, FIGURES, Store(Path(work)))
     lines = []
     for file, said in sheets:
         lines += [f"{said}.", ""] + ([f"![{file}](lite_generator/{file})", ""] if file else [])
@@ -152,7 +152,7 @@ def sheet_list(sources: Sources) -> str:
 
 SECTIONS: dict[str, tuple[str, Callable[[Sources], str]]] = {
     "measured": ("Lite generator: masks and depth", measured_table),
-    "alone": ("Lite generator: masks alone", alone_table),
+    "alone": ("Lite generator: masks alone", masks_only_table),
     "held-out": ("Lite generator: held-out objects", held_out_table),
     "cost": ("Lite generator: cost of an object", cost_table),
     "sheets": ("Lite generator: contact sheets", sheet_list),

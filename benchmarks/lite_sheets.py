@@ -16,10 +16,10 @@ from PIL import Image
 from benchmarks.gallery import (
     Entry,
     caption_strip,
+    orbited_image,
     photo_entries,
     placed_meshes,
     scene_entries,
-    turned_picture,
 )
 from photoscene.inputs import build_request
 from photoscene.reconstruction import reconstruct_photo
@@ -75,7 +75,7 @@ def _row(
     overlay = np.where(drawn[..., 3:] > 0, drawn[..., :3], seen // 2 + 110)
     square = Camera(*size, camera.fx_px, camera.fy_px, PANEL_PX / 2, PANEL_PX / 2)
     panels = [seen, overlay.astype(np.uint8)]
-    panels += [turned_picture([one], square, up, yaw, PITCH_RAD) for yaw in YAWS_RAD]
+    panels += [orbited_image([one], square, up, yaw, PITCH_RAD) for yaw in YAWS_RAD]
     gap = np.full((PANEL_PX, GAP_PX, 3), 255, np.uint8)
     row = np.concatenate([part for p in panels for part in (gap, p)][1:], axis=1)
     return np.concatenate([row, np.full((GAP_PX, row.shape[1], 3), 255, np.uint8)])

@@ -29,7 +29,7 @@ def many_objects(folder: Path, count: int) -> list[str]:
     depth = np.repeat(floor, WIDTH, 1)
     rgb = random.normal(176, 7, (HEIGHT, WIDTH, 3))
     owner = np.full((HEIGHT, WIDTH), -1)
-    for index, (mask, distance) in enumerate(_far_to_near(count)):
+    for index, (mask, distance) in enumerate(_back_to_front(count)):
         inner = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
         bulge = np.sqrt(inner / max(float(inner.max()), 1.0))
         depth[mask] = (distance - BULGE_M * bulge)[mask]
@@ -45,7 +45,7 @@ def many_objects(folder: Path, count: int) -> list[str]:
     return [*options, "--pointmap", str(folder / "depth.npy"), "--fov", f"{FOV_X_DEG:g}"]
 
 
-def _far_to_near(count: int) -> list[tuple[Bool, float]]:
+def _back_to_front(count: int) -> list[tuple[Bool, float]]:
     """Each object's whole outline (H, W) and its distance, the far ones first."""
     columns = math.ceil(math.sqrt(count * WIDTH / HEIGHT))
     lines = math.ceil(count / columns)

@@ -89,7 +89,7 @@ def measure_overhead(arguments: Arguments) -> Overhead:
         ("`photoscene run`, embedded server", embedded),
         ("`photoscene run`, embedded server, first run on a machine", first),
         ("`photoscene run`, second identical run", again),
-        ("`photoscene --help`", _least_s([_photoscene(), "--help"])),
+        ("`photoscene --help`", _min_s([_photoscene(), "--help"])),
     ]
     return Overhead(rows, plain, stages)
 
@@ -125,7 +125,7 @@ def _photoscene() -> str:
     return str(Path(sys.executable).parent / "photoscene")
 
 
-def _least_s(command: list[str]) -> float:
+def _min_s(command: list[str]) -> float:
     return min(_process_s(command, {}) for _ in range(ROUNDS))
 
 

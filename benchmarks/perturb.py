@@ -11,16 +11,16 @@ from typing import cast
 import cv2
 import numpy as np
 
-from alignment.objects import Unplaced
+from alignment.objects import PlacementInput
 from alignment.reproject import reproject
-from benchmarks.known_scenes import KnownObject, KnownScene, true_cube, turned
+from benchmarks.known_scenes import KnownObject, KnownScene, rotated, true_cube
 from scene.cameras import pixel_centres, project, unproject
 from scene.types import Camera, Float32, Float64, ObjectMesh, PointMap
 
 BASE_NOISE = 0.03  # of every row that does not name its own
 BLEED_PX = 3
 OUTLIER_FACTORS = (0.3, 2.0)
-WAVES, MOST_WAVES = 6, 1.5  # of a low-frequency field: how many, and periods across the picture
+WAVES, MAX_WAVES = 6, 1.5  # of a low-frequency field: how many, and periods across the picture
 WIDEST_HALF_RAD = math.radians(40)  # a generator's own widest view
 OCCLUDER_DEPTH = 0.8  # over the nearest depth of the object that it hides
 
@@ -35,7 +35,7 @@ class Case:
     """
 
     known: KnownScene
-    objects: tuple[Unplaced, ...]
+    objects: tuple[PlacementInput, ...]
     point_map: PointMap
 
 
@@ -57,7 +57,7 @@ def exact(known: KnownScene, random: Random) -> Case:
     objects = []
     for o, mask in zip(known.objects, known.masks, strict=True):
         mesh, crop, outline = true_cube(o, known.camera)
-        objects.append(Unplaced(mesh, crop, mask, outline & ~mask))
+        objects.append(PlacementInput(mesh, crop, mask, outline & ~mask))
     return Case(known, tuple(objects), PointMap(known.depth, known.camera))
 
 
@@ -138,7 +138,7 @@ def wrong_field_of_view(known: KnownScene, factor: float, random: Random) -> Cas
     shift = (longer - 1) * float(np.median(known.depth[np.any(known.masks, axis=0)]))
     shift = max(shift, 0.02 - float(known.depth.min()))  # the nearest point stays before the camera
     believed = tuple(
-        replace(o, vertices=_refocused(o, before, camera, shift)) for o in known.objects
+        replace(o, vertices=_with_intrinsics(o, before, camera, shift)) for o in known.objects
     )
     case = exact(replace(known, camera=camera, objects=believed, depth=known.depth + shift), random)
     return replace(case, known=known)
@@ -163,14 +163,14 @@ def wrong_generator(case: Case, factor: float) -> Case:
 def smooth_field(at: Float64, random: Random) -> Float64:
     """(...) low-frequency random values, +-1 at the extremes, at positions (..., D) in [0, 1]."""
     waves = random.standard_normal((WAVES, at.shape[-1]))
-    waves *= (random.uniform(0.3, MOST_WAVES, WAVES) / np.linalg.norm(waves, axis=1))[:, None]
+    waves *= (random.uniform(0.3, MAX_WAVES, WAVES) / np.linalg.norm(waves, axis=1))[:, None]
     phases = random.uniform(0, 2 * math.pi, WAVES)
     values = np.cos(2 * math.pi * at @ waves.T + phases).sum(-1)
     values = values - values.mean()
     return values / np.abs(values).max()
 
 
-def _refocused(o: KnownObject, before: Camera, after: Camera, shift: float) -> Float64:
+def _with_intrinsics(o: KnownObject, before: Camera, after: Camera, shift: float) -> Float64:
     """Vertices that keep their pixels in another camera and lie further away by a shift."""
     depth = o.vertices[:, 2:] + shift
     return unproject(after, project(before, o.vertices)) * depth
@@ -195,7 +195,7 @@ def _noisy(change: Callable[[Case, Random], Case], sigma: float = BASE_NOISE):
 
 def _off_axis(degrees: float) -> Callable[[KnownScene, Random], Case]:
     def make(known: KnownScene, random: Random) -> Case:
-        return noise(exact(turned(known, math.radians(degrees)), random), BASE_NOISE, random)
+        return noise(exact(rotated(known, math.radians(degrees)), random), BASE_NOISE, random)
 
     return make
 

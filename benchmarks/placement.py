@@ -25,7 +25,7 @@ from benchmarks.known_scenes import GROUND_TRUTH, KnownScene, load_scene, scene_
 from benchmarks.perturb import ROWS, Row
 from benchmarks.piles import piles
 from benchmarks.placement_errors import Errors, errors_of
-from benchmarks.placement_picture import PICTURE, draw_slice
+from benchmarks.placement_figure import PICTURE, draw_slice
 from benchmarks.placement_tables import Sweep, write_sweep
 from benchmarks.report import replace_section
 from benchmarks.touching import touching_table

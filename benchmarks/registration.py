@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from alignment.objects import Unplaced
+from alignment.objects import PlacementInput
 from alignment.occlusion import occluders
 from benchmarks.edits import EDIT_SIDE_PX, Drift, crop_from_edit, drifted
 from benchmarks.known_scenes import (
@@ -35,14 +35,14 @@ from scene.cameras import crop_from_photo
 from scene.types import Bool, Crop, CropCamera, Float64, Mask, Photo, PointMap, Uint8
 from stages import place
 from stages.complete.qwen_edit.edit_request import BACKDROPS, backdrop_name
-from stages.complete.qwen_edit.edit_result import judged
+from stages.complete.qwen_edit.edit_result import check_edit
 from stages.complete.qwen_edit.registration import Registration
 from stages.crops import context_crop
 from stages.place.pixel_aligned import Settings, load
 
 DOCUMENT = Path("docs/benchmarks.md")
 TITLE = "Registration of an edit"
-MOST_LEFT_PX, MOST_COST = 0.3, 0.001  # what is asked for: pixels; share of the depth
+MAX_LEFT_PX, MAX_COST = 0.3, 0.001  # what is asked for: pixels; share of the depth
 ZOOMS = (0.95, 0.98, 1.02, 1.05)
 SHIFTS_PX = ((12.0, -8.5), (-4.3, 12.0))
 LOOKS = {
@@ -138,12 +138,12 @@ def measure(case: Occluded, seed: int) -> list[Measured]:
     for (look, drift), zoom, shift in product(LOOKS.items(), ZOOMS, SHIFTS_PX):
         moved = replace(drift, zoom=zoom, shift_px=shift)
         true, raw = crop_from_edit(moved, side), Registration(side, 1, 0, 0)
-        result = judged(case.edit(moved, seed), case.crop)
+        result = check_edit(case.edit(moved, seed), case.crop)
         where = result.where or raw
         found.append(
             Measured(
                 case.name, look, _rms(raw, true, visible), _rms(where, true, visible),
-                result.objection, perfect, placement_error(case, _left(where, true)),
+                result.rejection, perfect, placement_error(case, _left(where, true)),
                 placement_error(case, _left(raw, true)),
             )
         )  # fmt: skip
@@ -160,7 +160,7 @@ def placement_error(case: Occluded, moved: Float64) -> float:
     known, true = case.known, case.known.objects[case.index]
     mesh, crop, outline = true_cube(displaced(true, case.crop.camera, moved), known.camera)
     mask = known.masks[case.index]
-    unplaced = Unplaced(mesh, crop, mask, outline & ~mask)
+    unplaced = PlacementInput(mesh, crop, mask, outline & ~mask)
     placed = place.run(
         load(Settings(), "cpu"), [unplaced], PointMap(known.depth, known.camera), list(known.masks)
     ).placements[0]
@@ -185,7 +185,7 @@ def _left(found: Registration, true: Registration) -> Float64:
     return found.photo_from_edit(side) @ np.linalg.inv(true.photo_from_edit(side))
 
 
-def _turned(edit: Uint8, degrees: float) -> Uint8:
+def _rotated(edit: Uint8, degrees: float) -> Uint8:
     middle = EDIT_SIDE_PX / 2
     return _moved(edit, cv2.getRotationMatrix2D((middle, middle), degrees, 1))
 
@@ -203,7 +203,7 @@ SPOILED: dict[str, Callable[[Uint8], Uint8]] = {
     "nothing drawn": lambda edit: np.full_like(edit, edit[0, 0]),
     "noise": lambda edit: np.random.default_rng(0).integers(0, 256, edit.shape).astype(np.uint8),
     "mirrored": lambda edit: np.ascontiguousarray(edit[:, ::-1]),
-    "turned by 12 degrees": lambda edit: _turned(edit, 12),
+    "turned by 12 degrees": lambda edit: _rotated(edit, 12),
     "stretched by 20 %": lambda edit: _stretched(edit, 1.2),
     "moved by an eighth of the picture": lambda edit: np.roll(edit, EDIT_SIDE_PX // 8, 1),
     "60 % painted over": lambda edit: edit,
@@ -224,7 +224,7 @@ def refusals(cases: list[Occluded]) -> dict[str, list[bool]]:
             mine = case.known.objects[case.index].name
             other = next(c for c in cases[k:] + cases if c.known.objects[c.index].name != mine)
             edit = other.edit(drift, k)
-        found[kind].append(bool(judged(edit, case.crop).objection))
+        found[kind].append(bool(check_edit(edit, case.crop).rejection))
     return found
 
 
@@ -241,8 +241,8 @@ def _moved_table(good: list[Measured]) -> str:
             f"{sum(bool(m.refused) for m in mine)} |"
         )
     worst = max(good, key=lambda m: m.after_px)
-    within = sum(m.after_px <= MOST_LEFT_PX for m in good)
-    rows += ["", f"At most {MOST_LEFT_PX} px: {within} of {len(good)}. Worst object: {worst.name}."]
+    within = sum(m.after_px <= MAX_LEFT_PX for m in good)
+    rows += ["", f"At most {MAX_LEFT_PX} px: {within} of {len(good)}. Worst object: {worst.name}."]
     refused = [f"{m.name}: {m.refused}" for m in good if m.refused]
     return "\n".join([*rows, *[f"Refused: {line}." for line in dict.fromkeys(refused)]])
 
@@ -272,9 +272,9 @@ def _cost_table(good: list[Measured]) -> str:
     lines = []
     for look in LOOKS:
         mine = [m for m in good if m.look == look]
-        within = sum(m.registered <= m.perfect + MOST_COST for m in mine)
+        within = sum(m.registered <= m.perfect + MAX_COST for m in mine)
         lines.append(f"{look}: {within} of {len(mine)}")
-    return "\n".join([*rows, "", f"Within {MOST_COST:.1%} of the depth: {'; '.join(lines)}."])
+    return "\n".join([*rows, "", f"Within {MAX_COST:.1%} of the depth: {'; '.join(lines)}."])
 
 
 def _rms(found: Registration, true: Registration, where: Bool) -> float:

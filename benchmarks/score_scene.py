@@ -51,8 +51,8 @@ from scene.cameras import pixel_centres, unproject
 from scene.files import decode_png
 from scene.types import Bool, Float64
 
-LEAST_IOU = 0.02  # of the outlines of a pair
-LEAST_COMMON_PX, LEAST_FIT_PX = 20, 50  # for figures of depth, and for fits of the same objects
+MIN_IOU = 0.02  # of the outlines of a pair
+MIN_COMMON_PX, MIN_FIT_PX = 20, 50  # for figures of depth, and for fits of the same objects
 FIT_PX = 30_000  # pixels that the alignment looks at, at most
 SAMPLES = 6000  # points per object
 F_THRESHOLDS = (0.01, 0.05)  # of the true scene's diagonal
@@ -198,7 +198,7 @@ def pair(predicted: Sequence[Predicted], truth: Truth) -> Pairing:
     outlines = [np.isfinite(cast_rays([mesh], rays)[0]) for mesh in meshes]
     ious = np.array([[mask_iou(o, true) for o in outlines] for true in truth.outlines])
     chosen = linear_sum_assignment(-ious) if meshes else ([], [])
-    partners = {int(k): int(j) for k, j in zip(*chosen, strict=True) if ious[k, j] > LEAST_IOU}
+    partners = {int(k): int(j) for k, j in zip(*chosen, strict=True) if ious[k, j] > MIN_IOU}
     depth, first = cast_rays(meshes, rays)
     labels, true_labels = np.full_like(first, -1), np.full_like(first, -1)
     for k, mask in enumerate(truth.known.masks):
@@ -215,7 +215,7 @@ def _rays(known: KnownScene) -> Float64:
 def _depth_figures(pairing: Pairing, truth: Truth) -> tuple[dict[str, float | None], float]:
     """Depth where both show an object, raw and after the scale that comes back beside it."""
     both, seen = pairing.both, int((pairing.true_labels >= 0).sum())
-    if both.sum() < LEAST_COMMON_PX:
+    if both.sum() < MIN_COMMON_PX:
         nothing = dict.fromkeys(("absrel_raw", "absrel_scale", "delta_1_05_scale"))
         return {**nothing, "covered": 0.0}, 1.0
     mine, true = pairing.depth[both], truth.known.depth[both]
@@ -239,7 +239,7 @@ def _align(predicted: Sequence[Predicted], truth: Truth, pairing: Pairing) -> Al
     """The one scale and shift of the paired objects."""
     if not pairing.partners:
         return Alignment()
-    where = pairing.same if pairing.same.sum() >= LEAST_FIT_PX else pairing.both
+    where = pairing.same if pairing.same.sum() >= MIN_FIT_PX else pairing.both
     chosen = np.flatnonzero(where)[:: max(1, int(where.sum()) // FIT_PX)]
     rays = _rays(truth.known).reshape(-1, 3)[chosen]
     seen = tuple(rays * d.ravel()[chosen, None] for d in (pairing.depth, truth.known.depth))

@@ -33,7 +33,7 @@ SITTING = (
 ROWS, COLUMNS = 44, 96
 # An answer, and after it the prompt for the next entry.
 ANSWERED = r"(masks\.png|not done: |> +\d)[^\n]*\n.*object \d"
-VIEWER_TURN_MS = 3000  # the camera glides to its new place
+VIEWER_ORBIT_MS = 3000  # the camera glides to its new place
 PAPER_PX = ViewportSize(width=690, height=1000)  # A4 within its margins, at 96 pixels an inch
 TERMINAL_PAGE = """<!doctype html><meta charset="utf-8"><body style="margin:0;background:#16181d;
 display:flex;gap:18px;padding:18px;align-items:flex-start;width:1560px"><pre style="margin:0;flex:1;
@@ -49,10 +49,10 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, headless_browser() as browser:
         page = browser.new_page(viewport={"width": 1600, "height": 900})
-        terminal_picture(page, Path(folder), out / "terminal.png")
+        terminal_image(page, Path(folder), out / "terminal.png")
         page.set_viewport_size({"width": 1280, "height": 860})
-        browser_picture(page, Path(folder), out / "browser.png")
-        report_pictures(page, Path(folder), out)
+        browser_image(page, Path(folder), out / "browser.png")
+        report_images(page, Path(folder), out)
     for path in sorted(out.glob("*.png")):
         with Image.open(path) as picture:
             small = picture.convert("RGB").quantize(256)
@@ -60,7 +60,7 @@ def main() -> int:
     return 0
 
 
-def terminal_picture(page: Page, folder: Path, target: Path) -> None:
+def terminal_image(page: Page, folder: Path, target: Path) -> None:
     """A sitting at the prompt: the terminal's screen, and the picture of masks beside it."""
     environment = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"}
     arguments = ["segment", str(PHOTO), "-i", "-o", "runs/breakfast", "--store", "store"]
@@ -86,7 +86,7 @@ def terminal_picture(page: Page, folder: Path, target: Path) -> None:
     page.locator("body").screenshot(path=target)
 
 
-def browser_picture(page: Page, folder: Path, target: Path) -> None:
+def browser_image(page: Page, folder: Path, target: Path) -> None:
     """The page after some clicks."""
     run, store = folder / "page", folder / "store"
     command = [PHOTOSCENE, "segment", PHOTO, "--browser", "-o", run, "--store", store]
@@ -114,7 +114,7 @@ def browser_picture(page: Page, folder: Path, target: Path) -> None:
         page.click("#quit")
 
 
-def report_pictures(page: Page, folder: Path, out: Path) -> None:
+def report_images(page: Page, folder: Path, out: Path) -> None:
     """The report of the example: its top, the scene in 3D, the objects, and a printed page."""
     run = folder / "run"
     command = [PHOTOSCENE, "run", PHOTO, "--prompts", PROMPTS, "-o", run, "--store",
@@ -127,7 +127,7 @@ def report_pictures(page: Page, folder: Path, out: Path) -> None:
     viewer.scroll_into_view_if_needed()
     expect(viewer).to_have_attribute("data-ready", "yes", timeout=60000)
     page.click("#turned-view")
-    page.wait_for_timeout(VIEWER_TURN_MS)
+    page.wait_for_timeout(VIEWER_ORBIT_MS)
     page.locator("#scene").screenshot(path=out / "report_viewer.png")
     for image in page.locator("#objects img").all():
         image.scroll_into_view_if_needed()

@@ -85,7 +85,7 @@ def _piles(data: Path) -> list[KnownScene]:
 
 def deepest_pair(case: Case, placements: list[Placement]) -> tuple[float, tuple[int, int]]:
     """How deep (m) the worst pair of a placed pile reaches into each other, and which one it is."""
-    least = _least_distances(case, _placed_meshes(case, placements))
+    least = _min_distances(case, _placed_meshes(case, placements))
     pair = min(least, key=lambda p: least[p])
     return -least[pair], pair
 
@@ -94,7 +94,7 @@ def _touch(case: Case, placements: list[Placement], ground: Ground) -> Touch:
     """Measure one placed pile; what the plane is to it is the plane that was found."""
     meshes = _placed_meshes(case, placements)
     size = float(np.linalg.norm(np.ptp(np.concatenate([v for v, _ in meshes]), axis=0)))
-    least = _least_distances(case, meshes)
+    least = _min_distances(case, meshes)
     penetration = [max(0.0, -distance) for distance in least.values()]
     kept = [least[pair] < CONTACT * size for pair in least if pair in case.known.touching]
     plane = [_gap(meshes[k][0], ground.plane) < CONTACT * size for k in case.known.standing]
@@ -113,7 +113,7 @@ def _placed_meshes(case: Case, placements: list[Placement]) -> list[Mesh]:
     return meshes
 
 
-def _least_distances(case: Case, meshes: list[Mesh]) -> dict[tuple[int, int], float]:
+def _min_distances(case: Case, meshes: list[Mesh]) -> dict[tuple[int, int], float]:
     """Least signed distance of every pair whose boxes overlap or that should touch."""
     surfaces = [surface_of(mesh) for mesh in meshes]
     points = [np.concatenate([v, _samples(v, f)]).astype(np.float32) for v, f in meshes]
@@ -125,12 +125,12 @@ def _least_distances(case: Case, meshes: list[Mesh]) -> dict[tuple[int, int], fl
             )
             if (other, k) in case.known.touching or not apart.any():
                 found[other, k] = min(
-                    _least(surfaces[other], points[k]), _least(surfaces[k], points[other])
+                    _min_gap(surfaces[other], points[k]), _min_gap(surfaces[k], points[other])
                 )
     return found
 
 
-def _least(surface: Any, points: Float32) -> float:
+def _min_gap(surface: Any, points: Float32) -> float:
     """The least signed distance of points (N, 3) to a closed surface, negative inside."""
     return float(surface.compute_signed_distance(points, nthreads=1, nsamples=3).numpy().min())
 

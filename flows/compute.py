@@ -274,7 +274,7 @@ def _made(store: Store, mesh: ObjectMesh) -> Outputs:
 def _place(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     numbers = _numbers(call, ".mesh")
     unplaced = [
-        place.Unplaced(
+        place.PlacementInput(
             store.load(call.inputs[f"{n}.mesh"], ObjectMesh),
             store.load(call.inputs[f"{n}.camera"], CropCamera),
             store.load(call.inputs[f"{n}.mask"], Mask).pixels,

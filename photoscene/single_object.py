@@ -123,11 +123,11 @@ def _cutout_inputs(store: Store, file: Path, fov_x_rad: float) -> dict[str, Arti
 
 
 def _view_inputs(store: Store, file: Path) -> dict[str, Artifact]:
-    from pixal3d import BadPicture, read_views
+    from pixal3d import BadImage, read_views
 
     try:
         pictures, mesh_scale = read_views(file)
-    except BadPicture as error:
+    except BadImage as error:
         raise BadInput(str(error)) from None
     cameras = [
         {"fov_x_rad": p.fov_x_rad, "world_from_camera": p.world_from_camera.tolist()}

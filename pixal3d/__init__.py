@@ -11,11 +11,11 @@ and xatlas):
 
 from pixal3d.cascade import Borrow, Generated, Progress, Request
 from pixal3d.checkpoints import Checkpoint, open_checkpoint
-from pixal3d.errors import BadConfiguration, BadPicture, CannotRun, NothingMade
+from pixal3d.errors import BadConfiguration, BadImage, CannotRun, NothingMade
 from pixal3d.generation import Running, generate, keep_loaded, load_named
-from pixal3d.pictures import (
+from pixal3d.images import (
+    PosedImage,
     PosedImages,
-    PosedPicture,
     from_crop,
     from_cutout,
     from_views,
@@ -26,14 +26,14 @@ from pixal3d.weights import WeightsError
 
 __all__ = [
     "BadConfiguration",
-    "BadPicture",
+    "BadImage",
     "Borrow",
     "CannotRun",
     "Checkpoint",
     "Generated",
     "NothingMade",
     "PosedImages",
-    "PosedPicture",
+    "PosedImage",
     "Progress",
     "Request",
     "Running",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pixal3d.errors import BadPicture
+from pixal3d.errors import BadImage
 
 # Files written with five digits still pass; a matrix with a scale or a shear in it does not.
 RIGID_TOLERANCE = 1e-3
@@ -31,7 +31,7 @@ class View:
 
     fov_x_rad: horizontal field of view, radians, in (0, pi).
     world_from_camera: (4, 4) float32 rigid transform, camera axes as this file says.
-    Raises ValueError for a field of view out of range, BadPicture for a matrix that is not rigid.
+    Raises ValueError for a field of view out of range, BadImage for a matrix that is not rigid.
     """
 
     fov_x_rad: float
@@ -102,12 +102,12 @@ def align_views(views: Sequence[View]) -> list[View]:
 
     M_i = F(d_0) inverse(C_0) C_i with d_0 the first camera's distance from the origin; the first
     is F(d_0) exactly, so that one view equals the single-view path. Raises ValueError for no
-    views, BadPicture for a first camera in the origin.
+    views, BadImage for a first camera in the origin.
     """
     if not views:
         raise ValueError("align_views needs at least one view")
     if views[0].distance < RIGID_TOLERANCE:
-        raise BadPicture("the first view's camera stands in the origin: it sees no object")
+        raise BadImage("the first view's camera stands in the origin: it sees no object")
     main = views[0].world_from_camera
     front = front_camera(views[0].distance).to(main)
     turn = front @ torch.linalg.inv(main)
@@ -189,17 +189,15 @@ def _check_rigid(matrix: Tensor) -> None:
             f"world_from_camera must be (4, 4) float32, got {tuple(matrix.shape)} {matrix.dtype}"
         )
     if not bool(torch.isfinite(matrix).all()):
-        raise BadPicture("world_from_camera has values that are not finite")
+        raise BadImage("world_from_camera has values that are not finite")
     if matrix[3].tolist() != [0, 0, 0, 1]:
-        raise BadPicture(f"world_from_camera must end in 0 0 0 1, got {matrix[3].tolist()}")
+        raise BadImage(f"world_from_camera must end in 0 0 0 1, got {matrix[3].tolist()}")
     R = matrix[:3, :3].double()
     error = float((R.T @ R - torch.eye(3).to(R)).abs().max())
     if error > RIGID_TOLERANCE:
-        raise BadPicture(
-            f"world_from_camera is not rigid: R^T R is off the identity by {error:.3g}"
-        )
+        raise BadImage(f"world_from_camera is not rigid: R^T R is off the identity by {error:.3g}")
     if torch.linalg.det(R) < 0:
-        raise BadPicture("world_from_camera mirrors: the determinant of its rotation is -1, not 1")
+        raise BadImage("world_from_camera mirrors: the determinant of its rotation is -1, not 1")
 
 
 def _check_coords(coords: Tensor, grid_size: int) -> None:

@@ -20,8 +20,8 @@ from pixal3d.dinov3 import ImageFeatures, encode_image
 from pixal3d.dual_grid import dual_grid_to_mesh
 from pixal3d.errors import NothingMade
 from pixal3d.flow import Condition
+from pixal3d.images import PosedImages
 from pixal3d.latent_vae import split_head
-from pixal3d.pictures import PosedImages
 from pixal3d.projection import condition
 from pixal3d.sampling import Sampler, sample
 from pixal3d.structure_vae import occupied_voxels
@@ -41,14 +41,14 @@ COARSE_GRID, COARSE_RESOLUTION = 32, 512
 LATENT_CHANNELS = 32
 LATENT_STRIDE = 16  # decoded voxels along the side of a latent voxel
 REFINED_LEVELS = 4  # of the shape decoder: all of its subdivisions
-LEAST_RESOLUTION, RESOLUTION_STEP = 1024, 128
+MIN_RESOLUTION, RESOLUTION_STEP = 1024, 128
 RESOLUTIONS = (1024, 1536)
 NO_SURFACE = "the structure predicted for this picture has no surface: try another seed"
 
 
 @dataclass(frozen=True)
 class ImageUse:
-    """Which picture a stage's voxels look at: its size, and that of NAF's map (None without)."""
+    """Which image conditions a stage: its size, and that of NAF's feature map (None without)."""
 
     image_size: int
     naf_size: int | None
@@ -135,7 +135,7 @@ def run_cascade(
     """
     # The reference draws from the CPU's generator, seeded once: the same numbers everywhere.
     random = torch.Generator().manual_seed(request.seed)
-    features = encode_pictures(pictures, borrow, request, torch.device(device))
+    features = encode_images(pictures, borrow, request, torch.device(device))
     job = Job(
         pictures, checkpoint, borrow, request, torch.device(device), random, features,
         progress or _silent,
@@ -148,7 +148,7 @@ def run_cascade(
     return decode(job, voxels, shape, texture, resolution)
 
 
-def encode_pictures(
+def encode_images(
     pictures: PosedImages, borrow: Borrow, request: Request, device: torch.device
 ) -> dict[int, list[ImageFeatures]]:
     """One pass of the image encoder per picture and size; all stages share them."""
@@ -164,9 +164,11 @@ def generate_structure(job: Job) -> Voxels:
     """Which of 32^3 voxels the surface goes through."""
     voxels = full_grid(1, STRUCTURE_GRID, job.device)
     noise = _noise(job, 1, STRUCTURE_CHANNELS, *(STRUCTURE_GRID,) * 3)
-    seen = look(job, "structure", voxels, STRUCTURE_GRID)
+    seen = project_conditioning(job, "structure", voxels, STRUCTURE_GRID)
     rows = noise.flatten(2)[0].T.contiguous()
-    latent = follow(job, "structure_flow", "structure", rows, voxels, seen, unbiased_spread=True)
+    latent = sample_flow(
+        job, "structure_flow", "structure", rows, voxels, seen, unbiased_spread=True
+    )
     with job.borrow("structure_decoder") as decoder:
         occupancy = decoder(latent.T.reshape(noise.shape))
     occupied = occupied_voxels(occupancy, pool=occupancy.shape[-1] // COARSE_GRID)
@@ -182,8 +184,8 @@ def generate_structure(job: Job) -> Voxels:
 def generate_shape(job: Job, tier: str, voxels: Voxels, grid_size: int) -> Tensor:
     """Shape latents (N, 32) of the voxels, as the shape decoder knows them."""
     noise = _noise(job, len(voxels.coords), LATENT_CHANNELS)
-    seen = look(job, f"shape_{tier}", voxels, grid_size)
-    latent = follow(job, f"shape_flow_{tier}", "shape", noise, voxels, seen)
+    seen = project_conditioning(job, f"shape_{tier}", voxels, grid_size)
+    latent = sample_flow(job, f"shape_flow_{tier}", "shape", noise, voxels, seen)
     return job.checkpoint.shape_latents.restored(latent)
 
 
@@ -200,10 +202,10 @@ def refine_voxels(job: Job, voxels: Voxels, latent: Tensor) -> tuple[Voxels, int
 
 def generate_texture(job: Job, voxels: Voxels, shape: Tensor, grid_size: int) -> Tensor:
     """Texture latents (N, 32), generated beside the shape's."""
-    beside = job.checkpoint.shape_latents.normalised(shape)
+    concatenated = job.checkpoint.shape_latents.normalised(shape)
     noise = _noise(job, len(voxels.coords), LATENT_CHANNELS)
-    seen = look(job, "texture_1024", voxels, grid_size)
-    latent = follow(job, "texture_flow_1024", "texture", noise, voxels, seen, beside)
+    seen = project_conditioning(job, "texture_1024", voxels, grid_size)
+    latent = sample_flow(job, "texture_flow_1024", "texture", noise, voxels, seen, concatenated)
     return job.checkpoint.texture_latents.restored(latent)
 
 
@@ -223,7 +225,7 @@ def decode(job: Job, voxels: Voxels, shape: Tensor, texture: Tensor, resolution:
     return Generated(vertices, faces, attributes, resolution)
 
 
-def look(job: Job, stage: str, voxels: Voxels, grid_size: int) -> Condition:
+def project_conditioning(job: Job, stage: str, voxels: Voxels, grid_size: int) -> Condition:
     """What the pictures say of each voxel, averaged over the views."""
     use = job.request.image_uses[stage]
     views = list(zip(job.pictures.views, job.features[use.image_size], strict=True))
@@ -234,21 +236,21 @@ def look(job: Job, stage: str, voxels: Voxels, grid_size: int) -> Condition:
         return condition(views, coords, grid_size, scale, naf, use.naf_size)
 
 
-def follow(
+def sample_flow(
     job: Job,
     name: str,
     kind: str,
     noise: Tensor,
     voxels: Voxels,
     seen: Condition,
-    beside: Tensor | None = None,
+    concatenated: Tensor | None = None,
     unbiased_spread: bool = False,
 ) -> Tensor:
     """Sample one flow from noise (N, C) to latents (N, C); `kind` names its sampler."""
     sampler = job.request.samplers.get(kind, job.checkpoint.samplers[kind])
     with job.borrow(name) as flow:
         velocity = conditioned(
-            flow, voxels, seen, beside, job.request.term_bytes, job.request.batch_rows
+            flow, voxels, seen, concatenated, job.request.term_bytes, job.request.batch_rows
         )
         latent = noise
         steps = sample(velocity, noise, sampler, voxels.lengths, unbiased_spread)
@@ -266,7 +268,7 @@ def choose_grid(fine: Tensor, resolution: int, max_tokens: int) -> tuple[Tensor,
     """
     while True:
         coords = finer_nodes(fine, resolution)
-        if len(coords) < max_tokens or resolution == LEAST_RESOLUTION:
+        if len(coords) < max_tokens or resolution == MIN_RESOLUTION:
             return coords, resolution
         resolution -= RESOLUTION_STEP
 

@@ -6,7 +6,7 @@ Every other exception, a plain ValueError included, is a bug here or a call with
 from __future__ import annotations
 
 
-class BadPicture(ValueError):
+class BadImage(ValueError):
     """A picture or a file of posed views that cannot be used."""
 
 

@@ -197,10 +197,10 @@ class Block(nn.Module):
             per_row(part, layout.lengths) for part in parts
         )
         x = x + gate * self.self_attn(modulated(x, shift, scale), layout)
-        x = self._see_image(x, condition, lengths)
+        x = self._attend_to_image(x, condition, lengths)
         return x + mlp_gate * self.mlp(modulated(x, mlp_shift, mlp_scale))
 
-    def _see_image(
+    def _attend_to_image(
         self, x: Tensor, condition: BlockCondition | None, lengths: tuple[int, ...]
     ) -> Tensor:
         """Add the image branch; a constant to rows without a condition."""

@@ -12,7 +12,7 @@ import torch
 from pixal3d.cascade import Borrow, Generated, Progress, Request, run_cascade
 from pixal3d.checkpoints import Checkpoint
 from pixal3d.flow import Flow
-from pixal3d.pictures import PosedImages
+from pixal3d.images import PosedImages
 from pixal3d.sparse_conv import Backend, set_convolution
 from pixal3d.weights import load_network, weights_error
 

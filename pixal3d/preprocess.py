@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pixal3d.errors import BadPicture
+from pixal3d.errors import BadImage
 
 MAX_SIDE_PX = 1024
 OPAQUE_ALPHA = 0.8 * 255  # pixels above it decide where the object is
@@ -24,7 +24,7 @@ def crop_to_object(rgba: Uint8, background: tuple[int, int, int] = (0, 0, 0)) ->
     """The object alone in a square frame: (H, W, 4) uint8 -> (S, S, 3) uint8, straight alpha.
 
     Pictures above 1024 pixels are reduced first. The frame is 1.1 times the object's longer side
-    and may reach over the picture's edge. Raises BadPicture where there is nothing to see.
+    and may reach over the picture's edge. Raises BadImage where there is nothing to see.
     """
     check_cutout(rgba)
     picture = Image.fromarray(rgba, "RGBA")
@@ -34,11 +34,11 @@ def crop_to_object(rgba: Uint8, background: tuple[int, int, int] = (0, 0, 0)) ->
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     rows, columns = np.nonzero(np.asarray(picture)[..., 3] > OPAQUE_ALPHA)
     if len(rows) == 0:
-        raise BadPicture("the cut-out has no solid pixel: its opacity is nowhere above 80 percent")
+        raise BadImage("the cut-out has no solid pixel: its opacity is nowhere above 80 percent")
     left, right, top, bottom = columns.min(), columns.max(), rows.min(), rows.max()
     half = int(max(right - left, bottom - top) * FRAME_MARGIN) // 2
     if half == 0:
-        raise BadPicture("the object in the cut-out is one pixel wide: give a larger picture")
+        raise BadImage("the object in the cut-out is one pixel wide: give a larger picture")
     x, y = (left + right) / 2, (top + bottom) / 2
     framed = picture.crop((x - half, y - half, x + half, y + half))  # Pillow rounds the box
     return over(np.asarray(framed), background)
@@ -70,16 +70,16 @@ def view_tensor(rgba: Uint8, size: int) -> Tensor:
 
 
 def check_cutout(rgba: Uint8) -> None:
-    """BadPicture unless this is a picture with an object in it and transparency around it."""
+    """BadImage unless this is a picture with an object in it and transparency around it."""
     if rgba.dtype != np.uint8 or rgba.ndim != 3 or rgba.shape[2] != 4:
         raise ValueError(f"expected (H, W, 4) uint8, got {rgba.shape} {rgba.dtype}")
     if min(rgba.shape[:2]) < 2:
-        raise BadPicture(f"the picture has {rgba.shape[1]} x {rgba.shape[0]} pixels: too small")
+        raise BadImage(f"the picture has {rgba.shape[1]} x {rgba.shape[0]} pixels: too small")
     alpha = rgba[..., 3]
     if alpha.min() == 255:
-        raise BadPicture("the picture has no transparency: cut the object out first")
+        raise BadImage("the picture has no transparency: cut the object out first")
     if alpha.max() == 0:
-        raise BadPicture("the picture is fully transparent: there is no object in it")
+        raise BadImage("the picture is fully transparent: there is no object in it")
 
 
 def _to_tensor(picture: Image.Image) -> Tensor:

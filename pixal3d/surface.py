@@ -213,7 +213,7 @@ def surface_points(
     points = vertices.new_zeros(count, 3)
     nearest = vertices.new_full((count,), torch.inf)
     corners_px = uv[faces] * texture_size
-    for face, texel in _texels_near(corners_px, texture_size):
+    for face, texel in _texels_around(corners_px, texture_size):
         centre = torch.stack((texel % texture_size, texel // texture_size), dim=1) + 0.5
         weights, distance = _closest_in_triangle(corners_px[face], centre)
         rows = torch.arange(len(face), device=face.device)
@@ -231,7 +231,7 @@ def surface_points(
     return points.reshape(*shape, 3), nearest.isfinite().reshape(shape)
 
 
-def _texels_near(corners_px: Tensor, texture_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _texels_around(corners_px: Tensor, texture_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """In parts: faces (M,) and the texels (M,) in their bounding boxes grown by REACH_PX."""
     low = (corners_px.amin(1) - REACH_PX - 0.5).ceil().clamp(0, texture_size - 1).long()
     high = (corners_px.amax(1) + REACH_PX - 0.5).floor().clamp(0, texture_size - 1).long()

@@ -16,15 +16,16 @@ TIME_SCALE = 1000.0  # the networks were trained on times from 0 to 1000
 
 @dataclass(frozen=True, eq=False)
 class ConditionedFlow:
-    """A flow on given voxels. beside: latents (N, C) that are read with the noisy ones (texture).
+    """A flow on given voxels.
 
-    batched: whether both passes of a guided step run as one.
+    concatenated: latents (N, C) that are read with the noisy ones (texture); batched: whether both
+    passes of a guided step run as one.
     """
 
     flow: Flow
     layout: TokenLayout
     prepared: PreparedCondition
-    beside: Tensor | None = None
+    concatenated: Tensor | None = None
     batched: bool = False
 
     def conditional(self, x: Tensor, time: float) -> Tensor:
@@ -45,8 +46,8 @@ class ConditionedFlow:
     def _run(
         self, x: Tensor, time: float, layout: TokenLayout, prepared: PreparedCondition | None
     ) -> Tensor:
-        if self.beside is not None:
-            x = torch.cat([x, self.beside.repeat(len(x) // len(self.beside), 1)], -1)
+        if self.concatenated is not None:
+            x = torch.cat([x, self.concatenated.repeat(len(x) // len(self.concatenated), 1)], -1)
         moment = torch.tensor([TIME_SCALE * time], dtype=torch.float32, device=x.device)
         return self.flow(x, moment, layout, prepared)
 
@@ -55,7 +56,7 @@ def conditioned(
     flow: Flow,
     voxels: Voxels,
     condition: Condition,
-    beside: Tensor | None = None,
+    concatenated: Tensor | None = None,
     term_bytes: int = 0,
     batch_rows: int = 0,
 ) -> ConditionedFlow:
@@ -66,4 +67,4 @@ def conditioned(
     """
     prepared = flow.prepare(condition, voxels.lengths, term_bytes)
     batched = 2 * len(voxels.coords) <= batch_rows
-    return ConditionedFlow(flow, flow.layout(voxels), prepared, beside, batched)
+    return ConditionedFlow(flow, flow.layout(voxels), prepared, concatenated, batched)

@@ -12,7 +12,7 @@ from scene.types import Bool, Uint8
 
 GOLDEN_RATIO = 0.618034  # steps of hue that keep neighbours apart
 TINT = 0.4  # share of the object's colour inside its mask
-OUTLINE_SHARE, BADGE_SHARE = 1 / 500, 1 / 42  # of the picture's long side
+OUTLINE_FRACTION, BADGE_FRACTION = 1 / 500, 1 / 42  # of the picture's long side
 
 
 def mask_colour(index: int) -> tuple[int, int, int]:
@@ -35,8 +35,8 @@ def draw_masks(rgb: Uint8, masks: Sequence[Bool]) -> Uint8:
         colour = np.array(mask_colour(index), np.float32)
         picture[mask] = picture[mask] * (1 - TINT) + colour * TINT
     drawn = np.ascontiguousarray(np.rint(picture).astype(np.uint8))
-    draw_outlines(drawn, masks, max(1, round(max(rgb.shape) * OUTLINE_SHARE)))
-    radius_px = max(8, round(max(rgb.shape) * BADGE_SHARE))
+    draw_outlines(drawn, masks, max(1, round(max(rgb.shape) * OUTLINE_FRACTION)))
+    radius_px = max(8, round(max(rgb.shape) * BADGE_FRACTION))
     for index, mask in enumerate(masks):
         if mask.any():
             _draw_badge(drawn, _innermost(mask), radius_px, index)

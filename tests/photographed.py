@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from shapes import box_mesh, letter_f
 
-from alignment.objects import Placement, Unplaced
+from alignment.objects import Placement, PlacementInput
 from alignment.visible import generator_distance
 from benchmarks.known_scenes import KnownObject, true_cube
 from scene.cameras import camera_from_fov, look_at_pixels, pixel_centres, unproject
@@ -29,7 +29,7 @@ NOTHING_BEYOND_M = 3.0  # no depth is known past this
 class Photographed:
     """What a placer is told, and the true vertices (N, 3) of every object, photo camera's frame."""
 
-    objects: list[Unplaced]
+    objects: list[PlacementInput]
     point_map: PointMap
     true: list[Float64]
 
@@ -90,7 +90,7 @@ def photographed_letter(
     turned = true @ crop.photo_from_crop
     scale = turned[:, 2].mean() / generator_distance(crop)
     cube = (turned / scale - [0, 0, generator_distance(crop)]).astype(np.float32)
-    unplaced = Unplaced(replace(mesh, vertices=cube), crop, mask, np.zeros_like(mask))
+    unplaced = PlacementInput(replace(mesh, vertices=cube), crop, mask, np.zeros_like(mask))
     return Photographed([unplaced], PointMap(depth.astype(np.float32), camera), [true])
 
 
@@ -124,7 +124,7 @@ def photographed_table(
     unplaced = []
     for k, o in enumerate(objects):
         mesh, crop, outline = true_cube(o, camera)
-        unplaced.append(Unplaced(mesh, crop, label == k, outline & (label != k)))
+        unplaced.append(PlacementInput(mesh, crop, label == k, outline & (label != k)))
     return Photographed(
         unplaced, PointMap(depth.astype(np.float32), camera), [o.vertices for o in objects]
     )

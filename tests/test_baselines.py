@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from photographed import spun
 
-from alignment.icp import solve_icp
-from alignment.refit import relative_residual, zoom
-from alignment.scale_depth import (
+from alignment.baselines.icp import solve_icp
+from alignment.baselines.refit import fit_scale, relative_residual
+from alignment.baselines.scale_depth import (
     fit_scale_depth,
     solve_scale_depth,
     solve_scale_depth_readable,
     truncated_cost,
 )
-from alignment.similarity import solve_similarity
+from alignment.baselines.similarity import solve_similarity
 from scene.types import Similarity
 
 TRUNCATION = 0.15
@@ -44,7 +44,7 @@ def test_a_random_pose_comes_back(model: str, seed: int, outlier_share: float) -
     measured = true.apply(cube)
     outliers = int(outlier_share * len(cube))
     measured[:outliers] *= rng.uniform(1.3, 2.5, (outliers, 1))
-    solve = {"M1": zoom, "M2": solve_scale_depth, "M7": solve_similarity}[model]
+    solve = {"M1": fit_scale, "M2": solve_scale_depth, "M7": solve_similarity}[model]
     _assert_same(solve(cube, measured, distance, TRUNCATION), true, 1e-6)
 
 
@@ -129,7 +129,7 @@ def test_scaling_the_measured_points_scales_every_pose() -> None:
     rng = np.random.default_rng(2)
     cube = rng.uniform(-0.5, 0.5, (200, 3))
     measured = (cube + [0, 0, 2]) * rng.normal(1, 0.02, (200, 1))
-    for solve in (zoom, solve_scale_depth, solve_similarity):
+    for solve in (fit_scale, solve_scale_depth, solve_similarity):
         one, big = (solve(cube, measured * c, 2.0, TRUNCATION) for c in (1.0, 2.5))
         _assert_same(big, Similarity(2.5 * one.scale, one.rotation, 2.5 * one.translation), 1e-9)
 
@@ -200,7 +200,7 @@ def test_a_scale_of_zero_or_less_is_refused() -> None:
 
 @pytest.mark.extra("open3d")
 def test_icp_moves_an_offset_surface_back() -> None:
-    """A rigid offset that the zoom cannot follow; the same bits in every run."""
+    """A rigid offset that a scale cannot follow; the same bits in every run."""
     rng = np.random.default_rng(4)
     flat = rng.uniform(-0.5, 0.5, (3000, 2))
     bumps = 0.1 * np.sin(7 * flat[:, 0]) * np.cos(5 * flat[:, 1])
@@ -208,7 +208,7 @@ def test_icp_moves_an_offset_surface_back() -> None:
     true = Similarity(1.0, spun(rng, 0.03), np.array([0.03, -0.02, 2.0]))
     measured = true.apply(cube)
     found = solve_icp(cube, measured, 2.0, 0.1)
-    before = relative_residual(zoom(cube, measured, 2.0, 0.1), cube, measured)
+    before = relative_residual(fit_scale(cube, measured, 2.0, 0.1), cube, measured)
     assert np.median(relative_residual(found, cube, measured)) < 0.2 * np.median(before)
     again = solve_icp(cube, measured, 2.0, 0.1)
     np.testing.assert_array_equal(found.matrix, again.matrix)

@@ -7,8 +7,8 @@ import pytest
 import trimesh
 from shapes import box_mesh
 
-from alignment.contacts import FEW, Meeting, find_meetings, spans_of
-from alignment.visible import Sight, see_placed
+from alignment.contacts import MIN_ORDER_FRACTION, PairContact, find_pair_contacts, spans_of
+from alignment.visible import DepthView, render_placed_depth
 from scene.cameras import camera_from_fov, pixel_centres, rotation_to, unproject
 from scene.raycast import Crossings, cast_through
 from scene.types import Bool, Float64
@@ -41,22 +41,22 @@ def bowl(depth: float, inner: float, outer: float) -> Solid:
     return vertices, mesh.faces.astype(np.int32)
 
 
-def meetings(solids: list[Solid], scales: tuple[float, ...] | None = None) -> list[Meeting]:
+def contacts(solids: list[Solid], scales: tuple[float, ...] | None = None) -> list[PairContact]:
     """The limits, with the masks that the camera would see at these scales."""
-    sights = [see_placed(*solid, CAMERA) for solid in solids]
+    views = [render_placed_depth(*solid, CAMERA) for solid in solids]
     factors = np.ones(len(solids)) if scales is None else np.array(scales)
     depth = np.full((len(solids), CAMERA.height, CAMERA.width), np.inf)
-    for k, (sight, factor) in enumerate(zip(sights, factors, strict=True)):
-        depth[k][sight.box] = np.where(sight.silhouette, factor * sight.depth, np.inf)
+    for k, (view, factor) in enumerate(zip(views, factors, strict=True)):
+        depth[k][view.box] = np.where(view.silhouette, factor * view.depth, np.inf)
     nearest = depth.argmin(0)
     masks = [(nearest == k) & np.isfinite(depth[k]) for k in range(len(solids))]
-    return find_meetings(sights, masks, factors, CAMERA)
+    return find_pair_contacts(views, masks, factors, CAMERA)
 
 
-def first_hits(sight: Sight) -> Bool:
+def first_hits(view: DepthView) -> Bool:
     """(H, W) the pixels that see a solid standing alone."""
     seen = np.zeros((CAMERA.height, CAMERA.width), bool)
-    seen[sight.box] = sight.silhouette
+    seen[view.box] = view.silhouette
     return seen
 
 
@@ -65,7 +65,7 @@ def test_a_box_on_a_box_is_limited_by_the_gap_between_them(gap: float) -> None:
     """Seen from above: its underside at 2, the other's top below it."""
     upper = box((-0.2, -0.2, 1.8), (0.2, 0.2, 2.0))
     lower = box((-0.3, -0.3, 2.0 + gap), (0.3, 0.3, 2.4))
-    (found,) = meetings([upper, lower])
+    (found,) = contacts([upper, lower])
     assert (found.front, found.back) == (0, 1)
     assert found.limit == pytest.approx(math.log((2.0 + gap) / 2.0), abs=1e-6)
     assert found.point[2] == pytest.approx(2.0, abs=1e-6)
@@ -82,11 +82,11 @@ def test_a_corner_that_no_pixel_hits_still_sets_the_limit(down: bool) -> None:
     cube = (corners @ turn.T + [0, 0, 2.0], faces)
     if down:
         plate = box((-0.3, -0.3, 2.3), (0.3, 0.3, 2.3 + 2 * slab_half))
-        (found,) = meetings([cube, plate])
+        (found,) = contacts([cube, plate])
         expected = 2.3 / (2.0 + reach)
     else:
         plate = box((-0.3, -0.3, 1.7 - 2 * slab_half), (0.3, 0.3, 1.7))
-        (found,) = meetings([plate, cube])
+        (found,) = contacts([plate, cube])
         expected = (2.0 - reach) / 1.7
     assert (found.front, found.back) == (0, 1)
     assert found.limit == pytest.approx(math.log(expected), abs=1e-6)
@@ -96,12 +96,12 @@ def test_a_corner_that_no_pixel_hits_still_sets_the_limit(down: bool) -> None:
 def test_an_order_of_few_pixels_is_that_of_edges(rows: int, told: bool) -> None:
     """The photo shows the lower box in a few of the rows that both cover."""
     upper, lower = box((-0.2, -0.2, 1.8), (0.2, 0.2, 2.0)), box((-0.3, -0.3, 2.1), (0.3, 0.3, 2.4))
-    sights = [see_placed(*solid, CAMERA) for solid in (upper, lower)]
-    both = first_hits(sights[0]) & first_hits(sights[1])
+    views = [render_placed_depth(*solid, CAMERA) for solid in (upper, lower)]
+    both = first_hits(views[0]) & first_hits(views[1])
     top = int(np.nonzero(both.any(1))[0][0])
     swapped = both & (np.arange(CAMERA.height)[:, None] < top + rows)
-    assert (swapped.sum() / both.sum() > FEW) == told
-    found = find_meetings(sights, [both & ~swapped, swapped], np.ones(2), CAMERA)
+    assert (swapped.sum() / both.sum() > MIN_ORDER_FRACTION) == told
+    found = find_pair_contacts(views, [both & ~swapped, swapped], np.ones(2), CAMERA)
     orders = {(m.front, m.back): m.order for m in found}
     assert np.isfinite(orders[0, 1])
     assert ((1, 0) in orders and np.isfinite(orders[1, 0])) == told
@@ -111,25 +111,25 @@ def test_an_order_of_few_pixels_is_that_of_edges(rows: int, told: bool) -> None:
 def test_an_outline_that_spills_over_tells_no_order(spill_px: int, told: bool) -> None:
     """Side by side in the photo; the nearer box's mesh is wider than its mask."""
     left, right = box((-0.3, -0.2, 1.9), (0.05, 0.2, 2.0)), box((0, -0.2, 2.1), (0.3, 0.2, 2.2))
-    sights = [see_placed(*solid, CAMERA) for solid in (left, right)]
-    near, far = first_hits(sights[0]), first_hits(sights[1])
+    views = [render_placed_depth(*solid, CAMERA) for solid in (left, right)]
+    near, far = first_hits(views[0]), first_hits(views[1])
     edge = int(np.nonzero(near.any(0))[0][-1]) + 1 - spill_px
     mine = near & (np.arange(CAMERA.width)[None] < edge)
-    found = find_meetings(sights, [mine, far & ~mine], np.ones(2), CAMERA)
+    found = find_pair_contacts(views, [mine, far & ~mine], np.ones(2), CAMERA)
     orders = {(m.front, m.back): m.order for m in found}
     assert np.isfinite(orders.get((1, 0), np.inf)) == told
 
 
 def test_the_order_of_the_list_does_not_matter() -> None:
     upper, lower = box((-0.2, -0.2, 1.8), (0.2, 0.2, 2.0)), box((-0.3, -0.3, 2.1), (0.3, 0.3, 2.4))
-    (one,), (other,) = meetings([upper, lower]), meetings([lower, upper])
+    (one,), (other,) = contacts([upper, lower]), contacts([lower, upper])
     assert (one.front, one.back, other.front, other.back) == (0, 1, 1, 0)
     assert (one.limit, one.order) == (other.limit, other.order)
 
 
 def test_a_ball_before_a_ball_touches_it_on_the_axis() -> None:
     """Facets of the spheres lie within 4e-4 of them."""
-    (found,) = meetings([ball(2.0, 0.3), ball(3.0, 0.4)])
+    (found,) = contacts([ball(2.0, 0.3), ball(3.0, 0.4)])
     assert found.limit == pytest.approx(math.log(2.6 / 2.3), abs=5e-4)
     assert np.hypot(*found.point[:2]) < 0.05
     assert found.point[2] == pytest.approx(2.3, abs=1e-3)
@@ -138,14 +138,14 @@ def test_a_ball_before_a_ball_touches_it_on_the_axis() -> None:
 def test_limits_are_ratios_of_scales() -> None:
     """The guess tells what is before what, not where the limit is."""
     solids = [ball(2.0, 0.3), ball(3.0, 0.4)]
-    (one,), (other,) = meetings(solids), meetings(solids, (3.0, 2.9))
+    (one,), (other,) = contacts(solids), contacts(solids, (3.0, 2.9))
     assert one.limit == other.limit
 
 
 def test_a_ball_in_a_bowl_is_limited_both_ways() -> None:
     """The wall before it and the wall behind it, both on the rays through their common middle."""
     depth, inner, radius = 2.0, 0.4, 0.3
-    found = meetings([ball(depth, radius), bowl(depth, inner, 0.45)])
+    found = contacts([ball(depth, radius), bowl(depth, inner, 0.45)])
     limits = {(m.front, m.back): m.limit for m in found}
     assert set(limits) == {(0, 1), (1, 0)}
     behind, before = (depth + inner) / (depth + radius), (depth - radius) / (depth - inner)
@@ -158,7 +158,7 @@ def test_a_box_in_a_box_is_parted_the_near_way(deep: float) -> None:
     """Pushed in by its underside, it is drawn back by as much and not to the other's far side."""
     upper = box((-0.2, -0.2, 1.8), (0.2, 0.2, 2.0 + deep))
     lower = box((-0.3, -0.3, 2.0), (0.3, 0.3, 2.4))
-    (found,) = meetings([upper, lower])
+    (found,) = contacts([upper, lower])
     assert (found.front, found.back) == (0, 1)
     assert found.limit == pytest.approx(math.log(2.0 / (2.0 + deep)), abs=1e-6)
 
@@ -167,35 +167,38 @@ def test_a_box_in_the_back_of_a_plate_is_parted_backwards() -> None:
     """Pushed in from behind by a tenth of the plate: out at its back, not through it."""
     plate = box((-0.3, -0.3, 2.0), (0.3, 0.3, 2.1))
     behind = box((-0.2, -0.2, 2.09), (0.2, 0.2, 2.5))
-    found = {(m.front, m.back): m.limit for m in meetings([plate, behind])}
+    found = {(m.front, m.back): m.limit for m in contacts([plate, behind])}
     assert found[0, 1] == pytest.approx(math.log(2.09 / 2.1), abs=1e-6)
     assert (1, 0) not in found or not np.isfinite(found[1, 0])
 
 
 def test_outlines_that_do_not_overlap_give_nothing() -> None:
-    assert meetings([ball(2.0, 0.2, -0.5), ball(2.0, 0.2, 0.5)]) == []
-    assert meetings([ball(2.0, 0.2)]) == []
-    assert find_meetings([], [], np.zeros(0), CAMERA) == []
+    assert contacts([ball(2.0, 0.2, -0.5), ball(2.0, 0.2, 0.5)]) == []
+    assert contacts([ball(2.0, 0.2)]) == []
+    assert find_pair_contacts([], [], np.zeros(0), CAMERA) == []
     # Boxes of pixels overlap, outlines do not: two balls on a diagonal.
     corner = ball(2.0, 0.2)[0] + [0.3, 0.3, 0]
-    sights = [see_placed(*ball(2.0, 0.2), CAMERA), see_placed(corner, ball(2.0, 0.2)[1], CAMERA)]
+    views = [
+        render_placed_depth(*ball(2.0, 0.2), CAMERA),
+        render_placed_depth(corner, ball(2.0, 0.2)[1], CAMERA),
+    ]
     overlap = [
         max(a.start, b.start) < min(a.stop, b.stop)
-        for a, b in zip(sights[0].box, sights[1].box, strict=True)
+        for a, b in zip(views[0].box, views[1].box, strict=True)
     ]
     assert all(overlap)
-    masks = [first_hits(s) for s in sights]
+    masks = [first_hits(s) for s in views]
     assert not (masks[0] & masks[1]).any()
-    assert find_meetings(sights, masks, np.ones(2), CAMERA) == []
+    assert find_pair_contacts(views, masks, np.ones(2), CAMERA) == []
 
 
 def test_an_object_outside_the_picture_meets_nobody() -> None:
-    assert meetings([ball(2.0, 0.2), ball(2.0, 0.2, 50.0)]) == []
+    assert contacts([ball(2.0, 0.2), ball(2.0, 0.2, 50.0)]) == []
 
 
 def test_three_in_a_row_have_a_limit_for_every_pair() -> None:
     solids = [ball(2.0, 0.1), ball(3.0, 0.3), ball(5.0, 0.5)]
-    limits = {(m.front, m.back): m.limit for m in meetings(solids)}
+    limits = {(m.front, m.back): m.limit for m in contacts(solids)}
     ends = [(1.9, 2.1), (2.7, 3.3), (4.5, 5.5)]
     assert set(limits) == {(0, 1), (0, 2), (1, 2)}
     for (front, back), limit in limits.items():

@@ -16,7 +16,7 @@ from photographed import (
     pose_of,
 )
 
-from alignment.objects import Placement, Unplaced
+from alignment.objects import Placement, PlacementInput
 from benchmarks.known_scenes import KnownObject
 from scene.cameras import camera_from_fov
 from scene.types import Bool, PointMap
@@ -29,7 +29,7 @@ AT_THE_MEDIAN = "placed at the mask's median depth"
 
 
 def run(
-    backend: str, objects: list[Unplaced], point_map: PointMap, masks: list[Bool]
+    backend: str, objects: list[PlacementInput], point_map: PointMap, masks: list[Bool]
 ) -> list[Placement]:
     """The stage with a backend's own settings."""
     placer = find_backend("place", backend).load(make_settings("place", backend, {}), "cpu")
@@ -44,11 +44,11 @@ def two_blocks() -> Photographed:
     ])  # fmt: skip
 
 
-def with_vertices(o: Unplaced, vertices: np.ndarray) -> Unplaced:
+def with_vertices(o: PlacementInput, vertices: np.ndarray) -> PlacementInput:
     return replace(o, mesh=replace(o.mesh, vertices=vertices))
 
 
-def one_pixel(o: Unplaced) -> Unplaced:
+def one_pixel(o: PlacementInput) -> PlacementInput:
     """The mask's middle pixel alone."""
     rows, columns = np.nonzero(o.mask)
     mask, at = np.zeros_like(o.mask), len(rows) // 2
@@ -56,7 +56,7 @@ def one_pixel(o: Unplaced) -> Unplaced:
     return replace(o, mask=mask)
 
 
-Spoil = Callable[[Unplaced], Unplaced]
+Spoil = Callable[[PlacementInput], PlacementInput]
 # How an object is spoiled; words in the baselines' reason; the default's reason, or the grade
 # and a warning of its fallback.
 SPOILED: dict[str, tuple[Spoil, str, str | tuple[str, str]]] = {

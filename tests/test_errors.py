@@ -102,7 +102,7 @@ BACKENDS = [
     ("map_points", DepthFileReader, "map_points"),
     ("complete", HullInpainting, "complete"),
     ("generate", Lite, "generate"),
-    ("place", alignment.pixel_aligned, "see"),  # inside what is tried for each object
+    ("place", alignment.pixel_aligned, "render_depth"),  # inside what is tried for each object
     ("compose", Gltf, "compose"),
 ]
 
@@ -203,8 +203,8 @@ def test_an_object_that_cannot_be_done_is_lost_alone(
 def test_an_object_that_cannot_be_placed_is_lost_alone(
     prepared: Prepared, faults: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    see = failing_once(alignment.pixel_aligned.see, CannotPlace("no depth"))
-    monkeypatch.setattr(alignment.pixel_aligned, "see", see)
+    render_depth = failing_once(alignment.pixel_aligned.render_depth, CannotPlace("no depth"))
+    monkeypatch.setattr(alignment.pixel_aligned, "render_depth", render_depth)
     store = tmp_path / "store"  # what is placed wrongly here must not be found by other tests
     subprocess.run(["cp", "-r", prepared.folder / "store", store], check=True)
     options = [*prepared.options, "--store", store, "--refresh", "place"]

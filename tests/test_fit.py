@@ -7,18 +7,18 @@ import pytest
 from photographed import OFF, Photographed, block, fit_of, photographed_letter, photographed_table
 
 from alignment.fit import (
-    FEW_PIXELS,
+    BORDER_PIXELS_USED,
     GOOD_INLIERS,
     GOOD_OUTLINE,
     GOOD_RESIDUAL,
     GOOD_SHIFT,
-    LEAST_INLIERS,
-    LEAST_OUTLINE,
+    MIN_INLIERS,
+    MIN_OUTLINE,
     depth_error,
     graded,
     silhouette_iou,
 )
-from alignment.visible import see
+from alignment.visible import render_depth
 from scene.types import FitReport
 
 FINE = FitReport(1.0, 2.0, 0.01, 0.02, 1.0, 500, 0.97)
@@ -30,12 +30,12 @@ A_LITTLE = 1e-6
     [
         ("silhouette_iou", GOOD_OUTLINE, "good", ""),
         ("silhouette_iou", GOOD_OUTLINE - A_LITTLE, "check", "outline agrees"),
-        ("silhouette_iou", LEAST_OUTLINE, "check", "outline agrees"),
-        ("silhouette_iou", LEAST_OUTLINE - A_LITTLE, "failed", "outline agrees"),
+        ("silhouette_iou", MIN_OUTLINE, "check", "outline agrees"),
+        ("silhouette_iou", MIN_OUTLINE - A_LITTLE, "failed", "outline agrees"),
         ("inlier_share", GOOD_INLIERS, "good", ""),
         ("inlier_share", GOOD_INLIERS - A_LITTLE, "check", "30% of the depths disagree"),
-        ("inlier_share", LEAST_INLIERS, "check", "70% of the depths disagree"),
-        ("inlier_share", LEAST_INLIERS - A_LITTLE, "failed", "70% of the depths disagree"),
+        ("inlier_share", MIN_INLIERS, "check", "70% of the depths disagree"),
+        ("inlier_share", MIN_INLIERS - A_LITTLE, "failed", "70% of the depths disagree"),
         ("residual_median", GOOD_RESIDUAL, "good", ""),
         ("residual_median", GOOD_RESIDUAL + A_LITTLE, "check", "off by more than 5%"),
         ("residual_median", 0.9, "check", "off by more than 90%"),
@@ -89,7 +89,7 @@ def test_an_object_of_few_pixels_is_told() -> None:
     """A stick of two pixels: its border had to be used."""
     stick = block("stick", (-0.003, 0, 0), (0.003, 0.006, 0.3))
     fit = fit_of(photographed_table([stick]).place(settings=OFF)[0])
-    assert fit.grade == "check" and fit.warnings.count(FEW_PIXELS) == 1
+    assert fit.grade == "check" and fit.warnings.count(BORDER_PIXELS_USED) == 1
 
 
 def test_an_object_that_the_rest_of_the_scene_moves_far_is_told() -> None:
@@ -109,26 +109,26 @@ def test_an_object_that_the_rest_of_the_scene_moves_far_is_told() -> None:
 def test_the_outlines_agreement_sets_occluders_aside() -> None:
     scene = photographed_letter((0.0, 0.0, 2.0))
     (o,) = scene.objects
-    sight = see(o.mesh, o.crop, scene.point_map.camera)
+    view = render_depth(o.mesh, o.crop, scene.point_map.camera)
     hidden = np.zeros_like(o.mask)
     hidden[170:] = True
     nothing = np.zeros_like(o.mask)
-    assert silhouette_iou(sight, o.mask & ~hidden, hidden) > 0.99
-    assert silhouette_iou(sight, o.mask & ~hidden, nothing) < 0.7
-    assert silhouette_iou(sight, nothing, ~nothing) == 0  # nothing to compare
+    assert silhouette_iou(view, o.mask & ~hidden, hidden) > 0.99
+    assert silhouette_iou(view, o.mask & ~hidden, nothing) < 0.7
+    assert silhouette_iou(view, nothing, ~nothing) == 0  # nothing to compare
     twice = np.zeros_like(o.mask)
     twice[:, 60:] = o.mask[:, :-60]
-    seen, both = sight.silhouette.sum(), (sight.silhouette & twice[sight.box]).sum()
+    seen, both = view.silhouette.sum(), (view.silhouette & twice[view.box]).sum()
     expected = both / (seen + twice.sum() - both)
-    assert silhouette_iou(sight, twice, nothing) == pytest.approx(expected)
+    assert silhouette_iou(view, twice, nothing) == pytest.approx(expected)
 
 
 def test_the_depth_error_is_the_mean_over_all_visible_pixels() -> None:
     scene = photographed_letter((0.0, 0.0, 2.0))
     (o,) = scene.objects
     camera, depth = scene.point_map.camera, scene.point_map.depth
-    sight = see(o.mesh, o.crop, camera)
-    placed = replace(sight, depth=sight.depth * fit_of(scene.place()[0]).scale)
+    view = render_depth(o.mesh, o.crop, camera)
+    placed = replace(view, depth=view.depth * fit_of(scene.place()[0]).scale)
     assert depth_error(placed, o.mask, depth) == pytest.approx(0, abs=1e-6)
     assert depth_error(placed, o.mask, depth * 2) == pytest.approx(0.5, abs=1e-6)
     half = depth.copy()

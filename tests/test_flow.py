@@ -204,10 +204,10 @@ def test_a_sampler_refuses_nonsense(values: dict, message: str) -> None:
 def test_the_texture_stage_reads_the_shape_beside_its_noise() -> None:
     config = replace(CONFIG, in_channels=12)
     flow, voxels = _flow(config), _some_voxels(25)
-    prepared, beside = flow.prepare(_condition(voxels, config), (25,)), torch.randn(25, 4)
+    prepared, concatenated = flow.prepare(_condition(voxels, config), (25,)), torch.randn(25, 4)
     x = torch.randn(25, 8)
-    field = ConditionedFlow(flow, flow.layout(voxels), prepared, beside, batched=True)
-    together = torch.cat([x, beside], -1)
+    field = ConditionedFlow(flow, flow.layout(voxels), prepared, concatenated, batched=True)
+    together = torch.cat([x, concatenated], -1)
     expected = flow(together, torch.tensor([300.0]), flow.layout(voxels), prepared)
     torch.testing.assert_close(field.conditional(x, 0.3), expected)
     torch.testing.assert_close(field.both(x, 0.3)[0], expected, atol=1e-5, rtol=1e-5)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.gallery import Placed, main, turned_view
+from benchmarks.gallery import Placed, main, orbited_view
 from scene.cameras import project
 from scene.raycast import render
 from scene.types import Camera, Float64, ObjectMesh
@@ -38,7 +38,7 @@ def in_view(view: Float64, point: tuple[float, float, float]) -> Float64:
 @pytest.mark.parametrize("pitch_deg", [-20, 0, 30, 80])
 def test_turned_view_keeps_all_objects_in_the_picture(yaw_deg: float, pitch_deg: float) -> None:
     placed: Placed = [cube((-0.8, 0.2, 3), 1), cube((1.5, -0.5, 6), 0.5)]
-    view, camera = turned_view(placed, CAMERA, math.radians(yaw_deg), math.radians(pitch_deg))
+    view, camera = orbited_view(placed, CAMERA, math.radians(yaw_deg), math.radians(pitch_deg))
     corners = np.concatenate([v for _, v in placed]) @ view[:3, :3].T + view[:3, 3]
     pixels = project(camera, corners)
     size = np.array([CAMERA.width, CAMERA.height])
@@ -52,7 +52,7 @@ def test_turned_view_keeps_all_objects_in_the_picture(yaw_deg: float, pitch_deg:
 
 def test_turned_view_moves_the_viewer_right_and_up() -> None:
     placed: Placed = [cube((0, 0, 5), 1)]
-    view, _ = turned_view(placed, CAMERA, math.radians(35), math.radians(20))
+    view, _ = orbited_view(placed, CAMERA, math.radians(35), math.radians(20))
     viewer = -view[:3, :3].T @ view[:3, 3]
     assert viewer[0] > 0 and viewer[1] < 0
     assert in_view(view, (0, 0, 4))[0] < in_view(view, (0, 0, 6))[0]  # the near end goes left
@@ -61,7 +61,7 @@ def test_turned_view_moves_the_viewer_right_and_up() -> None:
 
 def test_turned_view_refuses_no_objects() -> None:
     with pytest.raises(ValueError, match="no objects"):
-        turned_view([], CAMERA, 0, 0)
+        orbited_view([], CAMERA, 0, 0)
 
 
 @pytest.mark.parametrize("yaw_deg", [-35, 35])
@@ -69,10 +69,10 @@ def test_turned_view_stands_upright_whatever_the_camera_did(yaw_deg: float) -> N
     pitch, roll = math.radians(25), math.radians(10)
     up = np.array([math.sin(roll), -math.cos(roll) * math.cos(pitch), -math.sin(pitch)])
     placed: Placed = [cube((0.3, 0.2, 5), 1)]
-    view, _ = turned_view(placed, CAMERA, math.radians(yaw_deg), math.radians(12), up)
+    view, _ = orbited_view(placed, CAMERA, math.radians(yaw_deg), math.radians(12), up)
     seen = view[:3, :3] @ up
     assert abs(seen[0]) < 1e-12 and seen[1] < 0  # vertical in the picture, and not upside down
-    tilted, _ = turned_view(placed, CAMERA, math.radians(yaw_deg), math.radians(12))
+    tilted, _ = orbited_view(placed, CAMERA, math.radians(yaw_deg), math.radians(12))
     assert abs((tilted[:3, :3] @ up)[0]) > 0.05  # so the figure above can fail
 
 

@@ -119,7 +119,7 @@ BROAD_HANDLERS = {
     "photoscene/models/verify.py": 1,  # JSON of an index of weights
     "photoscene/owned_files.py": 1,  # JSON of a run folder's records
     "pixal3d/checkpoints.py": 1,  # numbers of a sampler's JSON
-    "pixal3d/pictures.py": 1,  # JSON of posed views
+    "pixal3d/images.py": 1,  # JSON of posed views
     "scene/foreign_glb.py": 1,  # JSON and numbers of another program's GLB
     "scene/pictures.py": 1,  # LittleCMS
     "scene/profile.py": 1,  # PyYAML

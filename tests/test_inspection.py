@@ -243,34 +243,34 @@ def test_the_documented_numbers_of_placement_are_those_in_force() -> None:
     rows = [row.split("|")[1:-1] for row in table.splitlines()[2:]]
     said = {what.strip(): re.findall(r"\d+(?:\.\d+)?", "".join(rest)) for what, *rest in rows}
     assert {what: [float(number) for number in numbers] for what, numbers in said.items()} == {
-        "outline IoU": [fit.GOOD_OUTLINE, fit.LEAST_OUTLINE],
-        "inlier share": [fit.GOOD_INLIERS, fit.LEAST_INLIERS],
+        "outline IoU": [fit.GOOD_OUTLINE, fit.MIN_OUTLINE],
+        "inlier share": [fit.GOOD_INLIERS, fit.MIN_INLIERS],
         "residual, median": [fit.GOOD_RESIDUAL],
         "perspective off 1": [fit.GOOD_PERSPECTIVE, fit.TELLING_GAIN],
         "moved by the scene's terms": [fit.GOOD_SHIFT],
         "trusted pixels": [visible.MIN_POINTS],
     }
     for phrase in (
-        f"more\nthan {visible.MAX_DEPTH_STEP:.0%} over 3 x 3 pixels",
-        f"(cosine below {visible.MIN_FACING})",
-        f"At most {visible.MAX_POINTS} are used",
-        f"`place.truncation` = {Settings().truncation}",
-        f"δ = {robust.HUBER_DELTA_SIGMAS} σ, σ = {robust.SIGMA_FROM_MEDIAN} times",
-        f"shape; at least {scene_terms.LEAST_SIGMA} |",
+        f"more than {visible.MAX_DEPTH_STEP:.0%} over 3 x 3 pixels",
+        f"ray below {visible.MIN_FACING}",
+        f"At most {visible.MAX_POINTS} points are used",
+        f"place.truncation = {Settings().truncation}",
+        f"δ = {robust.HUBER_DELTA_SIGMAS} σ, σ = {robust.SIGMA_FROM_MEDIAN} median(r)",
+        f"shape; at least {scene_terms.MIN_SIGMA} |",
         f"| one-sided square | {scene_terms.HARD_SIGMA} | `place.penetration` |",
-        f"| one-sided square | {scene_terms.LEAST_SIGMA} | `place.order` |",
+        f"| one-sided square | {scene_terms.MIN_SIGMA} | `place.order` |",
         f"below {scene_terms.CONTACT_TOLERANCE} + 2 standard errors, and at most "
-        f"{scene_terms.MOST_TOLERANCE} of the depth",
+        f"{scene_terms.MAX_TOLERANCE} of the depth",
         f"the {contacts.ORDER_QUANTILE * 100:g} % quantile",
         f"farther than {contacts.SPILL * 100:g} % of b's side",
-        f"at least {contacts.FEW * 100:g} % of the pixels that both cover",
+        f"at least {contacts.MIN_ORDER_FRACTION * 100:g} % of the pixels that both cover",
         f"shape; at least {scene_terms.PLANE_SIGMA} | `place.plane`",
-        f"into each other by more than {scene_terms.MOST_OVERLAP} of the depth",
+        f"into each other by more than {scene_terms.MAX_OVERLAP} of the depth",
         f"lies on the plane within {scene_terms.STANDING} of its depth",
         f"camera's up axis at least {support.MIN_UP}",
-        f"at least {support.MIN_SHARE:.0%} of the cells".replace("%", " %"),
+        f"at least {support.MIN_FRACTION:.0%} of the cells".replace("%", " %"),
     ):
-        assert phrase.replace("5%", "5 %") in text, phrase
+        assert phrase.replace("5%", "5 %") in " ".join(text.split()), phrase
     for name in ("plane", "contact", "penetration", "order"):
         assert getattr(Settings(), name) == 1 and f"place.{name}=0`" in text
     for backend in (Path(place.__file__).parent).glob("[!_]*.py"):

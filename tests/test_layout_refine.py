@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from photographed import CAMERA, Photographed, fit_of, photographed_letter, pose_of
 
-from alignment.layout_refine import refine_layout
+from alignment.baselines.layout_refine import refine_layout
 from scene.cameras import pixel_centres, unproject
 from scene.raycast import Outline, cast, render
 from scene.types import Similarity

@@ -16,36 +16,42 @@ import pytest
 from photographed import block, fit_of, photographed_table
 from shapes import box_mesh
 
-from alignment import layout_refine
-from alignment.contacts import Meeting, _pair, find_meetings
-from alignment.fit import graded
-from alignment.icp import solve_icp
-from alignment.joint import WORLD, Term, solve_terms
-from alignment.layout_refine import (
+from alignment.baselines import layout_refine
+from alignment.baselines.icp import solve_icp
+from alignment.baselines.layout_refine import (
     COMPARE_SIDE_PX,
     MEASURE_SIDE_PX,
     _rigid_icp,
     _window,
     refine_layout,
 )
+from alignment.baselines.refit import fit_scale, refit
+from alignment.baselines.scale_depth import fit_scale_depth, solve_scale_depth_readable
+from alignment.baselines.similarity import umeyama
+from alignment.contacts import PairContact, _pair, find_pair_contacts
+from alignment.fit import graded
+from alignment.joint import WORLD, Term, solve_terms
 from alignment.occlusion import occluders
 from alignment.perspective import check_perspective
-from alignment.refit import refit, zoom
-from alignment.scale_depth import fit_scale_depth, solve_scale_depth_readable
 from alignment.scene_terms import (
-    Alone,
     Evidence,
-    Votes,
+    ScaleEstimates,
+    SingleObjectFit,
     Weights,
-    _carriers,
     _met,
-    find_rests,
+    _support_graph,
+    find_plane_contacts,
+    scale_estimates_of,
     scene_terms,
-    votes_of,
 )
-from alignment.similarity import umeyama
 from alignment.support import Background, Ground, SupportPlane, find_ground, find_support_plane
-from alignment.visible import Sight, VisiblePoints, see, see_placed, visible_points
+from alignment.visible import (
+    DepthView,
+    VisiblePoints,
+    render_depth,
+    render_placed_depth,
+    visible_points,
+)
 from scene.cameras import camera_from_fov
 from scene.errors import CannotPlace
 from scene.types import Bool, CropCamera, FitReport, Float64, Similarity
@@ -75,7 +81,7 @@ def test_grades(figure: str, value: float, grade: str) -> None:
 def test_a_field_of_view_is_doubted_from_a_tenth_on(ratio: float, told: bool) -> None:
     cube = np.random.default_rng(RNG_SEED).uniform(-0.5, 0.5, (400, 3))
     measured = cube + [0, 0, ratio * 2.0]
-    scale = zoom(cube, measured, 2.0, 0.15).scale
+    scale = fit_scale(cube, measured, 2.0, 0.15).scale
     assert bool(check_perspective(cube, measured, 2.0, scale, 0.15)[1]) == told
 
 
@@ -84,7 +90,7 @@ def test_the_freer_fit_is_believed_when_it_is_a_fifth_better(noise: float, told:
     """Under so much noise it lowers the median residual to 0.79 and 0.81 of what it was."""
     cube = np.random.default_rng(4).uniform(-0.5, 0.5, (400, 3))
     measured = (cube + [0, 0, 2.5]) * np.random.default_rng(5).normal(1, noise, (400, 1))
-    scale = zoom(cube, measured, 2.0, 0.15).scale
+    scale = fit_scale(cube, measured, 2.0, 0.15).scale
     assert bool(check_perspective(cube, measured, 2.0, scale, 0.15)[1]) == told
 
 
@@ -200,7 +206,7 @@ def test_the_terms_weigh_what_they_are_said_to() -> None:
     assert Weights() == Weights(plane=1, contact=1, penetration=1, order=1)
 
 
-def _card(left: float, depth: float) -> Sight:
+def _card(left: float, depth: float) -> DepthView:
     """A square card 40 pixels wide before the camera, seen as if by rays."""
     columns = slice(int(left), int(left) + 40)
     box = (slice(30, 70), columns)
@@ -213,7 +219,7 @@ def _card(left: float, depth: float) -> Sight:
     quads = [(a, b, c, d), (a + 4, d + 4, c + 4, b + 4)]
     quads += [(i + 4, j + 4, j, i) for i, j in ((a, b), (b, c), (c, d), (d, a))]
     faces = np.array([t for p, q, r, s in quads for t in ((p, q, r), (p, r, s))], np.int32)
-    return Sight(vertices, faces[:, ::-1], box, np.full((40, 40), depth), np.ones((40, 40)))
+    return DepthView(vertices, faces[:, ::-1], box, np.full((40, 40), depth), np.ones((40, 40)))
 
 
 @pytest.mark.parametrize(("rows", "met"), [(4, True), (3, False)])
@@ -224,7 +230,7 @@ def test_outlines_that_share_few_pixels_do_not_meet(rows: int, met: bool) -> Non
     depth[rows:, 0] = np.nan
     far = replace(far, depth=depth)
     masks = [np.zeros((100, 100), bool)] * 2
-    found = find_meetings([near, far], masks, np.ones(2), CAMERA)
+    found = find_pair_contacts([near, far], masks, np.ones(2), CAMERA)
     assert bool(found) == met
 
 
@@ -235,7 +241,7 @@ def test_an_order_that_few_pixels_tell_is_none(share: float, told: bool) -> None
     count = round(share * 1600)
     rows, columns = np.unravel_index(np.arange(count), (40, 40))
     masks[0][rows + 30, columns + 30] = True
-    found = find_meetings([near, far], masks, np.ones(2), CAMERA)
+    found = find_pair_contacts([near, far], masks, np.ones(2), CAMERA)
     assert any(np.isfinite(m.order) for m in found) == told
 
 
@@ -249,7 +255,7 @@ def test_an_order_holds_for_all_but_a_twentieth_of_the_pixels(
     depth.flat[: round(disagree * 1600)] = 1.5
     masks = [np.zeros((100, 100), bool), np.zeros((100, 100), bool)]
     masks[0][30:70, 30:70] = True
-    found = find_meetings([near, replace(far, depth=depth)], masks, np.ones(2), CAMERA)
+    found = find_pair_contacts([near, replace(far, depth=depth)], masks, np.ones(2), CAMERA)
     (order,) = [m.order for m in found if np.isfinite(m.order)]
     assert (order > 0) == nearer
 
@@ -258,7 +264,7 @@ def test_an_order_holds_for_all_but_a_twentieth_of_the_pixels(
     ("make", "kept"), [(lambda n: n, 800), (lambda n: replace(n, depth=n.depth[:37]), 1480)]
 )
 def test_a_pair_of_objects_is_compared_on_so_many_rays(
-    make: Callable[[Sight], Sight], kept: int
+    make: Callable[[DepthView], DepthView], kept: int
 ) -> None:
     """1600 shared pixels are too many, 1480 are not."""
     near, far = (make(_card(30, depth)) for depth in (2.0, 3.0))
@@ -275,9 +281,9 @@ def test_so_many_vertices_of_an_object_are_rays_too(count: int, kept: int) -> No
     assert pair is not None and len(pair.vertices_i) == kept
 
 
-def _votes(log: Float64, columns: Float64) -> Votes:
+def _votes(log: Float64, columns: Float64) -> ScaleEstimates:
     pixels = np.stack([np.full(len(columns), 50), columns.astype(int)], 1)
-    return votes_of(VisiblePoints(np.ones(len(log)), np.exp(log), pixels, False))
+    return scale_estimates_of(VisiblePoints(np.ones(len(log)), np.exp(log), pixels, False))
 
 
 def test_near_is_within_a_quarter_of_the_objects_size() -> None:
@@ -307,20 +313,25 @@ def test_what_is_touched_by_the_foot_and_stands_lower_carries(
     objects = []
     for top, bottom in sides.values():
         vertices = np.array([[0, top, 3.0], [0, bottom, 3.0], [0.1, bottom, 3.0]])
-        sight = replace(_card(30, 3.0), vertices=vertices)
+        view = replace(_card(30, 3.0), vertices=vertices)
         points = VisiblePoints(np.ones(1), np.ones(1), np.zeros((1, 2), int), False)
-        objects.append(Alone(sight, points, _votes(np.zeros(30), np.arange(30.0)), 0.0))
-    meeting = Meeting(0, 1, 0.0, np.array([0, -touched_at, 3.0]), np.inf)
+        objects.append(SingleObjectFit(view, points, _votes(np.zeros(30), np.arange(30.0)), 0.0))
+    meeting = PairContact(0, 1, 0.0, np.array([0, -touched_at, 3.0]), np.inf)
     ground = Ground(_floor(40), plane)
-    assert _carriers([meeting], objects, ground) == [1 if carries else None, None]
+    assert _support_graph([meeting], objects, ground) == [1 if carries else None, None]
 
 
 def test_a_plane_is_believed_to_half_a_thousandth() -> None:
     scene = photographed_table([block("alone", (-0.06, -0.05, 0), (0.06, 0.05, 0.1))])
     (o,), camera = scene.objects, scene.point_map.camera
-    sight = see(o.mesh, o.crop, camera)
-    points = visible_points(sight, o.mask, o.occluder, scene.point_map.depth)
-    alone = Alone(sight, points, replace(votes_of(points), spread=0.0), votes_of(points).middle)
+    view = render_depth(o.mesh, o.crop, camera)
+    points = visible_points(view, o.mask, o.occluder, scene.point_map.depth)
+    alone = SingleObjectFit(
+        view,
+        points,
+        replace(scale_estimates_of(points), spread=0.0),
+        scale_estimates_of(points).middle,
+    )
     ground = find_ground(scene.point_map, scene.masks)
     terms, under = scene_terms([alone], [], ground, camera, Weights())
     (held,) = [t for t in terms if t.name == "plane"]
@@ -378,9 +389,9 @@ def test_an_outline_that_covers_half_of_the_mask_is_believed(hole: int, moved: b
     camera = camera_from_fov(160, 160, 0.8)
     mesh = box_mesh((-0.4, -0.4, -0.05), (0.4, 0.4, 0.05))
     placed = Similarity(1.0, np.eye(3), np.array([0, 0, 2.0]))
-    sight = see_placed(placed.apply(mesh.vertices), mesh.faces, camera)
+    view = render_placed_depth(placed.apply(mesh.vertices), mesh.faces, camera)
     mask = np.zeros((160, 160), bool)
-    mask[sight.box] = sight.silhouette
+    mask[view.box] = view.silhouette
     mask[80 - hole // 2 : 80 + hole // 2, 80 - hole // 2 : 80 + hole // 2] = False
     start = replace(placed, translation=np.array([0.04, 0, 2.0]))
     points = mesh.vertices.astype(np.float64)
@@ -455,9 +466,9 @@ def test_a_warp_of_the_map_is_told_by_four_cells_about_the_foot(
     beside = np.array([5.0, 0, 0]) + stands + 0.3 * height * plane.normal
     foot = np.stack([stands, stands + 0.3 * plane.normal, beside])
     points = VisiblePoints(np.ones(1), np.ones(1), np.zeros((1, 2), int), False)
-    votes = _votes(np.zeros(40), np.arange(40.0) + 30)
-    one = Alone(replace(_card(30, 3.0), vertices=foot), points, votes, 0.0)
-    (rest,), _ = find_rests([one], Ground(background, plane), CAMERA)
+    scale_estimates = _votes(np.zeros(40), np.arange(40.0) + 30)
+    one = SingleObjectFit(replace(_card(30, 3.0), vertices=foot), points, scale_estimates, 0.0)
+    (rest,), _ = find_plane_contacts([one], Ground(background, plane), CAMERA)
     assert (abs(rest.gap + rest.limit) > 5e-3) == believed
 
 

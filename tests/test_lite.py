@@ -16,15 +16,15 @@ from scene.raycast import render
 from scene.types import CropCamera, Float32, ObjectCrop, ObjectMesh
 from stages import generate
 from stages.bundled import load_network
-from stages.generate.lite import MOST_FACES, WEIGHTS_FILE, Lite, Settings, load
+from stages.generate.lite import MAX_FACES, WEIGHTS_FILE, Lite, Settings, load
 from stages.generate.lite.columns import Columns, surface_of
 from stages.generate.lite.fusion import columns_of, seen_of
 from stages.generate.lite.layered import (
     ACROSS,
     INPUT_CHANNELS,
     Layers,
-    both_ways,
     relative_depth,
+    with_flip_augmentation,
 )
 from stages.generate.lite.walls import behind_walls
 from training.held_out import means, measure, read
@@ -88,7 +88,7 @@ def test_every_mesh_is_closed_and_exactly_as_wide_as_the_picture(
     mesh = generate.run(lite, crop, 0)
     solid = trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)
     assert solid.is_watertight and solid.is_winding_consistent and solid.volume > 0
-    assert len(mesh.faces) <= MOST_FACES
+    assert len(mesh.faces) <= MAX_FACES
     assert 0 <= mesh.uv.min() and mesh.uv.max() <= 1
     hit, alpha = _drawn(mesh)[1] == 0, crop.rgba[..., 3] > 127
     assert (hit & alpha).sum() / (hit | alpha).sum() > 0.97
@@ -171,7 +171,7 @@ def test_a_mirrored_picture_gives_mirrored_layers(lite: Lite) -> None:
     pictures = np.random.default_rng(0).normal(size=(1, INPUT_CHANNELS, 64, 64)).astype(np.float32)
     mirrored = pictures[..., ::-1].copy()
     mirrored[:, ACROSS] = pictures[:, ACROSS]
-    first, second = (both_ways(lite.network, p) for p in (pictures, mirrored))
+    first, second = (with_flip_augmentation(lite.network, p) for p in (pictures, mirrored))
     np.testing.assert_array_equal(first, second[..., ::-1])
     assert np.abs(lite.network(pictures) - first).max() > 1e-3
 

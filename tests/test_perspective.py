@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from photographed import Photographed, block, fit_of, photographed_table
 
-from alignment.objects import Unplaced
+from alignment.baselines.refit import fit_scale
+from alignment.objects import PlacementInput
 from alignment.perspective import check_perspective
-from alignment.refit import zoom
 from benchmarks.known_scenes import KnownObject, true_cube
 from scene.cameras import project, unproject
 from scene.types import Float64, PointMap
@@ -22,7 +22,7 @@ def body(seed: int) -> Float64:
 
 
 def told(cube: Float64, measured: Float64) -> tuple[float | None, list[str]]:
-    scale = zoom(cube, measured, DISTANCE, 0.15).scale
+    scale = fit_scale(cube, measured, DISTANCE, 0.15).scale
     return check_perspective(cube, measured, DISTANCE, scale, 0.15)
 
 
@@ -72,7 +72,7 @@ def believed(longer: float, shifted_map: bool) -> Photographed:
     mesh, crop, _ = true_cube(KnownObject("long", vertices, LONG.faces), camera)
     measured = depth + np.float32(shift if shifted_map else 0)
     return Photographed(
-        [Unplaced(mesh, crop, o.mask, o.occluder)], PointMap(measured, camera), [vertices]
+        [PlacementInput(mesh, crop, o.mask, o.occluder)], PointMap(measured, camera), [vertices]
     )
 
 

@@ -23,12 +23,12 @@ from photographed import (
 )
 from shapes import letter_f
 
+from alignment.baselines.placing import matches
+from alignment.baselines.refit import fit_scale
+from alignment.baselines.similarity import umeyama
 from alignment.occlusion import occluder_masks
-from alignment.placing import matches
-from alignment.refit import zoom
 from alignment.robust import solve_scale
-from alignment.similarity import umeyama
-from alignment.visible import generator_distance, see, visible_points
+from alignment.visible import generator_distance, render_depth, visible_points
 from benchmarks.known_scenes import true_cube
 from scene.cameras import camera_from_fov
 from scene.types import Float64, Similarity
@@ -122,10 +122,10 @@ def test_erosion_restores_what_bleeding_depth_biases(seed: int) -> None:
     true = pose_of(scene.place()[0]).scale
     eroded = pose_of(scene.measured(bled).place(settings=OFF)[0]).scale
     unsmeared = pose_of(scene.measured(depth * noise).place(settings=OFF)[0]).scale
-    sight = see(o.mesh, o.crop, scene.point_map.camera)
-    inside = sight.silhouette & o.mask[sight.box]
-    measured = bled[sight.box][inside].astype(np.float64)
-    whole = solve_scale(sight.depth[inside], measured, 0.1)
+    view = render_depth(o.mesh, o.crop, scene.point_map.camera)
+    inside = view.silhouette & o.mask[view.box]
+    measured = bled[view.box][inside].astype(np.float64)
+    whole = solve_scale(view.depth[inside], measured, 0.1)
     assert whole / true - 1 > 0.005
     assert abs(eroded / unsmeared - 1) < 0.0015 and abs(eroded / true - 1) < 0.002
 
@@ -203,7 +203,7 @@ def test_the_default_without_terms_is_where_every_baseline_starts() -> None:
     noise = np.random.default_rng(2).normal(1, 0.03, scene.point_map.depth.shape)
     noisy, o = scene.measured(scene.point_map.depth * noise), scene.objects[0]
     camera, depth = scene.point_map.camera, noisy.point_map.depth
-    points = visible_points(see(o.mesh, o.crop, camera), o.mask, o.occluder, depth)
-    start = zoom(*matches(points, o.crop, camera), generator_distance(o.crop), 0.1)
-    # The z of the crop and of the photo differ by a factor per pixel, which no vote can see.
+    points = visible_points(render_depth(o.mesh, o.crop, camera), o.mask, o.occluder, depth)
+    start = fit_scale(*matches(points, o.crop, camera), generator_distance(o.crop), 0.1)
+    # The z of the crop and of the photo differ by a factor per pixel, which no estimate sees.
     assert pose_of(noisy.place(settings=OFF)[0]).scale == pytest.approx(start.scale, rel=1e-9)

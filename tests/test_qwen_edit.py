@@ -36,8 +36,8 @@ from stages.complete.qwen_edit.edit_request import (  # noqa: E402
     BACKDROPS,
     DEFAULT_PROMPT,
     backdrop_name,
+    image_to_edit,
     is_hidden,
-    picture_for,
     words_for,
 )
 from stages.complete.qwen_edit.pipeline import (  # noqa: E402
@@ -381,7 +381,7 @@ def test_settings_are_checked(values: dict[str, Any], says: str, folder: Path) -
 def test_garbage_is_refused_and_the_outline_continued(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Random weights draw nothing of use: all tries are judged, then the outline goes on."""
+    """Random weights draw nothing of use: all tries are check_edit, then the outline goes on."""
     crop = hidden_disc()
     with caplog.at_level(logging.INFO, "stages.complete.qwen_edit"):
         done = complete.run(quick(folder), crop, "cup", 5)
@@ -435,7 +435,7 @@ def test_words_name_the_object_and_what_hides_it() -> None:
 def test_the_picture_shows_the_object_and_its_occluder_alone() -> None:
     crop = hidden_disc()
     assert is_hidden(crop, 0.02) and not is_hidden(crop, 0.9)
-    shown = picture_for(crop, "white")
+    shown = image_to_edit(crop, "white")
     visible = crop.rgba[..., 3] > 127
     np.testing.assert_array_equal(shown[visible], crop.rgba[visible, :3])
     assert (shown[64, 84] == (10, 200, 10)).all() and (shown[5, 5] == 255).all()

@@ -16,7 +16,7 @@ from scene.types import Bool, Crop, CropCamera, Uint8
 from stages.complete.qwen_edit.amodal import unknown_pixels
 from stages.complete.qwen_edit.background import backdrop, coverage
 from stages.complete.qwen_edit.edit_request import BACKDROPS, backdrop_name
-from stages.complete.qwen_edit.edit_result import judged
+from stages.complete.qwen_edit.edit_result import check_edit
 from stages.complete.qwen_edit.registration import Registration, register
 
 SIDE = 512
@@ -132,8 +132,8 @@ def test_an_accepted_edit_completes_the_object() -> None:
     truth, bar = patterned(), lower_corner()
     crop = occluded(truth, bar)
     drift = Drift(0.97, (8, -5), (1.06, 0.96, 0.92), (6, -8, 10), shade=6, blur_px=0.8, jpeg=90)
-    found = judged(edited(truth, drift, crop), crop)
-    assert found.objection == ""
+    found = check_edit(edited(truth, drift, crop), crop)
+    assert found.rejection == ""
     assert found.rgba is not None and found.hidden is not None
     solid = crop.rgba[..., 3] > 250
     np.testing.assert_array_equal(found.rgba[solid], crop.rgba[solid])
@@ -151,8 +151,8 @@ def test_what_the_photo_shows_is_not_hidden() -> None:
     crop = occluded(truth, lower_corner())
     edit = edited(truth, Drift(), crop)
     cv2.rectangle(edit, (290, 700), (400, 790), (120, 80, 60), -1)  # at the visible rim
-    found = judged(edit, crop)
-    assert found.objection == "" and found.rgba is not None
+    found = check_edit(edit, crop)
+    assert found.rejection == "" and found.rgba is not None
     np.testing.assert_array_equal(found.rgba[:, :200], crop.rgba[:, :200])
 
 
@@ -161,12 +161,12 @@ def test_outside_the_photo_may_be_completed() -> None:
     outside = np.zeros((SIDE, SIDE), bool)
     outside[:, 330:] = True
     crop = replace(occluded(truth, outside), occluder=np.zeros_like(outside), outside=outside)
-    found = judged(edited(truth, Drift(1.01, (3, 3)), crop), crop)
-    assert found.objection == "" and found.hidden is not None
+    found = check_edit(edited(truth, Drift(1.01, (3, 3)), crop), crop)
+    assert found.rejection == "" and found.hidden is not None
     assert (found.hidden & outside).sum() > 2000
 
 
-def _turned(edit: Uint8, degrees: float) -> Uint8:
+def _rotated(edit: Uint8, degrees: float) -> Uint8:
     turn = cv2.getRotationMatrix2D((512, 512), degrees, 1)
     border = tuple(int(v) for v in edit[0, 0])
     return np.asarray(cv2.warpAffine(edit, turn, (1024, 1024), borderValue=border), np.uint8)
@@ -175,7 +175,7 @@ def _turned(edit: Uint8, degrees: float) -> Uint8:
 BAD = {
     "blank": lambda good: np.full_like(good, 255),
     "noise": lambda good: np.random.default_rng(0).integers(0, 256, good.shape).astype(np.uint8),
-    "turned": lambda good: _turned(good, 12),
+    "turned": lambda good: _rotated(good, 12),
     "upside down": lambda good: np.ascontiguousarray(good[::-1]),
     "moved too far": lambda good: np.roll(good, 120, 1),
     "negative": lambda good: 255 - good,
@@ -202,8 +202,8 @@ REFUSED = [pytest.param(kind, patterned(), id=f"patterned-{kind}") for kind in B
 @pytest.mark.parametrize(("kind", "truth"), REFUSED)
 def test_another_picture_is_refused(kind: str, truth: Uint8) -> None:
     crop = occluded(truth, lower_corner())
-    found = judged(BAD[kind](edited(truth, Drift(), crop)), crop)
-    assert found.objection and found.rgba is None
+    found = check_edit(BAD[kind](edited(truth, Drift(), crop)), crop)
+    assert found.rejection and found.rgba is None
 
 
 @pytest.mark.parametrize(
@@ -216,10 +216,10 @@ def test_another_picture_is_refused(kind: str, truth: Uint8) -> None:
 def test_another_object_and_a_repainted_one_are_refused(truth: Uint8) -> None:
     crop = occluded(truth, lower_corner())
     other = plain() if truth[..., 1].std() > patterned()[..., 1].std() - 1 else patterned()
-    assert judged(edited(other, Drift(), crop), crop).objection
+    assert check_edit(edited(other, Drift(), crop), crop).rejection
     painted = truth.copy()
     painted[:, :256, :3] = (40, 160, 200)
-    assert judged(edited(painted, Drift(), crop), crop).objection
+    assert check_edit(edited(painted, Drift(), crop), crop).rejection
 
 
 def test_the_benchmark_displaces_an_object_as_its_picture() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from shapes import letter_f
 
+from alignment.baselines.scale_depth import solve_scale_depth
 from alignment.reproject import reproject
-from alignment.scale_depth import solve_scale_depth
 from alignment.visible import generator_distance
 from scene.cameras import camera_from_fov, pixel_centres, project, rotation_to, unproject
 from scene.raycast import render
@@ -77,8 +77,8 @@ def test_the_silhouette_is_kept_where_zoom_alone_scales_it() -> None:
     centre = np.array([SIDE / 2, SIDE / 2])
     pixels, meant_px = project(TRUE.camera, placed), _pixels(cube, GENERATOR)
     np.testing.assert_allclose(pixels - centre, FOCAL_RATIO * (meant_px - centre), atol=1e-9)
-    zoomed = render([(mesh, placed)], TRUE.camera)[1] == 0
-    shrunk = _extent_px(zoomed) / _extent_px(meant)
+    scaled = render([(mesh, placed)], TRUE.camera)[1] == 0
+    shrunk = _extent_px(scaled) / _extent_px(meant)
     np.testing.assert_allclose(shrunk, FOCAL_RATIO, atol=2 / _extent_px(meant).min())
     assert FOCAL_RATIO < 0.72
 

@@ -15,22 +15,22 @@ from photographed import (
     table_world_from_camera,
 )
 
-from alignment.contacts import find_meetings
+from alignment.contacts import find_pair_contacts
 from alignment.joint import Term
-from alignment.objects import Placement, Unplaced
+from alignment.objects import Placement, PlacementInput
 from alignment.scene_terms import (
     CONTACT_TOLERANCE,
-    MOST_OVERLAP,
-    MOST_TOLERANCE,
+    MAX_OVERLAP,
+    MAX_TOLERANCE,
     STANDING,
-    Alone,
-    Votes,
+    ScaleEstimates,
+    SingleObjectFit,
     Weights,
+    scale_estimates_of,
     scene_terms,
-    votes_of,
 )
 from alignment.support import find_ground
-from alignment.visible import VisiblePoints, see, visible_points
+from alignment.visible import VisiblePoints, render_depth, visible_points
 from benchmarks.known_scenes import KnownObject
 from scene.types import Float64
 
@@ -62,7 +62,7 @@ def log_errors(scene: Photographed, settings: dict[str, float] | None = None) ->
 
 def zip_placed(
     scene: Photographed, settings: dict[str, float] | None
-) -> Iterator[tuple[Placement, Unplaced]]:
+) -> Iterator[tuple[Placement, PlacementInput]]:
     """Every placement with its object."""
     return zip(scene.place(settings=settings), scene.objects, strict=True)
 
@@ -70,19 +70,22 @@ def zip_placed(
 def terms_of(scene: Photographed) -> Callable[[Weights], list[Term]]:
     """The terms that the default would solve, by their weights."""
     point_map, camera = scene.point_map, scene.point_map.camera
-    sights = [see(o.mesh, o.crop, camera) for o in scene.objects]
+    views = [render_depth(o.mesh, o.crop, camera) for o in scene.objects]
     points = [
         visible_points(s, o.mask, o.occluder, point_map.depth)
-        for s, o in zip(sights, scene.objects, strict=True)
+        for s, o in zip(views, scene.objects, strict=True)
     ]
-    votes = [votes_of(p) for p in points]
-    alone = [Alone(s, p, v, v.middle) for s, p, v in zip(sights, points, votes, strict=True)]
-    scales = np.exp([v.middle for v in votes])
+    scale_estimates = [scale_estimates_of(p) for p in points]
+    alone = [
+        SingleObjectFit(s, p, v, v.middle)
+        for s, p, v in zip(views, points, scale_estimates, strict=True)
+    ]
+    scales = np.exp([v.middle for v in scale_estimates])
     ground = find_ground(point_map, scene.masks)
-    meetings = find_meetings(sights, scene.masks, scales, camera)
+    contacts = find_pair_contacts(views, scene.masks, scales, camera)
 
     def terms(weights: Weights) -> list[Term]:
-        return scene_terms(alone, meetings, ground, camera, weights)[0]
+        return scene_terms(alone, contacts, ground, camera, weights)[0]
 
     return terms
 
@@ -232,9 +235,9 @@ def test_a_thin_overlap_sideways_pushes_nobody_away(right: tuple[float, float]) 
 
 
 def test_bodies_deep_in_each_other_are_left_where_they_were_measured() -> None:
-    scene = off_by(stack(), {1: 1 + 2 * MOST_OVERLAP})
+    scene = off_by(stack(), {1: 1 + 2 * MAX_OVERLAP})
     alone, left = log_errors(scene, OFF), log_errors(scene, {**OFF, "penetration": 1.0})
-    assert np.diff(alone)[0] > MOST_OVERLAP
+    assert np.diff(alone)[0] > MAX_OVERLAP
     np.testing.assert_allclose(left, alone, atol=1e-6)
 
 
@@ -280,28 +283,28 @@ def shifted_right(piece: KnownObject, by: float) -> KnownObject:
     return replace(piece, vertices=piece.vertices + [by, 0, 0])
 
 
-def votes(log: Float64, columns: Float64) -> Votes:
-    """Votes of points along a row of pixels."""
+def scale_estimates(log: Float64, columns: Float64) -> ScaleEstimates:
+    """ScaleEstimates of points along a row of pixels."""
     pixels = np.stack([np.full(len(columns), 50), columns.astype(int)], 1)
-    return votes_of(VisiblePoints(np.ones(len(log)), np.exp(log), pixels, False))
+    return scale_estimates_of(VisiblePoints(np.ones(len(log)), np.exp(log), pixels, False))
 
 
 def test_votes_tell_noise_of_pixels_from_what_varies_over_the_object() -> None:
     rng, columns = np.random.default_rng(0), np.linspace(0, 200, 4000)
-    noisy = votes(rng.normal(0.1, 0.03, 4000), columns)
+    noisy = scale_estimates(rng.normal(0.1, 0.03, 4000), columns)
     assert noisy.middle == pytest.approx(0.1, abs=2e-3)
     assert noisy.sigma == pytest.approx(0.03, rel=0.1) and noisy.spread < 0.002
     assert noisy.noise == pytest.approx(1.25 * 0.03 / np.sqrt(4000), rel=0.1)
-    leaning = votes(0.1 + 0.0005 * (columns - 100), columns)
+    leaning = scale_estimates(0.1 + 0.0005 * (columns - 100), columns)
     assert leaning.spread > 0.02 and leaning.middle == pytest.approx(0.1, abs=1e-3)
 
 
 def test_votes_near_a_pixel_follow_the_object_and_not_its_noise() -> None:
     rng, columns = np.random.default_rng(0), np.linspace(0, 200, 4000)
-    leaning = votes(0.1 + 0.0005 * (columns - 100), columns)
+    leaning = scale_estimates(0.1 + 0.0005 * (columns - 100), columns)
     local, _ = leaning.near(np.array([50.0, 190.0]))
     assert local == pytest.approx(0.1 + 0.0005 * 80, abs=0.01)
-    few = votes(rng.normal(0.1, 0.03, 60), np.linspace(0, 200, 60))
+    few = scale_estimates(rng.normal(0.1, 0.03, 60), np.linspace(0, 200, 60))
     local, error = few.near(np.array([50.0, 190.0]))
     assert abs(local - few.middle) < 0.01 and error > 0.5 * few.noise
     far, doubt = leaning.near(np.array([500.0, 500.0]))  # none are near: the middle, and its doubt
@@ -310,4 +313,4 @@ def test_votes_near_a_pixel_follow_the_object_and_not_its_noise() -> None:
 
 def test_tolerances_stay_within_what_a_map_can_tell() -> None:
     """The other tests of this file stand on these being of this size."""
-    assert 0.001 < CONTACT_TOLERANCE < 0.01 < MOST_TOLERANCE < 0.1
+    assert 0.001 < CONTACT_TOLERANCE < 0.01 < MAX_TOLERANCE < 0.1

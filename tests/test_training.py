@@ -30,7 +30,7 @@ from training.export import (  # noqa: E402
     write_onnx,
     write_safetensors,
 )
-from training.loop import rate_share, save, start, train, train_step  # noqa: E402
+from training.loop import rate_fraction, save, start, train, train_step  # noqa: E402
 from training.muon import ITERATIONS, NEWTON_SCHULZ, orthogonal  # noqa: E402
 from training.network import INPUTS, OUTPUTS, new_network  # noqa: E402
 from training.samples import TABLES, Shards  # noqa: E402
@@ -200,7 +200,7 @@ def test_muon_by_squares_is_muon_by_rows() -> None:
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
-    shares = [rate_share(s, 1000) for s in range(1000)]
+    shares = [rate_fraction(s, 1000) for s in range(1000)]
     assert shares[0] < 0.02 and shares[100] == shares[449] == 1 > shares[460] and shares[-1] < 0.05
 
 

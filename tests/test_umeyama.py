@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from photographed import angle_rad, spun
 
-from alignment.refit import zoom
-from alignment.scale_depth import solve_scale_depth
-from alignment.similarity import solve_similarity, turn_and_scale, umeyama
+from alignment.baselines.refit import fit_scale
+from alignment.baselines.scale_depth import solve_scale_depth
+from alignment.baselines.similarity import rotation_and_scale, solve_similarity, umeyama
 from scene.types import Float64, Similarity
 
 TRUNCATION = 0.15
@@ -54,7 +54,7 @@ def test_a_flat_patch_does_not_tell_its_turn_but_its_scale_and_depth() -> None:
     _, turn_of_patch = spread(0.0, solve_similarity)
     _, turn_of_body = spread(0.5, solve_similarity)
     assert turn_of_patch > 3 and turn_of_patch > 3 * turn_of_body
-    for solve in (zoom, solve_scale_depth):
+    for solve in (fit_scale, solve_scale_depth):
         depth, turn = spread(0.0, solve)
         assert depth < 0.003 and turn == 0
 
@@ -107,7 +107,7 @@ def test_weighted_turn_and_scale_equal_cupids_aligner(cloud: int) -> None:
     told = {name: tensor[cloud] for name, tensor in _tensors(PARITY).items()}
     x, y, weight = told["inputs/X"], told["inputs/Y"], told["inputs/weights"]
     mean_x, mean_y = (np.average(points, axis=0, weights=weight) for points in (x, y))
-    rotation, scale = turn_and_scale(x - mean_x, y - mean_y, weight**2)
+    rotation, scale = rotation_and_scale(x - mean_x, y - mean_y, weight**2)
     close = {"atol": 1e-4, "rtol": 0}
     np.testing.assert_allclose(rotation.T, told["outputs/R_weighted"], **close)
     np.testing.assert_allclose(scale, told["outputs/s_weighted"], **close)

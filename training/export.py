@@ -25,7 +25,7 @@ TASKS = {
     "generator.onnx": "layers and colours of an object from its picture (generate)",
     "generator.safetensors": "the same weights, to train on",
 }
-LEAST_ROUNDED = 256  # values: smaller tensors stay in 32 bits in the ONNX file
+MIN_ROUNDED = 256  # values: smaller tensors stay in 32 bits in the ONNX file
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -99,7 +99,7 @@ def _narrow(model: object) -> None:
         if constant.data_type != TensorProto.FLOAT:
             continue
         values = numpy_helper.to_array(constant)
-        if values.size < LEAST_ROUNDED:
+        if values.size < MIN_ROUNDED:
             continue
         name = constant.name
         constant.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))

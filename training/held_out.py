@@ -118,7 +118,7 @@ def _module(code: Path) -> Any:
 
 def held_out_scans(folder: Path) -> Iterator[HeldOut]:
     """Every mesh of a folder (z up) from a dozen sides, a little from above."""
-    from training.scans import peel, read_surface, scan_picture
+    from training.scans import peel, read_surface, scan_image
     from training.shapes.draw import CUBE_FROM_UPRIGHT, frame_object
     from training.shapes.parts import about_x, about_y
 
@@ -131,7 +131,7 @@ def held_out_scans(folder: Path) -> Iterator[HeldOut]:
             points = surface.corners.reshape(-1, 3) @ rotation.T
             view = frame_object(points, rotation, SCAN_FOV_RAD, SCAN_FILL)
             peeled = peel(surface, view, SIZE)
-            rgba = scan_picture(surface, view, peeled, SIZE)
+            rgba = scan_image(surface, view, peeled, SIZE)
             inside = crossed_occupancy(peeled.z, peeled.entering, SIZE)
             yield HeldOut(f"{file.stem} {view_index}", rgba, SCAN_FOV_RAD, inside)
 

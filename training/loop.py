@@ -139,7 +139,7 @@ def train_step(
 ) -> list[Errors]:
     """One step, of which `batches` are the first parts and the crew's the others; returns the
     errors of first and last surface on all."""
-    share = rate_share(state.step, recipe.steps)
+    share = rate_fraction(state.step, recipe.steps)
     rates = (recipe.rate * share, recipe.adam_rate * share)
     for optimizer, rate in zip(state.optimizers, rates, strict=True):
         optimizer.zero_grad()
@@ -172,7 +172,7 @@ def _average(state: State) -> None:
             averaged.lerp_(new, 1 - keep)
 
 
-def rate_share(step: int, steps: int) -> float:
+def rate_fraction(step: int, steps: int) -> float:
     """The learning rate's share: up, constant, down to LAST_RATE in a straight line."""
     left = (1 - step / steps) / (1 - CONSTANT)
     return min(1.0, (step + 1) / WARM_UP) * min(1.0, max(LAST_RATE, left))

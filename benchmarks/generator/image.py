@@ -15,10 +15,10 @@ from benchmarks.generator.compare import Comparison, compare
 from benchmarks.generator.flops import count
 from benchmarks.generator.machine import available_bytes, random_tensor
 from pixal3d.camera import View, distance_from_fov, front_camera, project_voxels
-from pixal3d.cascade import IMAGE_USES, Request, encode_pictures
+from pixal3d.cascade import IMAGE_USES, Request, encode_images
 from pixal3d.dinov3 import DinoV3, DinoV3Config, ImageFeatures
+from pixal3d.images import PosedImages
 from pixal3d.naf import Guide, NafConfig, attend_at_pixels, attend_everywhere
-from pixal3d.pictures import PosedImages
 from pixal3d.projection import project_dense, project_features, taps_of
 
 CHANNELS = 1024  # of DINOv3, and so of NAF's map
@@ -157,7 +157,7 @@ def counted_passes() -> int:
 
     images = {size: [torch.zeros(3, size, size)] for size in (512, 1024)}
     pictures = PosedImages([front_view()], images)
-    encode_pictures(pictures, borrow, Request(), torch.device("cpu"))
+    encode_images(pictures, borrow, Request(), torch.device("cpu"))
     return len(calls)
 
 

@@ -114,7 +114,7 @@ def _matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
     def rate(size: int) -> tuple[float, float]:
         a, b = (random_tensor(seed, (size, size), device, dtype) for seed in (0, 1))
-        seconds = _least_s(lambda: a @ b, device)
+        seconds = _min_s(lambda: a @ b, device)
         return 2 * size**3 / seconds, seconds
 
     return _best_of(rate, MATRIX_SIDES[device.type])
@@ -126,7 +126,7 @@ def _attention_rate(device: torch.device, dtype: torch.dtype) -> float:
     def rate(tokens: int) -> tuple[float, float]:
         shape = (1, HEADS, tokens, HEAD_DIM)
         q, k, v = (random_tensor(seed, shape, device, dtype) for seed in range(3))
-        seconds = _least_s(lambda: F.scaled_dot_product_attention(q, k, v), device)
+        seconds = _min_s(lambda: F.scaled_dot_product_attention(q, k, v), device)
         return 4 * tokens**2 * HEADS * HEAD_DIM / seconds, seconds
 
     return _best_of(rate, ATTENTION_TOKENS[device.type])
@@ -144,7 +144,7 @@ def _best_of(rate: Callable[[int], tuple[float, float]], sizes: Sequence[int]) -
     return best
 
 
-def _least_s(work: Callable[[], object], device: torch.device) -> float:
+def _min_s(work: Callable[[], object], device: torch.device) -> float:
     """The least of a few calls after one to warm up, or that one where it takes long."""
     first = _seconds(work, device)
     if first > LONG_S:

@@ -38,7 +38,7 @@ from pixal3d.velocity import ConditionedFlow, conditioned
 # On a CPU a step of all 30 blocks takes minutes; the blocks are alike.
 CPU_BLOCKS = {"4k": 2, "16k": 1, "49k": 1}
 # Layers reach about half of the peak on a CPU; what is left out is left out by this estimate.
-ASSUMED_SHARE = 0.4
+ASSUMED_FRACTION = 0.4
 ROUNDS = 2
 COLUMNS = (
     "tokens", "blocks", "body", "conditional step", "unconditional step", "guided step",
@@ -121,7 +121,7 @@ def _too_long(
     attention = 4 * tokens**2 * config.model_channels * config.num_blocks
     work = count_pass(config, tokens, "guided", Request().term_bytes)
     expected_s = 2 * attention / machine.attention[dtype]
-    expected_s += (work - 2 * attention) / (ASSUMED_SHARE * machine.matmul[dtype])
+    expected_s += (work - 2 * attention) / (ASSUMED_FRACTION * machine.matmul[dtype])
     if expected_s < budget.left_s:
         return ""
     left = max(0, round(budget.left_s))

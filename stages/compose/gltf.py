@@ -15,7 +15,7 @@ from scene.types import Camera, Mask, Photo, Uint8
 from stages.compose import Composition
 
 VERSION = "2"
-BACKGROUND_SHARE = 0.35  # how much of the photo is left where no object is drawn
+BACKGROUND_BRIGHTNESS = 0.35  # how much of the photo is left where no object is drawn
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Gltf:
         placed = [(o.mesh, o.camera_from_object.apply(o.mesh.vertices)) for o in objects]
         rgba, _, _ = render(placed, camera)
         grey = photo.rgb.mean(-1, keepdims=True)
-        picture = np.where(rgba[..., 3:] > 0, rgba[..., :3], grey * BACKGROUND_SHARE)
+        picture = np.where(rgba[..., 3:] > 0, rgba[..., :3], grey * BACKGROUND_BRIGHTNESS)
         picture = np.ascontiguousarray(picture.astype(np.uint8))
         if self.settings.outline_px > 0:
             draw_outlines(picture, [m.pixels for m in masks], self.settings.outline_px)

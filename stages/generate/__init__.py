@@ -11,7 +11,7 @@ import numpy as np
 from alignment.reproject import reproject
 from scene.cameras import camera_from_fov
 from scene.errors import BadInput, CannotGenerate
-from scene.refocus import refocus
+from scene.intrinsics import change_intrinsics
 from scene.types import CropCamera, ObjectCrop, ObjectMesh, PointMap, PosedView
 
 VERSION = "2"  # of `run`, of what all backends share, and of how the results are written
@@ -96,8 +96,8 @@ def _check_reach(mesh: ObjectMesh) -> None:
 def at_trained_fov(generator: Generator, crop: ObjectCrop) -> ObjectCrop:
     """The crop itself, or the same pixels seen at the nearest field of view of the generator.
 
-    Depth moves with the camera (`refocus`): by nearly as much as re-projection takes back, so that
-    the relief that a generator reads from it is the object's own.
+    Depth moves with the camera (`change_intrinsics`): by nearly as much as re-projection takes
+    back, so that the relief that a generator reads from it is the object's own.
     """
     if not isinstance(generator, TrainedForFov):
         return crop
@@ -107,5 +107,5 @@ def at_trained_fov(generator: Generator, crop: ObjectCrop) -> ObjectCrop:
     if fov_rad == camera.fov_x_rad:
         return crop
     believed = camera_from_fov(camera.width, camera.height, fov_rad)
-    depth = refocus(PointMap(crop.depth, camera), believed).depth
+    depth = change_intrinsics(PointMap(crop.depth, camera), believed).depth
     return replace(crop, depth=depth, camera=CropCamera(believed, crop.camera.photo_from_crop))

@@ -79,7 +79,7 @@ def weights_sha256(settings: Settings) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Kit:
+class LoadedCheckpoint:
     """A checkpoint and its networks, lent one by one."""
 
     checkpoint: Checkpoint
@@ -99,7 +99,7 @@ class Pixal3D:
     device: str
     folder: Path
     running: Running
-    kits: dict[bool, Kit] = field(default_factory=dict)
+    kits: dict[bool, LoadedCheckpoint] = field(default_factory=dict)
     busy: threading.Lock = field(default_factory=threading.Lock)
 
     def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
@@ -113,9 +113,9 @@ class Pixal3D:
         self, views: Sequence[PosedView], mesh_scale: float, seed: int
     ) -> ObjectMesh:
         """The mesh of posed views, by the networks that were trained on several."""
-        from pixal3d import PosedPicture, from_views
+        from pixal3d import PosedImage, from_views
 
-        posed = [PosedPicture(v.rgba, v.fov_x_rad, v.world_from_camera) for v in views]
+        posed = [PosedImage(v.rgba, v.fov_x_rad, v.world_from_camera) for v in views]
         with _our_errors(BadInput):
             return self._make(from_views(posed, mesh_scale), seed)
 
@@ -126,39 +126,41 @@ class Pixal3D:
     @property
     def held_bytes(self) -> int:
         """What the networks hold on the device now."""
-        return sum(kit.networks.held_bytes for kit in list(self.kits.values()))
+        return sum(loaded.networks.held_bytes for loaded in list(self.kits.values()))
 
     def release(self) -> None:
         """Let go of all networks; they are read again when they are wanted."""
-        for kit in self.kits.values():
-            kit.networks.release()
+        for loaded in self.kits.values():
+            loaded.networks.release()
 
     def _make(self, pictures: PosedImages, seed: int) -> ObjectMesh:
         with self.busy:
-            kit = self._kit(len(pictures.views) > 1)
-            request = _request(self.settings, seed, kit.checkpoint)
+            loaded = self._loaded_checkpoint(len(pictures.views) > 1)
+            request = _request(self.settings, seed, loaded.checkpoint)
             what = f"resolution {request.resolution}"
-            work = partial(self._work, kit, pictures, request)
+            work = partial(self._work, loaded, pictures, request)
             return retrying_after_freeing(work, self.release, what, REMEDY)
 
-    def _work(self, kit: Kit, pictures: PosedImages, request: Request) -> ObjectMesh:
+    def _work(
+        self, loaded: LoadedCheckpoint, pictures: PosedImages, request: Request
+    ) -> ObjectMesh:
         from pixal3d import bake, generate
 
-        borrow = partial(kit.networks.borrow, keeping=self.settings.memory)
-        made = generate(pictures, kit.checkpoint, request, self.device, borrow, _log_steps)
+        borrow = partial(loaded.networks.borrow, keeping=self.settings.memory)
+        made = generate(pictures, loaded.checkpoint, request, self.device, borrow, _log_steps)
         logger.info("decoded %d faces at resolution %d", len(made.faces), made.resolution)
         px, faces = self.settings.texture_px, self.settings.faces
         mesh = bake(made.vertices, made.faces, made.attributes, px, faces)
         return object_mesh(mesh, _notes(request, made.resolution))
 
-    def _kit(self, several_views: bool) -> Kit:
+    def _loaded_checkpoint(self, several_views: bool) -> LoadedCheckpoint:
         """Networks for one view or for several."""
         if several_views not in self.kits:
             from pixal3d import load_named, open_checkpoint
 
             checkpoint = open_checkpoint(self.folder, several_views)
             read = partial(load_named, checkpoint, running=self.running)
-            self.kits[several_views] = Kit(checkpoint, NetworkPool(read, self.device))
+            self.kits[several_views] = LoadedCheckpoint(checkpoint, NetworkPool(read, self.device))
         return self.kits[several_views]
 
 
@@ -184,7 +186,7 @@ def _our_errors(bad_picture: type[ValueError]) -> Iterator[None]:
 
     try:
         yield
-    except pixal3d.BadPicture as error:
+    except pixal3d.BadImage as error:
         raise bad_picture(str(error)) from error
     except pixal3d.NothingMade as error:
         raise CannotGenerate(str(error)) from error

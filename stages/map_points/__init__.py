@@ -11,7 +11,7 @@ from scene.errors import BadInput
 from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap
 
 VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
-MIN_KNOWN_SHARE = 0.001
+MIN_KNOWN_FRACTION = 0.001
 
 
 class PointMapper(Protocol):
@@ -45,7 +45,7 @@ def run(
     depth = point_map.depth.astype(np.float32)
     depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
     known = float(np.isfinite(depth).mean())
-    if known < MIN_KNOWN_SHARE:
+    if known < MIN_KNOWN_FRACTION:
         raise BadInput(
             f"the point map has no usable depth ({known:.2%} of the pixels): "
             "depth is metres along the view, more than 0"

@@ -27,8 +27,8 @@ from PIL import Image
 
 from scene.cameras import camera_from_fov, camera_from_matrix, pixel_centres, resize_camera
 from scene.errors import BadInput
+from scene.intrinsics import change_intrinsics
 from scene.pictures import MAX_MEGAPIXELS, hushed
-from scene.refocus import refocus
 from scene.types import Camera, DepthFile, Float32, Float64, Mask, Photo, PointMap
 
 VERSION = "2"
@@ -84,7 +84,7 @@ class DepthFileReader:
     ) -> PointMap:
         """The file's depth at the photo's size; the camera as given, or the file's, or assumed.
 
-        A file made for another camera than the given one is refocused, and a note says so.
+        A file made for another camera than the given one is adapted to it, and a note says so.
         """
         if file is None:
             raise BadInput("backend file needs --pointmap FILE")
@@ -125,7 +125,7 @@ def load(settings: Settings, device: str) -> DepthFileReader:
 
 
 def _depth_for(camera: Camera, geometry: _Geometry, name: str) -> tuple[Float32, tuple[str, ...]]:
-    """The depth (H, W) for a known camera: refocused where the file was made for another one."""
+    """The depth (H, W) for a known camera: adapted where the file was made for another one."""
     depth = geometry.depth.astype(np.float32)
     try:
         own = _own_camera(geometry, name)
@@ -137,8 +137,8 @@ def _depth_for(camera: Camera, geometry: _Geometry, name: str) -> tuple[Float32,
     focal_ratios = np.array([camera.fx_px / own.fx_px, camera.fy_px / own.fy_px])
     if (np.abs(np.log(focal_ratios)) <= MAX_FOCAL_DIFFERENCE).all():
         return depth, ()
-    refocused = refocus(PointMap(depth, own, True), camera, geometry.points)
-    return refocused.depth, refocused.notes
+    changed = change_intrinsics(PointMap(depth, own, True), camera, geometry.points)
+    return changed.depth, changed.notes
 
 
 def _own_camera(geometry: _Geometry, name: str) -> Camera | None:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from alignment.kept import keep_placement
-from alignment.objects import Placement, Unplaced
+from alignment.objects import Placement, PlacementInput
 from alignment.support import Ground, find_ground, world_from_camera
 from scene.types import Bool, Float64, PointMap, Similarity
 
@@ -32,7 +32,7 @@ class Placer(Protocol):
     """What a place backend does."""
 
     def place(
-        self, objects: list[Unplaced], point_map: PointMap, ground: Ground
+        self, objects: list[PlacementInput], point_map: PointMap, ground: Ground
     ) -> list[Placement]:
         """One placement per object, in their order, in one camera frame."""
         ...
@@ -40,7 +40,7 @@ class Placer(Protocol):
 
 def run(
     placer: Placer,
-    objects: list[Unplaced],
+    objects: list[PlacementInput],
     point_map: PointMap,
     masks: list[Bool],
     kept: Sequence[Similarity | None] = (),

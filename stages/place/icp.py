@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from alignment.icp import import_open3d, solve_icp
-from alignment.placing import place_mesh
-from stages.place.shared.each import EachAlone, check_truncation
+from alignment.baselines.icp import import_open3d, solve_icp
+from alignment.baselines.placing import place_mesh
+from stages.place.shared.per_object import PerObject, check_truncation
 
 VERSION = "2"
 LIBRARIES = {"open3d": "pip install -e '.[benchmark]'"}
@@ -23,7 +23,7 @@ class Settings:
         check_truncation(self.truncation)
 
 
-def load(settings: Settings, device: str) -> EachAlone:
+def load(settings: Settings, device: str) -> PerObject:
     """Import Open3D, so that its absence is told before any object is placed."""
     import_open3d()
-    return EachAlone(partial(place_mesh, truncation=settings.truncation, solve=solve_icp))
+    return PerObject(partial(place_mesh, truncation=settings.truncation, solve=solve_icp))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from alignment.layout_refine import place_layout_refine
-from stages.place.shared.each import EachAlone, check_truncation
+from alignment.baselines.layout_refine import place_layout_refine
+from stages.place.shared.per_object import PerObject, check_truncation
 
 VERSION = "1"
 
@@ -21,6 +21,6 @@ class Settings:
         check_truncation(self.truncation)
 
 
-def load(settings: Settings, device: str) -> EachAlone:
+def load(settings: Settings, device: str) -> PerObject:
     """Nothing to load."""
-    return EachAlone(partial(place_layout_refine, truncation=settings.truncation))
+    return PerObject(partial(place_layout_refine, truncation=settings.truncation))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-from alignment.objects import Placement, Unplaced
+from alignment.objects import Placement, PlacementInput
 from alignment.pixel_aligned import place_scene
 from alignment.scene_terms import Weights
 from alignment.support import Ground
 from scene.errors import BadInput
 from scene.types import PointMap
-from stages.place.shared.each import check_truncation
+from stages.place.shared.per_object import check_truncation
 
 VERSION = "4"
 
@@ -49,7 +49,7 @@ class PixelAligned:
     settings: Settings
 
     def place(
-        self, objects: list[Unplaced], point_map: PointMap, ground: Ground
+        self, objects: list[PlacementInput], point_map: PointMap, ground: Ground
     ) -> list[Placement]:
         """Solve every object's scale."""
         settings = self.settings

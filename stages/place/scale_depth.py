@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from alignment.placing import place_mesh
-from alignment.scale_depth import solve_scale_depth
-from stages.place.shared.each import EachAlone, check_truncation
+from alignment.baselines.placing import place_mesh
+from alignment.baselines.scale_depth import solve_scale_depth
+from stages.place.shared.per_object import PerObject, check_truncation
 
 VERSION = "2"
 
@@ -22,6 +22,6 @@ class Settings:
         check_truncation(self.truncation)
 
 
-def load(settings: Settings, device: str) -> EachAlone:
+def load(settings: Settings, device: str) -> PerObject:
     """Nothing to load."""
-    return EachAlone(partial(place_mesh, truncation=settings.truncation, solve=solve_scale_depth))
+    return PerObject(partial(place_mesh, truncation=settings.truncation, solve=solve_scale_depth))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from alignment.placing import place_mesh
-from alignment.similarity import solve_similarity
-from stages.place.shared.each import EachAlone, check_truncation
+from alignment.baselines.placing import place_mesh
+from alignment.baselines.similarity import solve_similarity
+from stages.place.shared.per_object import PerObject, check_truncation
 
 VERSION = "2"
 
@@ -27,9 +27,9 @@ class Settings:
         check_truncation(self.truncation)
 
 
-def load(settings: Settings, device: str) -> EachAlone:
+def load(settings: Settings, device: str) -> PerObject:
     """Nothing to load."""
-    return EachAlone(
+    return PerObject(
         partial(
             place_mesh,
             truncation=settings.truncation,

@@ -19,7 +19,7 @@ from training.shapes.parts import (
     about_x,
     about_y,
     about_z,
-    turn_y_to,
+    rotation_of_y_to,
 )
 
 
@@ -34,7 +34,7 @@ def limb(
     """A capsule between two points."""
     first, last = np.asarray(start, np.float64), np.asarray(end, np.float64)
     length = float(np.linalg.norm(last - first))
-    turn = turn_y_to((last - first) / max(length, 1e-9))
+    turn = rotation_of_y_to((last - first) / max(length, 1e-9))
     b.add(CAPSULE, [radius, length / 2], (first + last) / 2, turn, colour=colour, blend=blend)
 
 

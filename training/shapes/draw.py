@@ -25,9 +25,9 @@ Tracer = Callable[[int, Sequence[Scene]], list[Picture]]
 
 FOV_DEG = (8.0, 45.0)
 FILL = (0.78, 0.94)  # of the frame by the larger side of the outline; the pipeline's is 0.91
-MOST_DEPTH = 0.96  # of the cube's side
+MAX_DEPTH = 0.96  # of the cube's side
 GRID, REACH = 22, 1.45  # nodes along a side, half side: where the object's extent is looked for
-LEAST_SHARE = 0.02  # of the picture that must show the object
+MIN_FRACTION = 0.02  # of the picture that must show the object
 CUBE_FROM_UPRIGHT = np.diag([1.0, -1.0, -1.0])  # y up, z to the viewer -> y down, z forward
 
 
@@ -47,7 +47,7 @@ def draw_shot(seed: int, families: tuple[Family, ...] = STUDY + MORE) -> Shot | 
     """The object, camera and light of a seed; None for the few objects that are next to nothing."""
     generator = np.random.default_rng(seed)
     family, solid, paint = draw_object(generator, families)
-    rotation = draw_turn(generator, family)
+    rotation = draw_rotation(generator, family)
     fov_rad = math.radians(generator.uniform(*FOV_DEG))
     points = inside_points(GRID, REACH, solid, rotation)
     if len(points) < 12:
@@ -70,7 +70,7 @@ def traced_samples(
     pictures = zip(shots, tracer(size, scenes), strict=True)
     return [
         make_sample(rgb, layers, back, inner, shot.fov_rad)
-        if np.isfinite(layers[..., 0]).mean() >= LEAST_SHARE
+        if np.isfinite(layers[..., 0]).mean() >= MIN_FRACTION
         else None
         for shot, (rgb, layers, back, inner) in pictures
     ]
@@ -81,7 +81,7 @@ def true_occupancy(shot: Shot, size: int) -> np.ndarray:
     return occupied(size, shot.solid, shot.view)
 
 
-def draw_turn(generator: np.random.Generator, family: Family) -> Floats:
+def draw_rotation(generator: np.random.Generator, family: Family) -> Floats:
     """(3, 3) cube_from_object: mostly upright, a little from above; fronts mostly to the camera."""
     yaw = generator.uniform(-math.pi, math.pi)
     if family.frontal and generator.random() < 0.6:
@@ -98,12 +98,12 @@ def frame_object(points: Floats, rotation: Floats, fov_rad: float, fill: float) 
     distance = 0.5 / math.tan(fov_rad / 2)
     low, high = points.min(0), points.max(0)
     centre, extent = (low + high) / 2, high - low
-    scale = min(fill / max(extent[0], extent[1]), MOST_DEPTH / extent[2])
+    scale = min(fill / max(extent[0], extent[1]), MAX_DEPTH / extent[2])
     for _ in range(3):
         p = scale * (points - centre)
         seen = p[:, :2] * (distance / (distance + p[:, 2:]))
         centre[:2] += (seen.max(0) + seen.min(0)) / 2 / scale
-        scale = min(scale * fill / float(np.ptp(seen, axis=0).max()), MOST_DEPTH / extent[2])
+        scale = min(scale * fill / float(np.ptp(seen, axis=0).max()), MAX_DEPTH / extent[2])
     return View(rotation, centre, float(scale), distance)
 
 

@@ -79,7 +79,7 @@ def any_rotation(generator: np.random.Generator) -> Floats:
     )
 
 
-def turn_y_to(direction: Floats) -> Floats:
+def rotation_of_y_to(direction: Floats) -> Floats:
     """(3, 3) rotation that turns the y axis into a unit direction (3,)."""
     axis = np.cross([0.0, 1.0, 0.0], direction)
     sine = float(np.linalg.norm(axis))

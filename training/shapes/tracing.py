@@ -18,12 +18,12 @@ from scene.types import Bool, Float32, Uint8
 from training.shapes.fields import compiled, signed_distance
 from training.shapes.parts import Paint, Solid
 
-NEAR, END = -0.8, 0.8  # depths between which a ray is followed
+RAY_START, RAY_END = -0.8, 0.8  # depths between which a ray is followed
 HIT = 8e-4  # closer than this to the surface is on it
 CAREFUL = 0.8  # smooth unions and superquadrics overstate distances a little
-LEAST_STEP = 4e-3  # on the way through a wall
-LEAST_GAP = 0.02  # thinner gaps between two walls are not learned
-MOST_STEPS = 80
+MIN_STEP = 4e-3  # on the way through a wall
+MIN_GAP = 0.02  # thinner gaps between two walls are not learned
+MAX_STEPS = 80
 
 
 class View(NamedTuple):
@@ -75,7 +75,7 @@ def _first_hit(u, v, start, end, solid, view):
     forward = 1.0 if end > start else -1.0
     slant = view.distance / math.sqrt(u * u + v * v + view.distance * view.distance)
     z = start
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         distance = _distance_at(u, v, z, solid, view)
         if distance < HIT:
             return z
@@ -89,17 +89,17 @@ def _first_hit(u, v, start, end, solid, view):
 def _largest_gap(u, v, front, back, solid, view):
     """The longest empty stretch (near, far) between first and last surface; (0, 0) for none."""
     slant = view.distance / math.sqrt(u * u + v * v + view.distance * view.distance)
-    z, entered, best_near, best_far = front + 2 * LEAST_STEP, -9.0, 0.0, 0.0
+    z, entered, best_near, best_far = front + 2 * MIN_STEP, -9.0, 0.0, 0.0
     while z < back:
         distance = _distance_at(u, v, z, solid, view)
         if distance > HIT and entered < -8:
             entered = z
         elif distance <= HIT and entered > -8:
-            if z - entered > max(best_far - best_near, LEAST_GAP):
+            if z - entered > max(best_far - best_near, MIN_GAP):
                 best_near, best_far = entered, z
             entered = -9.0
-        z += max(abs(distance) * CAREFUL * slant, LEAST_STEP)
-    if entered > -8 and back - entered > max(best_far - best_near, LEAST_GAP):
+        z += max(abs(distance) * CAREFUL * slant, MIN_STEP)
+    if entered > -8 and back - entered > max(best_far - best_near, MIN_GAP):
         best_near, best_far = entered, back
     return best_near, best_far
 
@@ -198,10 +198,10 @@ def trace_pixel(
 ) -> None:  # fmt: skip
     """Write what `trace` returns, at one pixel; where the ray misses nothing is written."""
     u, v = (column + 0.5) / size - 0.5, (row + 0.5) / size - 0.5
-    front = _first_hit(u, v, NEAR, END, solid, view)
-    if front > END:
+    front = _first_hit(u, v, RAY_START, RAY_END, solid, view)
+    if front > RAY_END:
         return
-    back = max(_first_hit(u, v, END, NEAR, solid, view), front)
+    back = max(_first_hit(u, v, RAY_END, RAY_START, solid, view), front)
     near, far = _largest_gap(u, v, front, back, solid, view)
     layers[row, column, 0], layers[row, column, 3] = front, back
     layers[row, column, 1], layers[row, column, 2] = near, far

@@ -26,7 +26,9 @@ from training.shapes.parts import (
 )
 
 
-def turned(b: Builder, height: float, profile: Floats, wall: float = 0.0, colour: int = 0) -> None:
+def revolved(
+    b: Builder, height: float, profile: Floats, wall: float = 0.0, colour: int = 0
+) -> None:
     """A body of revolution, hollow and open above when it has a wall's thickness."""
     b.add(LATHE, [0, 0, height], profile=profile, colour=colour)
     if wall > 0:
@@ -62,7 +64,7 @@ def bottle(b: Builder) -> None:
     neck, shoulder = radius * b.between(0.25, 0.5), b.between(0.5, 0.7)
     above = shoulder + b.between(0.08, 0.25)
     radii = [radius * 0.9, radius, radius * b.between(0.9, 1.05), neck, neck * b.between(0.9, 1.1)]
-    turned(b, height, knots([0, 0.03, shoulder, above, 1], radii))
+    revolved(b, height, knots([0, 0.03, shoulder, above, 1], radii))
     if b.chance(0.6):
         cap = [neck * 1.2, b.between(0.05, 0.12), 0, 0.01]
         b.add(CYLINDER, cap, (0, height + 0.03, 0), colour=1, plain=True)
@@ -78,7 +80,7 @@ def vase(b: Builder) -> None:
     fit = np.polyfit(np.linspace(0, 1, points), b.generator.uniform(0.15, 0.6, points), degree)
     curve = np.asarray(np.polyval(fit, np.linspace(0, 1, PROFILE_KNOTS)), np.float64)
     profile = np.clip(curve, 0.1, 0.7)
-    turned(b, b.between(0.5, 0.95), profile, b.between(0.04, 0.07) if b.chance(0.7) else 0)
+    revolved(b, b.between(0.5, 0.95), profile, b.between(0.04, 0.07) if b.chance(0.7) else 0)
     if b.chance(0.3):
         for side in (-1, 1):
             handle(b, side * (float(profile.mean()) + 0.1), 0.2, 0.2, 0.045)
@@ -89,7 +91,7 @@ def bowl(b: Builder) -> None:
     radius, up = b.between(0.6, 0.9), np.linspace(0, 1, PROFILE_KNOTS)
     height = b.between(0.18, 0.45)
     profile = radius * (b.between(0.35, 0.5) + 0.6 * up ** b.between(0.4, 0.8))
-    turned(b, height, profile, b.between(0.03, 0.08))
+    revolved(b, height, profile, b.between(0.03, 0.08))
     if b.chance(0.3):
         for _ in range(b.count(1, 4)):
             ball = b.between(0.12, 0.22)
@@ -112,7 +114,7 @@ def plate(b: Builder) -> None:
     """Flat, with a rim; the floor of the dish is thin."""
     radius, height = b.between(0.7, 0.95), b.between(0.04, 0.12)
     floor = b.between(0.5, 0.75)
-    turned(b, height, knots([0, 0.15, 1], [radius * floor, radius * (floor + 0.1), radius]))
+    revolved(b, height, knots([0, 0.15, 1], [radius * floor, radius * (floor + 0.1), radius]))
     dish = knots([0, 0.3, 1], [radius * floor * 0.95, radius * floor, radius * 0.97])
     b.add(LATHE, [0, 0, height], (0, b.between(0.02, 0.035), 0), cut=True, profile=dish)
     if b.chance(0.25):
@@ -124,7 +126,7 @@ def pan(b: Builder) -> None:
     """A frying pan or pot: low wall, long handle or two ears."""
     radius, height = b.between(0.45, 0.65), b.between(0.08, 0.3)
     wall = b.between(0.025, 0.05)
-    turned(b, height, knots([0, 1], [radius * b.between(0.75, 1), radius]), wall)
+    revolved(b, height, knots([0, 1], [radius * b.between(0.75, 1), radius]), wall)
     if b.chance(0.7):
         end = radius + b.between(0.4, 0.8)
         thick = b.between(0.03, 0.06)
@@ -153,7 +155,7 @@ def carton(b: Builder) -> None:
     elif which == 3:
         b.add(SUPERQUADRIC, [w, d * 0.9, b.between(0.5, 0.8), b.between(2.2, 5)], blend=0.1)
     else:
-        turned(b, h * 0.7, knots([0, 0.06, 0.75, 0.85, 1], [w * 0.9, w, w, w * 0.85, w * 0.85]))
+        revolved(b, h * 0.7, knots([0, 0.06, 0.75, 0.85, 1], [w * 0.9, w, w, w * 0.85, w * 0.85]))
         b.add(CYLINDER, [w * 0.9, 0.08, 0, 0.02], (0, h * 0.7, 0), colour=1)
 
 
@@ -162,7 +164,7 @@ def dish(b: Builder) -> None:
     radius, up = b.between(0.55, 0.95), np.linspace(0, 1, PROFILE_KNOTS)
     height, base = b.between(0.12, 0.5), b.between(0.35, 0.75)
     profile = radius * (base + (1 - base) * up ** b.between(0.35, 1.1))
-    turned(b, height, profile, b.between(0.02, 0.045))
+    revolved(b, height, profile, b.between(0.02, 0.045))
     if b.chance(0.4):
         foot = b.between(0.02, 0.06)
         b.add(CYLINDER, [radius * base * 0.9, foot, 0, 0], (0, -height - foot * 0.8, 0))
@@ -207,7 +209,7 @@ def basket(b: Builder) -> None:
         hollow = [w - wall, h, d - wall, b.between(0, 0.05)]
         b.add(BOX, hollow, (0, wall * 1.5, 0), cut=True, colour=b.count(0, 1))
     else:
-        turned(b, h, knots([0, 1], [w * b.between(0.65, 0.8), w * 0.8]), wall)
+        revolved(b, h, knots([0, 1], [w * b.between(0.65, 0.8), w * 0.8]), wall)
 
 
 def lamp(b: Builder) -> None:

@@ -25,11 +25,11 @@ from stages.backends import FULL_EXTRA, local
 from stages.complete.qwen_edit.edit_request import (
     DEFAULT_PROMPT,
     backdrop_name,
+    image_to_edit,
     is_hidden,
-    picture_for,
     words_for,
 )
-from stages.complete.qwen_edit.edit_result import Judged, judged
+from stages.complete.qwen_edit.edit_result import EditCheck, check_edit
 from stages.complete.qwen_edit.pipeline import (
     Sampling,
     Weights,
@@ -134,15 +134,15 @@ class QwenEdit:
             return Completion(crop.rgba)
         backdrop = backdrop_name(crop.rgba)
         words = words_for(self.settings.prompt, label, crop.occluder_labels, backdrop)
-        picture = picture_for(crop, backdrop)
-        objections: list[str] = []
+        picture = image_to_edit(crop, backdrop)
+        rejections: list[str] = []
         for attempt in range(self.settings.tries):
-            found = judged(self._edit(picture, words, seed + attempt * NEXT_SEED), crop)
-            if not found.objection:
+            found = check_edit(self._edit(picture, words, seed + attempt * NEXT_SEED), crop)
+            if not found.rejection:
                 return _completion(found, crop, attempt + 1)
-            objections.append(found.objection)
-            logger.info("edit %d of %s rejected: %s", attempt + 1, label, found.objection)
-        return _continued(crop, objections)
+            rejections.append(found.rejection)
+            logger.info("edit %d of %s rejected: %s", attempt + 1, label, found.rejection)
+        return _continued(crop, rejections)
 
     def with_settings(self, settings: Settings) -> QwenEdit:
         """The same editor, asked with other settings."""
@@ -187,7 +187,7 @@ def load(settings: Settings, device: str) -> QwenEdit:
     return QwenEdit(settings, LazyModel("Qwen-Image-Edit", read, device))
 
 
-def _completion(found: Judged, crop: Crop, attempt: int) -> Completion:
+def _completion(found: EditCheck, crop: Crop, attempt: int) -> Completion:
     """What was accepted, with a note of how much was drawn and how far it had moved."""
     assert found.rgba is not None and found.hidden is not None and found.where is not None
     hidden, visible = int(found.hidden.sum()), int((crop.rgba[..., 3] > 127).sum())
@@ -205,12 +205,12 @@ def _completion(found: Judged, crop: Crop, attempt: int) -> Completion:
     )
 
 
-def _continued(crop: Crop, objections: list[str]) -> Completion:
+def _continued(crop: Crop, rejections: list[str]) -> Completion:
     """Without an edit: the outline goes on as far as it tells, and a note says why."""
     made = continued(crop, CONTINUED_MIN_HIDDEN, CONTINUED_RADIUS_PX)
-    count = "the edit was" if len(objections) == 1 else f"all {len(objections)} edits were"
+    count = "the edit was" if len(rejections) == 1 else f"all {len(rejections)} edits were"
     instead = "its outline has been continued instead" if made.notes else "it stays as it is seen"
-    return Completion(made.rgba, (f"{count} rejected, {instead}: {objections[-1]}", *made.notes))
+    return Completion(made.rgba, (f"{count} rejected, {instead}: {rejections[-1]}", *made.notes))
 
 
 def _weights(settings: Settings) -> Weights:

@@ -12,11 +12,11 @@ from scene.types import Bool, Float32, Float64, Uint8
 
 RING = 0.03  # width of the border that should be background, over the side
 PLAIN = 7.0  # Lab units within which a colour is the background's
-MIN_PLAIN_SHARE = 0.6  # of the border; an object that the photo cuts off takes a part of it
+MIN_PLAIN_FRACTION = 0.6  # of the border; an object that the photo cuts off takes a part of it
 FIT_SIDE_PX = 128
 ROUNDS = 4
 SOLID = 12.0  # Lab units from the background that are surely another thing
-NEAR = 0.05  # window over the side in which the object's own colour is looked for
+COLOUR_WINDOW = 0.05  # window over the side in which the object's own colour is looked for
 SPECK = 5e-4  # of the picture: smaller pieces are noise
 HOLE = 0.01  # of the object: smaller holes are its own pale spots, larger ones are seen through
 
@@ -31,7 +31,7 @@ class Backdrop:
     @property
     def plain(self) -> bool:
         """Whether there is a plain background at all."""
-        return self.share >= MIN_PLAIN_SHARE
+        return self.share >= MIN_PLAIN_FRACTION
 
 
 def to_lab(rgb: Uint8 | Float32) -> Float32:
@@ -99,7 +99,7 @@ def _pieces_below(mask: Bool, area_px: float) -> Bool:
 def _own_distance(distance: Float32, solid: Bool) -> Float32:
     """(M, M): how far from the background the object's colour is nearby, from its inner pixels."""
     inner = eroded(solid, 2, square).astype(np.float32)
-    window = (2 * max(2, round(NEAR * len(distance) / 2)) + 1,) * 2
+    window = (2 * max(2, round(COLOUR_WINDOW * len(distance) / 2)) + 1,) * 2
     share = cv2.blur(inner, window, borderType=cv2.BORDER_CONSTANT)
     mean = cv2.blur(distance * inner, window, borderType=cv2.BORDER_CONSTANT)
     somewhere = float(distance[inner > 0].mean()) if inner.any() else 100.0

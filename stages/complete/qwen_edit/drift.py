@@ -21,7 +21,7 @@ MAX_MISSING, MAX_EXTRA = 0.06, 0.10  # of the visible area: not drawn; drawn whe
 MIN_PATTERN, PATTERN_LEVELS = 0.4, 4.0  # correlation; the contrast from which there is a pattern
 MAX_OUTLINE = 0.012  # over the side, of the outline's distances: a stretched or turned object
 OUTLINE_QUANTILE = 0.8  # a shadow or a bad piece of the mask is not a fifth of the outline
-MAX_ZOOM_OFF, MAX_SHIFT_OFF = 0.08, 0.04  # the search's own range, over the side
+MAX_SCALE_OFF, MAX_SHIFT_OFF = 0.08, 0.04  # the search's own range, over the side
 MAX_SPREAD_PX = 1.0
 COARSE = 1 / 128  # over the side: colours are compared at this blur, so edges need not be sharp
 WIDE = 0.06  # over the side: pattern is what lies between the two
@@ -67,7 +67,7 @@ class Agreement:
     pattern: float
     outline: float
 
-    def objection(self) -> str:
+    def rejection(self) -> str:
         """Why the edit is another picture, "" if it is not."""
         if self.missing > MAX_MISSING:
             return f"{self.missing:.0%} of what is visible is not drawn"
@@ -147,14 +147,14 @@ def agreement(edit: RegisteredEdit, tint: Tint, crop: Uint8, unknown: Bool) -> A
     )
 
 
-def objection_to(where: Registration, found: Agreement) -> str:
+def rejection_reason(where: Registration, found: Agreement) -> str:
     """Why an edit cannot be used, "" if it can."""
     if where.spread_px > MAX_SPREAD_PX:
         return "too little of the object is visible to tell where the edit belongs"
     shift = float(np.hypot(where.shift_x_px, where.shift_y_px)) / where.side_px
-    if abs(where.zoom - 1) > MAX_ZOOM_OFF or shift > MAX_SHIFT_OFF * np.sqrt(2):
+    if abs(where.zoom - 1) > MAX_SCALE_OFF or shift > MAX_SHIFT_OFF * np.sqrt(2):
         return f"the object moved too far (zoom {where.zoom:.2f}, shift {shift:.0%} of the picture)"
-    return found.objection()
+    return found.rejection()
 
 
 def _pattern(photo: Float32, drawn: Float32, core: Bool, right: Bool) -> float:

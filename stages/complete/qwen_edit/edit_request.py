@@ -22,8 +22,8 @@ BACKDROPS: dict[str, tuple[int, int, int]] = {
     "grey": (128, 128, 128),
     "black": (0, 0, 0),
 }
-TOO_NEAR = 15.0  # Lab units: pixels of the object that would not stand out
-LEAST_CONTACT_PX = 8
+MIN_BACKDROP_DISTANCE = 15.0  # Lab units: pixels of the object that would not stand out
+MIN_CONTACT_PX = 8
 
 
 def is_hidden(crop: Crop, min_contact: float) -> bool:
@@ -35,7 +35,7 @@ def is_hidden(crop: Crop, min_contact: float) -> bool:
     visible = crop.rgba[..., 3] > 127
     outline = visible & ~eroded(visible, 1, square)
     touched = outline & dilated(crop.occluder, gap_px(visible.shape[0]))
-    return bool(touched.sum() >= max(LEAST_CONTACT_PX, min_contact * outline.sum()))
+    return bool(touched.sum() >= max(MIN_CONTACT_PX, min_contact * outline.sum()))
 
 
 def gap_px(side_px: int) -> int:
@@ -56,12 +56,12 @@ def backdrop_name(rgba: Uint8) -> str:
     lost = {}
     for name, rgb in BACKDROPS.items():
         plain = to_lab(np.array(rgb, np.uint8))
-        lost[name] = float((np.linalg.norm(colours - plain, axis=1) < TOO_NEAR).mean())
+        lost[name] = float((np.linalg.norm(colours - plain, axis=1) < MIN_BACKDROP_DISTANCE).mean())
     best = min(lost, key=lost.__getitem__)
     return "white" if lost["white"] <= lost[best] + 0.01 else best
 
 
-def picture_for(crop: Crop, backdrop: str) -> Uint8:
+def image_to_edit(crop: Crop, backdrop: str) -> Uint8:
     """(N, N, 3) the photo's crop, everything but the object and its occluders in the plain colour.
 
     The edit asked for is then as small as can be: its background is there already, the object has

@@ -138,7 +138,8 @@ def _sized(pipeline: Any, side_px: int) -> Iterator[None]:
     """While it runs, the encoders see pictures of side_px too.
 
     The pipelines scale what they are given to a megapixel whatever size is asked for. An edit of
-    another size than its reference is zoomed (Qwen-Image issues 160 and 229), so both are one here.
+    another size than its reference comes out scaled (Qwen-Image issues 160 and 229), so both are
+    one here.
     """
     module: Any = sys.modules[type(pipeline).__module__]
     official: Callable[..., Any] = module.calculate_dimensions
@@ -185,7 +186,7 @@ def _processor(folder: Path, tokenizer: Any) -> Any:
     from transformers import Qwen2VLProcessor
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    class PictureProcessor(Qwen2VLProcessor):
+    class ImageProcessor(Qwen2VLProcessor):
         def __init__(self, image_processor: Any = None, tokenizer: Any = None) -> None:
             self.image_token = "<|image_pad|>"
             self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
@@ -193,7 +194,7 @@ def _processor(folder: Path, tokenizer: Any) -> Any:
             self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
             super(Qwen2VLProcessor, self).__init__(image_processor, tokenizer)
 
-    return PictureProcessor(_read(Qwen2VLImageProcessorPil, folder), tokenizer)
+    return ImageProcessor(_read(Qwen2VLImageProcessorPil, folder), tokenizer)
 
 
 def _transformer(weights: Weights, dtype: Any) -> Any:

@@ -29,7 +29,7 @@ STEPS = 12  # of Gauss-Newton per level; most need 4
 SETTLED_PX = 0.003
 TUKEY = 4.685  # residuals of this many deviations have no weight (95 % efficient)
 MIN_COLOUR, MIN_OUTLINE = 2.5, 0.06  # least deviations: grey levels of 255, coverage
-COLOUR_SAY = 1 / 3  # the three channels of a picture say much the same: together they count once
+COLOUR_WEIGHT = 1 / 3  # the three channels of a picture say much the same: together they count once
 COARSE_COLOUR, COARSE_OUTLINE = 8.0, 0.15  # deviations by which candidates are told apart
 ERODED_PX, CLEAR_PX = 2, 3  # from the mask's border inwards; from an occluder outwards
 MIN_PIXELS = 64
@@ -231,7 +231,7 @@ def _gains_and_weights(view: View, photo: Float32, edit: Float32) -> tuple[Float
         middle = float(np.median(residual[telling])) if telling.any() else 0.0
         deviation = max(1.4826 * middle, MIN_OUTLINE if coverage else MIN_COLOUR)
         inlier = np.clip(1 - (residual / (TUKEY * deviation)) ** 2, 0, None) ** 2
-        weight[..., k][use] = (1.0 if coverage else COLOUR_SAY) * inlier / deviation**2
+        weight[..., k][use] = (1.0 if coverage else COLOUR_WEIGHT) * inlier / deviation**2
     return gain, weight
 
 

@@ -18,15 +18,15 @@ from scene.types import Float32, ObjectCrop, ObjectMesh
 from stages.bundled import Network, load_network
 from stages.generate.lite.columns import Columns, Surface, surface_of
 from stages.generate.lite.fusion import columns_of, covered_cells, seen_of
-from stages.generate.lite.layered import both_ways, layers_of, network_input
+from stages.generate.lite.layered import layers_of, network_input, with_flip_augmentation
 from stages.generate.lite.panels import paint, panel_of_faces, panel_uv
 
 VERSION = "5"
 WEIGHTS_SHA256 = "ccd1eff73316930dba0f1b774e58104a4cd505c410ec8869686d2ec584c98afa"
 WEIGHTS_FILE = "generator.onnx"
 LOADING = ()
-MOST_FACES = 20000
-LEAST_GRID = 8
+MAX_FACES = 20000
+MIN_GRID = 8
 HALF_CUBE = 0.5
 
 
@@ -42,8 +42,8 @@ class Settings:
     depth: Literal["measured", "any", "none"] = "measured"
 
     def __post_init__(self) -> None:
-        if not LEAST_GRID <= self.grid <= 256:
-            raise BadInput(f"grid: expected {LEAST_GRID} to 256, got {self.grid}")
+        if not MIN_GRID <= self.grid <= 256:
+            raise BadInput(f"grid: expected {MIN_GRID} to 256, got {self.grid}")
         if not 32 <= self.picture_px <= 256 or self.picture_px % 16:
             raise BadInput(
                 f"picture_px: expected a multiple of 16 from 32 to 256, got {self.picture_px}"
@@ -67,15 +67,15 @@ class Lite:
         if wanted == "none" or wanted == "measured" and not crop.measured:
             crop = replace(crop, depth=np.full_like(crop.depth, np.nan))
         seen = seen_of(crop, self.settings.picture_px)
-        layers = layers_of(both_ways(self.network, network_input(seen)))
+        layers = layers_of(with_flip_augmentation(self.network, network_input(seen)))
         grid = self.settings.grid
         while True:
             columns = columns_of(crop, layers, seen, grid)
             surface = surface_of(columns)
             faces = len(surface.triangles)
-            if faces <= MOST_FACES or grid <= LEAST_GRID:
+            if faces <= MAX_FACES or grid <= MIN_GRID:
                 break
-            grid = max(LEAST_GRID, min(grid - 1, int(grid * (MOST_FACES / faces) ** 0.5)))
+            grid = max(MIN_GRID, min(grid - 1, int(grid * (MAX_FACES / faces) ** 0.5)))
         covered = covered_cells(seen, layers)
         texture = paint(crop.rgba, layers.back[0], layers.inner[0], covered)
         return _textured_mesh(crop, surface, columns, texture)

@@ -21,11 +21,11 @@ from stages.generate.shared.lattice import neighbour_views
 
 MARGIN = 1.6  # slices before the first and behind the last surface
 THINNEST = 1.1  # slices that the thinnest solid stretch has, so that none falls between two
-LEAST_GAP = 2.0  # thinnest gap over the thinnest wall
+MIN_GAP = 2.0  # thinnest gap over the thinnest wall
 STEP = 0.08  # cube sides: a larger difference of neighbours is one thing before another
 WALL_STEP = 0.12  # ... and that between the walls of one vessel
 RIM_REACH = 3.0  # slices that the outline's points may move to lie on their layer
-LEAST_SHARE = 0.02  # of a cell's edge that a cut keeps away from its nodes
+MIN_FRACTION = 0.02  # of a cell's edge that a cut keeps away from its nodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def _thick_enough(columns: Columns, least: float) -> Columns:
     wide = inside & (columns.gap_level > 0)
     far = np.minimum(columns.far, back - least)
     back = np.where(wide, np.maximum(back, _reached(far, wide) + least), back)
-    level = np.where(far - near > LEAST_GAP * least, columns.gap_level, -1.0)
+    level = np.where(far - near > MIN_GAP * least, columns.gap_level, -1.0)
     middle = (front + back) / 2
     near, far = (np.where(far > near, v, middle) for v in (near, far))
     return replace(columns, back=back, near=near, far=far, gap_level=level)
@@ -137,11 +137,11 @@ def _march(columns: Columns, slabs: Slabs) -> Surface:
         """(P,) where between two neighbouring nodes the surface passes, as a share of the way."""
         along = first[:, 2] != second[:, 2]
         share = np.zeros(len(first))
-        share[along] = _share_along(first[along])
-        share[~along] = _share_across(first[~along], second[~along])
-        return np.clip(share, LEAST_SHARE, 1 - LEAST_SHARE)
+        share[along] = _fraction_along(first[along])
+        share[~along] = _fraction_across(first[~along], second[~along])
+        return np.clip(share, MIN_FRACTION, 1 - MIN_FRACTION)
 
-    def _share_along(first: Ints) -> Float64:
+    def _fraction_along(first: Ints) -> Float64:
         """Exactly on the layer that lies between the two slices."""
         low, high = z[first[:, 2]], z[first[:, 2] + 1]
         enters = ~slabs.solid[first[:, 0], first[:, 1], first[:, 2]]
@@ -151,7 +151,7 @@ def _march(columns: Columns, slabs: Slabs) -> Surface:
         chosen = np.where(fits[:, 0], candidates[:, 0], candidates[:, 1])
         return (chosen - low) / (high - low)
 
-    def _share_across(first: Ints, second: Ints) -> Float64:
+    def _fraction_across(first: Ints, second: Ints) -> Float64:
         """On the outline where it is crossed, else where the nearest layer passes; half-way at a
         step, so that what lies before and what lies behind it leave no crack between them."""
         a, b = alpha[first[:, 0], first[:, 1]], alpha[second[:, 0], second[:, 1]]

@@ -18,13 +18,13 @@ COVERED = 0.2  # of a network cell that the object must cover for its depths to 
 SMOOTH = 0.06  # of the crop's side: how far a difference of the front carries to the layers behind
 GAP_BLUR = 0.015  # of the crop's side: ragged edges of a gap would show as spikes
 GAP_WIDER, GAP_FROM_RIM = 0.045, 0.06  # of the crop's side
-MIN_DEPTH_SHARE = 0.25  # of a small picture's pixel that must have measured depth
-CURTAIN = 6.0  # depth over width: a front that steep before a gap is none
+MIN_DEPTH_FRACTION = 0.25  # of a small picture's pixel that must have measured depth
+MAX_SKIRT_SLOPE = 6.0  # depth over width: a front that steep before a gap is none
 BLURRED = 1.25  # network cells about an edge whose depths mix what lies on either side
 SAME_WALL = 0.15  # cube sides between a gap's far end and the seen wall that goes on from it
-MOST_SHIFT = 0.9  # cube sides that a measured front may lie off the network's
-MIXED = 0.003  # of its distance: a node that far from the median lies between two surfaces
-SOLID_SHARE = 0.05  # of the outline that must have measured depth for it to be used at all
+MAX_SHIFT = 0.9  # cube sides that a measured front may lie off the network's
+FLYING_TOLERANCE = 0.003  # of its distance: a node that far from the median flies between surfaces
+SOLID_FRACTION = 0.05  # of the outline that must have measured depth for it to be used at all
 
 
 def seen_of(crop: ObjectCrop, size: int) -> Seen:
@@ -40,7 +40,7 @@ def seen_of(crop: ObjectCrop, size: int) -> Seen:
     depth = _small_depth(crop.depth, size)
     known = np.isfinite(depth)
     solid = small > 0.5
-    if (known & solid).sum() < SOLID_SHARE * solid.sum():
+    if (known & solid).sum() < SOLID_FRACTION * solid.sum():
         known[:] = False
     depth = np.where(known & solid, depth, np.nan).astype(np.float32)
     hidden = solid & ~known & bool(known.any())
@@ -61,7 +61,7 @@ def _small_depth(depth: Float32, size: int) -> Float32:
     inverse = np.where(known, 1 / np.where(known, depth, 1), 0).astype(np.float32)
     share = _shrunk(known.astype(np.float32), size)
     mean = _shrunk(inverse, size)
-    enough = share > MIN_DEPTH_SHARE
+    enough = share > MIN_DEPTH_FRACTION
     return np.where(enough, share / np.maximum(mean, 1e-9), np.nan).astype(np.float32)
 
 
@@ -78,7 +78,7 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
     if measured:
         shift = _measured_shift(crop, front, alpha_level >= 0, grid)
     else:
-        front, gap_level = _without_curtains(front, far, gap_level, grid)
+        front, gap_level = _without_skirts(front, far, gap_level, grid)
     inside = alpha_level >= 0
     carried = _carried(shift, inside, grid)
     beside = inside & (gap_level <= 0) & (np.abs(front - far) < SAME_WALL)
@@ -92,7 +92,7 @@ def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Colum
     return columns
 
 
-def _without_curtains(
+def _without_skirts(
     front: Float64, far: Float64, gap_level: Float64, grid: int
 ) -> tuple[Float64, Float64]:
     """Front and gap without what hangs between a wall before a gap and what is seen beside it.
@@ -102,8 +102,8 @@ def _without_curtains(
     """
     around = np.ones((3, 3), np.uint8)
     rise = (cv2.dilate(front, around) - cv2.erode(front, around)) * (grid / 2)
-    curtain = (gap_level > 0) & (rise > CURTAIN)
-    return np.where(curtain, np.maximum(front, far), front), np.where(curtain, -0.5, gap_level)
+    skirt = (gap_level > 0) & (rise > MAX_SKIRT_SLOPE)
+    return np.where(skirt, np.maximum(front, far), front), np.where(skirt, -0.5, gap_level)
 
 
 def _continued_shift(shift: Float64, seen: Bool, inside: Bool) -> Float64:
@@ -142,7 +142,7 @@ def _measured_shift(crop: ObjectCrop, front: Float64, inside: Bool, grid: int) -
     scale = float(np.median((distance + front[known]) * inverse[known]))
     measured = scale / np.where(known, inverse, 1) - distance
     # A mesh of noise could not be placed.
-    shift = np.clip(measured - front, -MOST_SHIFT, MOST_SHIFT)
+    shift = np.clip(measured - front, -MAX_SHIFT, MAX_SHIFT)
     return harmonic_fill(np.where(known, shift, 0), known, inside)
 
 
@@ -153,7 +153,7 @@ def _unmixed(inverse: Float64, depth: Float32, grid: int) -> Float64:
     node = (np.arange(grid + 1) * (depth.shape[0] / grid) - 0.5).astype(np.float32)
     x, y = np.meshgrid(node, node)
     median = cv2.remap(middle, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    mixed = (median > 0) & (np.abs(median - inverse) > MIXED * inverse)
+    mixed = (median > 0) & (np.abs(median - inverse) > FLYING_TOLERANCE * inverse)
     return np.where(mixed, median, inverse)
 
 

@@ -90,7 +90,7 @@ def network_input(seen: Seen) -> Float32:
     return out
 
 
-def both_ways(network: Network, pictures: Float32) -> Float32:
+def with_flip_augmentation(network: Network, pictures: Float32) -> Float32:
     """The mean of what a network says of pictures (B, 11, S, S) and of their mirror images:
     (B, 12, S/2, S/2)."""
     mirrored = pictures[..., ::-1].copy()

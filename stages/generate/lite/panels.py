@@ -17,9 +17,9 @@ from stages.generate.lite.columns import Columns, Surface, slice_spacing
 from stages.generate.shared.lattice import at_points, bleed_colours
 
 PHOTO, BACK, INNER = range(3)
-NEAR_LAYER = 2.0  # slices: a face that near to a layer is part of it
+LAYER_REACH = 2.0  # slices: a face that near to a layer is part of it
 EDGE_ON = 0.02  # cells squared: faces with less area in the picture are seen from the side
-OWN_SHARE, SHADE = 0.3, 0.85  # of the network's colours; of the blurred photo's brightness
+OWN_FRACTION, SHADE = 0.3, 0.85  # of the network's colours; of the blurred photo's brightness
 BLUR = 0.06  # of the crop's side
 BLEND = 0.05  # of the crop's side: how far the rim's colours reach into the unseen side
 
@@ -34,7 +34,7 @@ def panel_of_faces(surface: Surface, columns: Columns) -> NDArray[np.int64]:
         at_points(v, centre[:, :2])
         for v in (columns.front, columns.near, columns.far, columns.back)
     )
-    z, reach = centre[:, 2], NEAR_LAYER * slice_spacing(columns)
+    z, reach = centre[:, 2], LAYER_REACH * slice_spacing(columns)
     # The front may be steep between two nodes: what lies before its deeper corner is still front.
     deepest = np.max([at_points(columns.front, corners[:, i, :2]) for i in range(3)], axis=0)
     is_front = z < np.maximum(front, deepest) + reach
@@ -59,7 +59,7 @@ def paint(rgba: Uint8, back: Float32, inner: Float32, covered: Bool) -> Uint8:
     near = _blurred(rgba, half) * SHADE
     for top, colours in ((0, back), (half, inner)):
         # Each is closer to the truth than either: a back has its front's colours, a little darker.
-        guess = OWN_SHARE * _enlarged(colours, covered, half) * 255 + (1 - OWN_SHARE) * near
+        guess = OWN_FRACTION * _enlarged(colours, covered, half) * 255 + (1 - OWN_FRACTION) * near
         mixed = guess + weight[..., None] * (rim - guess)
         out[top : top + half, size:] = np.rint(mixed).clip(0, 255)
     return out

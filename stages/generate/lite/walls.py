@@ -16,13 +16,13 @@ from scene.types import Bool, Float64
 from stages.generate.lite.columns import STEP, Columns
 from stages.generate.shared.lattice import harmonic_fill, neighbour_views
 
-LEAST_ROOM = 0.06  # cube sides between a near wall and what is behind its gap
-LEAST_WALL = 0.02  # cube sides: thickness of what is behind a gap
+MIN_ROOM = 0.06  # cube sides between a near wall and what is behind its gap
+MIN_WALL = 0.02  # cube sides: thickness of what is behind a gap
 LINKED = 0.03  # cube sides between neighbouring nodes of one wall
 # A gap's level where there is none, and where there is one although the network saw none.
 CLOSED, OPEN = -0.5, 0.1
 BEYOND = 10.0  # cube sides: deeper than anything
-MIXED_NODES = 2  # over which a step of the measured front may be smeared to either side
+FLYING_NODES = 2  # over which a step of the measured front may be smeared to either side
 AROUND = np.ones((3, 3), np.uint8)
 
 
@@ -36,7 +36,7 @@ def behind_walls(columns: Columns, blurred: int) -> Columns:
     gap_level, inside = columns.gap_level, columns.inside
     opened = inside & (gap_level > 0)
     front = _sharpened(columns.front, inside, dilated(opened, 2, square))
-    wall = opened & (columns.far - front > LEAST_ROOM)
+    wall = opened & (columns.far - front > MIN_ROOM)
     unless_wall = np.where(opened, CLOSED, gap_level)
     if not wall.any():
         return replace(columns, front=front, gap_level=unless_wall)
@@ -50,11 +50,11 @@ def behind_walls(columns: Columns, blurred: int) -> Columns:
         edge = dilated(edge, 1, square)
     wall = _joined_to(sure, wall | edge & eroded(inside, 2, square), front)
     thickness = harmonic_fill(np.where(sure, columns.near - front, 0), sure, wall)
-    _, behind = _step_sides(front, wall, inside & ~wall, LEAST_ROOM)
+    _, behind = _step_sides(front, wall, inside & ~wall, MIN_ROOM)
     seen = behind & ~before
     far = harmonic_fill(np.where(seen, front, columns.far), sure | seen, wall | seen)
     # What is behind a gap hangs together, and with what is beside the gap.
-    around = -_least_around(np.where(wall, -far, BEYOND)) + LEAST_WALL
+    around = -_min_around(np.where(wall, -far, BEYOND)) + MIN_WALL
     back = np.where(inside, np.maximum(columns.back, around), columns.back)
     return replace(
         columns,
@@ -68,9 +68,9 @@ def behind_walls(columns: Columns, blurred: int) -> Columns:
 
 def _sharpened(front: Float64, inside: Bool, where: Bool) -> Float64:
     """A front whose steps are between nodes: a depth between two surfaces becomes the closer's."""
-    for _ in range(MIXED_NODES):
-        nearest = _least_around(np.where(inside, front, BEYOND))
-        deepest = -_least_around(np.where(inside, -front, BEYOND))
+    for _ in range(FLYING_NODES):
+        nearest = _min_around(np.where(inside, front, BEYOND))
+        deepest = -_min_around(np.where(inside, -front, BEYOND))
         closer = np.where(front - nearest < deepest - front, nearest, deepest)
         mixed = np.minimum(front - nearest, deepest - front) > LINKED
         mixed &= deepest - nearest > 2 * STEP
@@ -79,7 +79,7 @@ def _sharpened(front: Float64, inside: Bool, where: Bool) -> Float64:
     return front
 
 
-def _least_around(values: Float64) -> Float64:
+def _min_around(values: Float64) -> Float64:
     return cv2.erode(values, AROUND, borderType=cv2.BORDER_REFLECT).astype(np.float64)
 
 

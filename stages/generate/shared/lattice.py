@@ -11,7 +11,7 @@ import numpy as np
 
 from scene.types import Bool, Float32, Float64, Uint8
 
-MIN_KNOWN_SHARE = 0.25  # of a cell that must have measured depth
+MIN_KNOWN_FRACTION = 0.25  # of a cell that must have measured depth
 
 
 def lattice_inverse_depth(depth: Float32, grid: int) -> tuple[Float64, Bool]:
@@ -27,7 +27,7 @@ def lattice_inverse_depth(depth: Float32, grid: int) -> tuple[Float64, Bool]:
     both = np.stack([inverse, known.astype(np.float32)], -1)
     both = cv2.blur(both, window, borderType=cv2.BORDER_CONSTANT)
     total, share = np.moveaxis(cv2.remap(both, x, y, cv2.INTER_LINEAR), -1, 0)
-    seen = share > MIN_KNOWN_SHARE
+    seen = share > MIN_KNOWN_FRACTION
     return np.where(seen, total / np.maximum(share, 1e-6), 0).astype(np.float64), seen
 
 

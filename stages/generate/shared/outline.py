@@ -12,7 +12,7 @@ from scene.errors import CannotGenerate
 from scene.types import Bool, Float64, Uint8
 
 # A crossing keeps this share of a cell's edge away from the nodes, so that no triangle vanishes.
-MIN_EDGE_SHARE = 0.05
+MIN_EDGE_FRACTION = 0.05
 
 # Polygons of the 16 marching-squares cases (Lorensen and Cline, 1987, in two dimensions), as
 # triangles. Corners 0..3 clockwise from the top left (y down); 4..7 are the crossings on the edges
@@ -112,7 +112,7 @@ def _crossings(
     ids = np.full(cut.shape, -1)
     ids[cut] = count + np.arange(cut.sum())
     a, b = level[first][cut], level[second][cut]
-    share = np.clip(a / (a - b), MIN_EDGE_SHARE, 1 - MIN_EDGE_SHARE)
+    share = np.clip(a / (a - b), MIN_EDGE_FRACTION, 1 - MIN_EDGE_FRACTION)
     y, x = np.nonzero(cut)
     moved = (x + share, y) if axis == 1 else (x, y + share)
     points.append(np.stack(moved, -1).astype(np.float64))

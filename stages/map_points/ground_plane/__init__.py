@@ -25,9 +25,9 @@ NEEDS_MASKS = True
 # Ground at or above the horizon counts as this many camera heights away.
 FARTHEST_GROUND = 30.0
 # With less of its lower outline visible an object's own contact says nothing.
-SMALLEST_CONTACT_SHARE = 0.2
+MIN_CONTACT_FRACTION = 0.2
 # Share of an object that cuts into another's convex outline when it stands on it.
-STANDING_SHARE = 0.01
+STANDING_FRACTION = 0.01
 # Share of an object's rows below which its top is seen too flatly to be modelled.
 THINNEST_TOP = 0.2
 # Height over width below which an object counts as flat and above which as upright.
@@ -197,7 +197,7 @@ def find_contact(
     visible = columns[below[columns] == 0]
     share = len(visible) / len(columns)
     under = int(np.bincount(below, minlength=2)[1:].argmax())
-    if share <= SMALLEST_CONTACT_SHARE:
+    if share <= MIN_CONTACT_FRACTION:
         nearest = _hidden_distance(rows, mask, masks[under], below == under + 1, blocks[under])
         return Contact(columns, np.full(len(columns), nearest), nearest)
     hull = _hull_bottom(visible, lowest_rows(mask)[visible], mask.shape)
@@ -270,7 +270,7 @@ def _hull_bottom(columns: Int, rows: Int, shape: tuple[int, ...]) -> Int:
 def _stands_on(upper: Bool, lower: Bool) -> bool:
     """Whether the upper mask cuts into the lower one's convex outline, so is not hidden by it."""
     outline = _filled_hull(np.argwhere(lower)[:, ::-1], lower.shape)
-    return bool((upper & outline).sum() > STANDING_SHARE * upper.sum())
+    return bool((upper & outline).sum() > STANDING_FRACTION * upper.sum())
 
 
 def _filled_hull(points: Int, shape: tuple[int, ...]) -> Bool:

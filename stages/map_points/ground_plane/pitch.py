@@ -20,7 +20,7 @@ EDGE_LARGEST_LEAN_DEG = 35.0
 # An edge this long, as a share of the photo's height, counts as one observation.
 EDGE_WEIGHT_LENGTH = 0.2
 # Upright-looking edges may be slanted sides, and round-looking outlines may be domes.
-OUTLIER_SHARE = 0.3
+OUTLIER_FRACTION = 0.3
 # How far below a mask another one may begin and still count as touching, as a share of the height.
 TOUCHING = 0.012
 
@@ -52,7 +52,7 @@ def find_pitch(
 def _robust_log(residual: Float64, spread: float, span: float) -> Float64:
     """Log of a Gaussian of `spread` mixed with a uniform outlier density over `span`."""
     inlier = np.exp(-0.5 * (residual / spread) ** 2) / (spread * np.sqrt(2 * np.pi))
-    return np.log((1 - OUTLIER_SHARE) * inlier + OUTLIER_SHARE / span)
+    return np.log((1 - OUTLIER_FRACTION) * inlier + OUTLIER_FRACTION / span)
 
 
 def highest_contact_row(masks: list[Bool]) -> int | None:

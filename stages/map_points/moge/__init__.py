@@ -106,15 +106,15 @@ class MoGeMapper:
         Raises BadInput where no camera fits the points, OutOfDeviceMemory.
         """
         if camera is None:
-            seen = self._look(photo.rgb, None)
+            seen = self._estimate(photo.rgb, None)
             camera = estimated_camera(photo, seen.focal_over_width)
             said = f"field of view {math.degrees(camera.fov_x_rad):.3g} degrees estimated"
             return _point_map(seen, camera, said)
         said = f"field of view {math.degrees(camera.fov_x_rad):.3g} degrees imposed"
         if is_centred(camera):
-            return _point_map(self._look(photo.rgb, camera.fov_x_rad), camera, said)
+            return _point_map(self._estimate(photo.rgb, camera.fov_x_rad), camera, said)
         view = centred_view(camera)
-        seen = self._look(seen_by(view, camera, photo.rgb), view.camera.fov_x_rad)
+        seen = self._estimate(seen_by(view, camera, photo.rgb), view.camera.fov_x_rad)
         depth = depth_from_view(seen.depth, view, camera)
         normals = seen.normals
         if normals is not None:
@@ -138,7 +138,7 @@ class MoGeMapper:
         """Let go of the network; it is read again when it is wanted."""
         self.model.release()
 
-    def _look(self, rgb: Uint8, fov_x_rad: float | None) -> Seen:
+    def _estimate(self, rgb: Uint8, fov_x_rad: float | None) -> Seen:
         what = f"a photo of {rgb.shape[1]} x {rgb.shape[0]}"
         work = partial(self._infer, rgb, fov_x_rad)
         return retrying_after_freeing(work, self.release, what, REMEDY)

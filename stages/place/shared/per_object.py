@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from alignment.objects import Placement, Unplaced
-from alignment.placing import place_each
+from alignment.baselines.placing import place_each
+from alignment.objects import Placement, PlacementInput
 from alignment.support import Ground
 from scene.errors import BadInput
 from scene.types import PointMap
 
 
 @dataclass(frozen=True)
-class EachAlone:
+class PerObject:
     """Places each object by itself; place_one raises CannotPlace where there is no placement."""
 
-    place_one: Callable[[Unplaced, PointMap], Placement]
+    place_one: Callable[[PlacementInput, PointMap], Placement]
 
     def place(
-        self, objects: list[Unplaced], point_map: PointMap, ground: Ground
+        self, objects: list[PlacementInput], point_map: PointMap, ground: Ground
     ) -> list[Placement]:
         """Solve every object's pose."""
         return place_each(objects, lambda o: self.place_one(o, point_map))

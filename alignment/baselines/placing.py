@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from alignment.fit import fit_report
-from alignment.objects import Placement, Unplaced
+from alignment.objects import Placement, PlacementInput
 from alignment.visible import (
     VisiblePoints,
     generator_distance,
-    see,
-    see_placed,
+    render_depth,
+    render_placed_depth,
     visible_points,
 )
 from scene.cameras import unproject
@@ -30,7 +30,7 @@ Solve = Callable[[Float64, Float64, float, float], Similarity]
 
 
 def place_mesh(
-    o: Unplaced, point_map: PointMap, truncation: float, solve: Solve, mask_known: bool = True
+    o: PlacementInput, point_map: PointMap, truncation: float, solve: Solve, mask_known: bool = True
 ) -> Placement:
     """Place by any model of the pose: cast once, solve in the crop camera, report as placed.
 
@@ -39,16 +39,16 @@ def place_mesh(
     determine no pose.
     """
     camera, depth = point_map.camera, point_map.depth
-    sight = see(o.mesh, o.crop, camera)
+    view = render_depth(o.mesh, o.crop, camera)
     counted = o.mask if mask_known else np.ones_like(o.mask)
     occluder = o.occluder if mask_known else np.zeros_like(o.occluder)
-    points = visible_points(sight, counted, occluder, depth)
+    points = visible_points(view, counted, occluder, depth)
     if len(points.pixels) == 0:
         raise CannotPlace("no pixel has both a surface of the mesh and a known depth")
     cube, measured = matches(points, o.crop, camera)
     crop_from_object = solve(cube, measured, generator_distance(o.crop), truncation)
     similarity = in_photo(crop_from_object, o.crop)
-    placed = see_placed(similarity.apply(o.mesh.vertices), o.mesh.faces, camera)
+    placed = render_placed_depth(similarity.apply(o.mesh.vertices), o.mesh.faces, camera)
     placed_depth = similarity.apply(cube)[:, 2]
     report = fit_report(o, depth, placed, points, placed_depth, similarity, truncation)
     return Placement(similarity, report)
@@ -62,7 +62,7 @@ def matches(points: VisiblePoints, crop: CropCamera, camera: Camera) -> tuple[Fl
 
 
 def place_each(
-    objects: list[Unplaced], place_one: Callable[[Unplaced], Placement]
+    objects: list[PlacementInput], place_one: Callable[[PlacementInput], Placement]
 ) -> list[Placement]:
     """Every object by itself; one that cannot be placed has its reason and stops no other."""
     placements = []

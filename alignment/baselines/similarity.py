@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alignment.refit import refit, zoom
+from alignment.baselines.refit import fit_scale, refit
 from scene.errors import CannotPlace
 from scene.types import Float64, Similarity
 
@@ -23,7 +23,7 @@ def solve_similarity(
     cube, measured (N, 3): x and Q; distance: of the generator's camera. Raises CannotPlace when the
     points do not determine a rotation.
     """
-    start = zoom(cube, measured, distance, truncation)
+    start = fit_scale(cube, measured, distance, truncation)
     return refit(umeyama, start, cube, measured, truncation)
 
 
@@ -40,12 +40,12 @@ def umeyama(x: Float64, y: Float64, weight: Float64, scale: float | None = None)
     if not total > 0:
         raise CannotPlace("no point has a weight above 0")
     mean_x, mean_y = weight @ x / total, weight @ y / total
-    rotation, best_scale = turn_and_scale(x - mean_x, y - mean_y, weight)
+    rotation, best_scale = rotation_and_scale(x - mean_x, y - mean_y, weight)
     scale = best_scale if scale is None else scale
     return Similarity(scale, rotation, mean_y - scale * rotation @ mean_x)  # eq. 41
 
 
-def turn_and_scale(x: Float64, y: Float64, weight: Float64) -> tuple[Float64, float]:
+def rotation_and_scale(x: Float64, y: Float64, weight: Float64) -> tuple[Float64, float]:
     """R (3, 3) and s between two centred sets of points (N, 3) (Umeyama 1991, eq. 36 to 43)."""
     total = weight.sum()
     variance_x = (weight * (x * x).sum(1)).sum() / total  # eq. 36

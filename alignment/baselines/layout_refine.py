@@ -22,10 +22,10 @@ from scipy.optimize import least_squares
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
-from alignment.objects import Placement, Unplaced
-from alignment.placing import place_mesh
-from alignment.refit import check_matches, zoom
-from alignment.similarity import umeyama
+from alignment.baselines.placing import place_mesh
+from alignment.baselines.refit import check_matches, fit_scale
+from alignment.baselines.similarity import umeyama
+from alignment.objects import Placement, PlacementInput
 from scene.cameras import project, unproject
 from scene.errors import CannotPlace
 from scene.raycast import Outline
@@ -41,7 +41,7 @@ from scene.types import (
 )
 
 # Weights, rounds and thresholds of SAM 3D Objects (docs/placement.md, equation 10).
-MASK_WEIGHT, TURN_WEIGHT, SHIFT_WEIGHT, SIZE_WEIGHT = 200.0, 0.1, 0.05, 0.05
+MASK_WEIGHT, ROTATION_WEIGHT, SHIFT_WEIGHT, SIZE_WEIGHT = 200.0, 0.1, 0.05, 0.05
 SHIFT_ROUNDS, ALL_ROUNDS = 5, 25  # first translation and size, then the rotation as well
 MIN_IOU = 0.5
 ICP_REACH = 0.05  # over the object's largest extent
@@ -78,7 +78,7 @@ class _Move:
 
     def apply(self, numbers: Float64) -> Similarity:
         """crop_from_object of the moved mesh; numbers (4,) or (7,), all 0 at the start."""
-        size, turn = np.exp(numbers[3]), _turn(numbers).as_matrix()
+        size, turn = np.exp(numbers[3]), _rotation(numbers).as_matrix()
         translation = size * turn @ (self.start.translation - self.centre) + self.centre
         return Similarity(
             float(size * self.start.scale),
@@ -94,11 +94,11 @@ class _Move:
         return steps
 
 
-def place_layout_refine(o: Unplaced, point_map: PointMap, truncation: float) -> Placement:
+def place_layout_refine(o: PlacementInput, point_map: PointMap, truncation: float) -> Placement:
     """The robust M1, refined by `refine_layout`; errors are those of `place_mesh`."""
 
     def solve(cube: Float64, measured: Float64, distance: float, truncation: float) -> Similarity:
-        start = zoom(cube, measured, distance, truncation)
+        start = fit_scale(cube, measured, distance, truncation)
         camera = point_map.camera
         return refine_layout(start, o.mesh, o.crop, camera, o.mask, o.occluder, cube, measured)
 
@@ -201,17 +201,17 @@ def _render_and_compare(
 
 def _penalties(numbers: Float64) -> Float64:
     """Square roots of the loss's other terms: MSE(q, identity), |t|^2 and (s - 1)^2."""
-    from_identity = _turn(numbers).as_quat() - [0, 0, 0, 1]
+    from_identity = _rotation(numbers).as_quat() - [0, 0, 0, 1]
     return np.concatenate(
         [
-            np.sqrt(TURN_WEIGHT / 4) * from_identity,
+            np.sqrt(ROTATION_WEIGHT / 4) * from_identity,
             np.sqrt(SHIFT_WEIGHT) * numbers[:3],
             np.sqrt(SIZE_WEIGHT) * np.expm1(numbers[3:4]),
         ]
     )
 
 
-def _turn(numbers: Float64) -> Rotation:
+def _rotation(numbers: Float64) -> Rotation:
     """The rotation of a move's numbers: the unit quaternion along (1, its last three)."""
     vector = numbers[4:] if len(numbers) == 7 else np.zeros(3)
     return Rotation.from_quat([*vector, 1])

@@ -10,7 +10,7 @@ import pytest
 from conftest import FOV_X_DEG, HEIGHT, WIDTH, SmallPhoto, call
 
 from scene.cameras import camera_from_fov, pixel_centres, points_of, project, unproject
-from scene.refocus import refocus
+from scene.intrinsics import change_intrinsics
 from scene.types import Camera, DepthFile, Float64, Photo, PointMap
 from stages import map_points
 from stages.map_points.file import Settings, load
@@ -87,7 +87,7 @@ def test_a_tenth_of_wild_points_decides_nothing(shift: float) -> None:
     points[wild] += rng.uniform(-1, 8, (int(wild.sum()), 1)) * [0, 0, 1]
     points[..., 2] = np.maximum(points[..., 2], 1.5)
     made = PointMap(points[..., 2].astype(np.float32), WRONG)
-    moved = refocus(made, TRUE, points).depth - made.depth
+    moved = change_intrinsics(made, TRUE, points).depth - made.depth
     assert np.nanmedian(moved) == pytest.approx(-shift, abs=0.01)
 
 
@@ -97,7 +97,7 @@ def test_depth_and_a_wrong_matrix_come_back(wrong_deg: float) -> None:
     depth = np.full((120, 160), 3.0, np.float32)
     depth[BOX] = 2.6
     room = PointMap(depth, TRUE)
-    made = refocus(room, camera_from_fov(160, 120, np.radians(wrong_deg)))
+    made = change_intrinsics(room, camera_from_fov(160, 120, np.radians(wrong_deg)))
     assert np.abs(made.depth - depth).min() > 0.5
     found = _read(_npz(depth=made.depth, K=made.camera.K), TRUE)
     np.testing.assert_allclose(found.depth, depth, atol=0.005 * 2.6)
@@ -107,7 +107,7 @@ def test_depth_and_a_wrong_matrix_come_back(wrong_deg: float) -> None:
 def test_the_shift_is_the_closed_form_on_a_plane() -> None:
     """mean z (f' / f - 1) when all depths are one; lateral positions are then kept exactly."""
     plane = PointMap(np.full((120, 160), 2.0, np.float32), WRONG)
-    found = refocus(plane, TRUE)
+    found = change_intrinsics(plane, TRUE)
     np.testing.assert_allclose(found.depth, 2 * TRUE.fx_px / WRONG.fx_px, rtol=1e-6)
     np.testing.assert_allclose(points_of(found)[..., :2], points_of(plane)[..., :2], atol=1e-6)
 
@@ -116,17 +116,17 @@ def test_every_point_lies_on_its_pixel_of_the_new_camera() -> None:
     """Also of one with another principal point, which turns the rays and leaves depth alone."""
     room = _room()
     aside = dataclasses.replace(WRONG, cx_px=70.0, cy_px=66.0)
-    found = refocus(room, aside)
+    found = change_intrinsics(room, aside)
     known = np.isfinite(found.depth)
     pixels = project(aside, points_of(found)[known])
     np.testing.assert_allclose(pixels, pixel_centres(160, 120)[known], atol=1e-9)
-    beside = refocus(room, dataclasses.replace(TRUE, cx_px=95.0))
+    beside = change_intrinsics(room, dataclasses.replace(TRUE, cx_px=95.0))
     np.testing.assert_allclose(beside.depth, room.depth, rtol=1e-6)
 
 
 def test_equal_cameras_change_nothing() -> None:
     room = _room()
-    same = refocus(room, TRUE)
+    same = change_intrinsics(room, TRUE)
     np.testing.assert_array_equal(same.depth, room.depth)
     assert same.notes == ()
 
@@ -134,16 +134,18 @@ def test_equal_cameras_change_nothing() -> None:
 def test_unknown_depth_stays_unknown() -> None:
     depth = _room().depth.copy()
     depth[10, 10:13] = 0, -1, np.inf
-    found = refocus(PointMap(depth, WRONG), TRUE)
+    found = change_intrinsics(PointMap(depth, WRONG), TRUE)
     assert np.isnan(found.depth[10, 10:13]).all() and np.isnan(found.depth[:5, :7]).all()
-    nothing = refocus(PointMap(np.full_like(depth, np.nan), WRONG), TRUE)
+    nothing = change_intrinsics(PointMap(np.full_like(depth, np.nan), WRONG), TRUE)
     assert np.isnan(nothing.depth).all() and nothing.camera == TRUE and nothing.notes == ()
 
 
 def test_one_point_on_the_axis_moves_by_the_closed_form() -> None:
     depth = np.full((3, 3), np.nan, np.float32)
     depth[1, 1] = 2
-    found = refocus(PointMap(depth, Camera(3, 3, 4, 4, 1.5, 1.5)), Camera(3, 3, 6, 6, 1.5, 1.5))
+    found = change_intrinsics(
+        PointMap(depth, Camera(3, 3, 4, 4, 1.5, 1.5)), Camera(3, 3, 6, 6, 1.5, 1.5)
+    )
     assert found.depth[1, 1] == pytest.approx(3)
 
 
@@ -153,7 +155,7 @@ def test_no_point_goes_behind_the_camera(near: float) -> None:
     depth = np.full((120, 160), 5.0, np.float32)
     depth[100:110, 60:90] = near
     wide = camera_from_fov(160, 120, np.radians(70))
-    found = refocus(PointMap(depth, TRUE, True), wide)
+    found = change_intrinsics(PointMap(depth, TRUE, True), wide)
     assert (found.depth > 0).all()
     np.testing.assert_allclose(found.depth, depth * (wide.fx_px / TRUE.fx_px), rtol=1e-6)
     made = PointMap(depth, TRUE)
@@ -165,10 +167,10 @@ def test_no_point_goes_behind_the_camera(near: float) -> None:
 
 def test_a_camera_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="expected 160 x 120 pixels .* got 80 x 60"):
-        refocus(_room(), camera_from_fov(80, 60, 0.7))
+        change_intrinsics(_room(), camera_from_fov(80, 60, 0.7))
 
 
-def test_the_file_is_refocused_only_when_its_camera_differs() -> None:
+def test_the_file_is_adapted_only_when_its_camera_differs() -> None:
     depth = _room().depth
     nearly = camera_from_fov(160, 120, np.radians(40.2))
     for file in (_npz(depth=depth), _npz(depth=depth, K=nearly.K), _npz(points=points_of(_room()))):
@@ -187,7 +189,7 @@ def test_a_known_camera_mends_a_file_whose_own_is_impossible() -> None:
         _read(_npz(depth=depth, K=np.zeros((3, 3))), None)
 
 
-def test_a_file_of_another_size_is_refocused_at_its_own() -> None:
+def test_a_file_of_another_size_is_adapted_at_its_own() -> None:
     room = _room()
     photo_camera = camera_from_fov(320, 240, np.radians(40))
     found = _read(_npz(points=_shifted_points(room, 0.6)), photo_camera, 320, 240)

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from pixal3d.camera import View, align_views, distance_from_fov, front_camera
-from pixal3d.errors import BadPicture
+from pixal3d.errors import BadImage
 from pixal3d.preprocess import check_cutout, crop_to_object, image_tensor, over, view_tensor
 
 Uint8 = NDArray[np.uint8]
@@ -42,7 +42,7 @@ class PosedImages:
 
 
 @dataclass(frozen=True, eq=False)
-class PosedPicture:
+class PosedImage:
     """One picture of an object, (H, W, 4) uint8 with straight alpha, and where it was taken from:
     fov_x_rad, and world_from_camera (4, 4), world z up, camera looking along its -z, y up."""
 
@@ -66,11 +66,11 @@ def from_crop(rgba: Uint8, fov_x_rad: float, sizes: Iterable[int] = IMAGE_SIZES)
 
 
 def from_views(
-    pictures: Sequence[PosedPicture], mesh_scale: float = 1.0, sizes: Iterable[int] = IMAGE_SIZES
+    pictures: Sequence[PosedImage], mesh_scale: float = 1.0, sizes: Iterable[int] = IMAGE_SIZES
 ) -> PosedImages:
     """Several pictures of one object with known cameras; never cropped, the first is the front.
 
-    Raises ValueError for no picture, BadPicture for a camera that is not rigid.
+    Raises ValueError for no picture, BadImage for a camera that is not rigid.
     """
     if not pictures:
         raise ValueError("several views: there is none")
@@ -80,30 +80,30 @@ def from_views(
         pose = torch.tensor(np.asarray(picture.world_from_camera), dtype=torch.float32)
         try:
             views.append(View(picture.fov_x_rad, pose))
-        except BadPicture as error:
-            raise BadPicture(f"view {number}: {error}") from None
+        except BadImage as error:
+            raise BadImage(f"view {number}: {error}") from None
     images = {size: [view_tensor(p.rgba, size) for p in pictures] for size in sizes}
     return PosedImages(align_views(views), images, mesh_scale)
 
 
-def read_views(file: Path) -> tuple[list[PosedPicture], float]:
+def read_views(file: Path) -> tuple[list[PosedImage], float]:
     """The pictures and the mesh scale of a `transforms.json`; pictures lie beside it.
 
     {"camera_angle_x": radians, "mesh_scale": 1.0, "frames": [{"file_path", "transform_matrix",
-    maybe its own "camera_angle_x"}]}. Raises BadPicture naming what is wrong with which view.
+    maybe its own "camera_angle_x"}]}. Raises BadImage naming what is wrong with which view.
     """
     try:
         value = json.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise BadPicture(f"the views {file}: {error.strerror}") from None
+        raise BadImage(f"the views {file}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise BadPicture(f"the views {file} are not JSON: {error}") from None
+        raise BadImage(f"the views {file} are not JSON: {error}") from None
     frames = value.get("frames") if isinstance(value, dict) else None
     if not isinstance(frames, list) or not 1 <= len(frames) <= MAX_VIEWS:
-        raise BadPicture(f"the views {file}: expected frames, a list of 1 to {MAX_VIEWS} views")
+        raise BadImage(f"the views {file}: expected frames, a list of 1 to {MAX_VIEWS} views")
     scale = _number(value.get("mesh_scale", 1.0), f"the views {file}: mesh_scale")
     if not scale > 0:
-        raise BadPicture(f"the views {file}: mesh_scale is {scale:g}, expected above 0")
+        raise BadImage(f"the views {file}: mesh_scale is {scale:g}, expected above 0")
     pictures = [
         _read_view(file, number, frame, value.get("camera_angle_x"))
         for number, frame in enumerate(frames, start=1)
@@ -111,19 +111,19 @@ def read_views(file: Path) -> tuple[list[PosedPicture], float]:
     return pictures, scale
 
 
-def _read_view(file: Path, number: int, frame: Any, shared_fov: Any) -> PosedPicture:
+def _read_view(file: Path, number: int, frame: Any, shared_fov: Any) -> PosedImage:
     where = f"the views {file}: view {number}"
     if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
-        raise BadPicture(f"{where} has no file_path")
+        raise BadImage(f"{where} has no file_path")
     fov_x_rad = _number(frame.get("camera_angle_x", shared_fov), f"{where}: camera_angle_x")
     if not 0 < fov_x_rad < math.pi:
-        raise BadPicture(f"{where}: camera_angle_x is {fov_x_rad:g}, expected radians in (0, pi)")
+        raise BadImage(f"{where}: camera_angle_x is {fov_x_rad:g}, expected radians in (0, pi)")
     rows = frame.get("transform_matrix")
     rows = rows if isinstance(rows, list) else []
     if [len(r) if isinstance(r, list) else 0 for r in rows] != [4] * 4:
-        raise BadPicture(f"{where}: transform_matrix is not 4 rows of 4 numbers")
+        raise BadImage(f"{where}: transform_matrix is not 4 rows of 4 numbers")
     matrix = np.array([[_number(v, f"{where}: transform_matrix") for v in row] for row in rows])
-    return PosedPicture(_read_rgba(file.parent / frame["file_path"], where), fov_x_rad, matrix)
+    return PosedImage(_read_rgba(file.parent / frame["file_path"], where), fov_x_rad, matrix)
 
 
 def _read_rgba(path: Path, where: str) -> Uint8:
@@ -131,14 +131,14 @@ def _read_rgba(path: Path, where: str) -> Uint8:
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGBA"))
     except UnidentifiedImageError:
-        raise BadPicture(f"{where}: {path.name} is not a picture") from None
+        raise BadImage(f"{where}: {path.name} is not a picture") from None
     except OSError as error:
-        raise BadPicture(f"{where}: {path.name}: {error.strerror or error}") from None
+        raise BadImage(f"{where}: {path.name}: {error.strerror or error}") from None
 
 
 def _number(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise BadPicture(f"{what} is {value!r}, expected a finite number")
+        raise BadImage(f"{what} is {value!r}, expected a finite number")
     return float(value)
 
 

@@ -1,4 +1,4 @@
-"""Refocusing: a point map made for one camera, fitted to the camera that the photo really has."""
+"""A point map made for one camera, adapted to the intrinsics that the photo's camera really has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ CANDIDATES = 64  # shifts tried at once
 MIN_DEPTH_KEPT = 0.05
 
 
-def refocus(point_map: PointMap, camera: Camera, points: Float64 | None = None) -> PointMap:
+def change_intrinsics(
+    point_map: PointMap, camera: Camera, points: Float64 | None = None
+) -> PointMap:
     """The same relief and lateral positions, seen by a camera of another focal length.
 
     A map from one picture knows positions across the view and differences along it; its focal
@@ -58,12 +60,12 @@ def refocus(point_map: PointMap, camera: Camera, points: Float64 | None = None) 
     else:
         moved = z * ratio
         how = f"scaled by {ratio:.3g} to fit, for a shift would put points behind the camera"
-    refocused = np.full(depth.shape, np.nan, np.float32)
-    refocused[known] = moved
+    changed = np.full(depth.shape, np.nan, np.float32)
+    changed[known] = moved
     made, has = (f"{np.degrees(c.fov_x_rad):.3g}" for c in (own, camera))
     note = f"depth was made for a field of view of {made} degrees, the camera has {has}: {how}"
     return PointMap(
-        refocused, camera, point_map.metric, (*point_map.notes, note), guessed=point_map.guessed
+        changed, camera, point_map.metric, (*point_map.notes, note), guessed=point_map.guessed
     )
 
 
@@ -81,10 +83,10 @@ def _shift(points: Float64, telling: Bool, camera: Camera, ratio: float) -> floa
     votes = (lateral**2).sum(1)[along > 0] / along[along > 0] - z[along > 0]
     # The closed form stands in where no point votes: one on the axis sees no focal length.
     shifts = np.sort([*votes, float(z.mean()) * (ratio - 1)])
-    return _least(shifts, lateral, z, uv)
+    return _min(shifts, lateral, z, uv)
 
 
-def _least(shifts: Float64, lateral: Float64, z: Float64, uv: Float64) -> float:
+def _min(shifts: Float64, lateral: Float64, z: Float64, uv: Float64) -> float:
     """The sorted shift of least cost: some of them are tried, then those beside the best."""
     while True:
         tried = np.unique(np.linspace(0, len(shifts) - 1, CANDIDATES).round().astype(int))

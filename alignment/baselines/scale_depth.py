@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alignment.refit import check_matches, refit, zoom
+from alignment.baselines.refit import check_matches, fit_scale, refit
 from alignment.robust import truncated_l1_scale
 from scene.errors import CannotPlace
 from scene.types import Float64, Similarity
@@ -25,7 +25,7 @@ def solve_scale_depth(
     cube, measured (N, 3): x and Q; distance: of the generator's camera. Raises CannotPlace when the
     points do not determine a scale above zero.
     """
-    start = zoom(cube, measured, distance, truncation)
+    start = fit_scale(cube, measured, distance, truncation)
     return refit(fit_scale_depth, start, cube, measured, truncation)
 
 

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import numpy as np
 
-from alignment.refit import zoom
-from alignment.similarity import umeyama
+from alignment.baselines.refit import fit_scale
+from alignment.baselines.similarity import umeyama
 from scene.errors import CannotPlace
 from scene.types import Float64, Similarity
 
@@ -25,7 +25,7 @@ def solve_icp(cube: Float64, measured: Float64, distance: float, truncation: flo
     few points find a neighbour, ImportError without Open3D.
     """
     open3d = import_open3d()
-    start = zoom(cube, measured, distance, truncation)
+    start = fit_scale(cube, measured, distance, truncation)
     unit = float(np.linalg.norm(start.translation))  # Open3D's stopping limits are absolute
     placed = start.apply(cube) / unit
     reach = REACH * float((placed.max(0) - placed.min(0)).max())

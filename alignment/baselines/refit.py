@@ -16,7 +16,7 @@ SETTLED = 1e-12  # change of the relative residuals below which another round is
 Fit = Callable[[Float64, Float64, Float64], Similarity]
 
 
-def zoom(cube: Float64, measured: Float64, distance: float, truncation: float) -> Similarity:
+def fit_scale(cube: Float64, measured: Float64, distance: float, truncation: float) -> Similarity:
     """M1, where every baseline starts: X = lambda (x + d e_z) by the default's robust loss.
 
     cube, measured (N, 3): points x of the object cube and Q of the crop camera's frame; distance:
