@@ -58,6 +58,10 @@ class Ready:
             overlay=self.artifact("photo", ".png", int(rng.integers(1, 3))) if composed else None,
         )
 
+    def can_read(self, path: Path) -> bool:
+        """Whether a file may be an input."""
+        return path.is_file()
+
     def write(self, folder: Path, scene: Scene, until: str, inputs: Sequence[Path]) -> list[str]:
         """What the command does with a folder, before it computes and after."""
         said = check_contents(folder, files_until(until), {f"input {p}": p for p in inputs})

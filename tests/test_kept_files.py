@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from conftest import SmallPhoto, call
 from run_folders import KILLED, Ready, contents, dying_at, in_a_child
 
 from photoscene.owned_files import owned_files, read_record, sealed_record
@@ -20,6 +26,7 @@ from scene.keys import digest
 from scene.store import Store
 
 CASES, EVERY_DAY = 300, 12  # random cases; how many of them the default suite has
+WHOLE = 10  # of them, through the whole command
 MOMENTS = 300  # changes of the disk at which a run is killed: more than one has
 
 
@@ -35,7 +42,7 @@ def rng_of(case: int) -> np.random.Generator:
 class Case:
     """A folder with runs of the tool and work of a person in it, and what that person owns."""
 
-    def __init__(self, ready: Ready, folder: Path, rng: np.random.Generator) -> None:
+    def __init__(self, ready: Ready | Command, folder: Path, rng: np.random.Generator) -> None:
         self.ready, self.rng = ready, rng
         self.folder, self.outside = folder / "run", folder / "outside"
         self.outside.mkdir(parents=True)
@@ -62,7 +69,8 @@ class Case:
         rng = self.rng if seed is None else np.random.default_rng(seed)
         until = str(rng.choice(["compose", "compose", "complete", "segment"]))
         inputs = getattr(self, "inputs", [])
-        return self.ready.write(self.folder, self.ready.scene(rng, until), until, inputs)
+        scene: Any = self.ready.scene(rng, until)
+        return self.ready.write(self.folder, scene, until, inputs)
 
     def meddle(self) -> None:
         """One thing that people do in folders."""
@@ -109,9 +117,9 @@ class Case:
         return any(p.is_symlink() for p in path.parents if self.folder in p.parents)
 
     def chosen_inputs(self) -> list[Path]:
-        rng, inputs = self.rng, [self.outside / "photo.jpg"]
+        rng, inputs = self.rng, []
         files = [self.folder / n for n, is_now in self.present().items() if is_now != "/"]
-        files = [f for f in files if f.is_file()]
+        files = [f for f in files if self.ready.can_read(f)]
         if files and rng.random() < 0.5:
             chosen = files[rng.integers(len(files))]
             spelled = [chosen, chosen.parent / "." / chosen.name, Path(os.path.relpath(chosen))]
@@ -130,12 +138,12 @@ class Case:
         assert {p: p.read_bytes() for p in inputs} == inputs
 
 
-def new_case(ready: Ready, folder: Path, number: int) -> tuple[Case, dict, dict]:
+def new_case(ready: Ready | Command, folder: Path, number: int) -> tuple[Case, dict, dict]:
     case = Case(ready, folder, rng_of(number))
     return case, contents(case.outside), {p: p.read_bytes() for p in case.inputs}
 
 
-def try_case(ready: Ready, folder: Path, number: int) -> bool:
+def try_case(ready: Ready | Command, folder: Path, number: int) -> bool:
     """Run in a folder that a person worked in; whether it was refused."""
     case, outside, inputs = new_case(ready, folder, number)
     before, record = case.present(), read_record(case.folder)
@@ -157,6 +165,68 @@ def try_case(ready: Ready, folder: Path, number: int) -> bool:
     stale = {n for n, is_now in case.written.items() if after.get(n) == is_now != "/"}
     assert stale <= {*read_run(case.folder).record["files"], "run.json"} | set(case.own), stale
     return False
+
+
+class Command:
+    """The same through the whole command: what is a scene there is a choice of masks here."""
+
+    def __init__(self, photo: SmallPhoto, store: Path) -> None:
+        self.photo, self.store = photo, store
+
+    def can_read(self, path: Path) -> bool:
+        """Whether a file may be a mask of the photo."""
+        if path.name != "mask.png" or not path.is_file():
+            return False
+        pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        return pixels is not None and (pixels > 127).sum() > 500
+
+    def scene(self, rng: np.random.Generator, until: str) -> list[Path]:
+        names = rng.choice(list("abc"), rng.integers(1, 4), replace=False)
+        return [self.photo.masks[name] for name in names]
+
+    def write(
+        self, folder: Path, scene: list[Path], until: str, inputs: Sequence[Path]
+    ) -> list[str]:
+        masks = [part for mask in inputs[-1:] or scene for part in ("--mask", mask)]
+        options = ["--pointmap", self.photo.depth, "--fov", "55", "--set", "generate.grid=16"]
+        where = ["--until", until, "--store", self.store, "-o", folder]
+        result = call("run", self.photo.photo, *masks, *options, *where)
+        if result.exit_code == 2:
+            raise BadInput(result.stderr)
+        assert result.exit_code in (0, 1), result.output
+        return [line for line in result.stderr.splitlines() if line.startswith("photoscene: ")]
+
+
+@pytest.mark.slow
+def test_what_a_person_made_is_kept_by_the_whole_command(
+    small_photo: SmallPhoto, inline_runs: None, tmp_path: Path
+) -> None:
+    command = Command(small_photo, tmp_path / "store")
+    refused = [try_case(command, tmp_path / str(n), n) for n in range(WHOLE)]
+    assert 0 < sum(refused) < WHOLE / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folders", [("same", "same"), ("one", "another")])
+def test_two_runs_of_one_photo_at_once_both_succeed(
+    folders: tuple[str, str], small_photo: SmallPhoto, tmp_path: Path
+) -> None:
+    command = [Path(sys.executable).with_name("photoscene"), "run", *small_photo.options()]
+    command += ["--store", tmp_path / "store", "-o"]
+    running = [
+        subprocess.Popen(
+            [*command, tmp_path / name], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for name in folders
+    ]
+    for run in running:
+        _, errors = run.communicate(timeout=600)
+        assert run.returncode == 0 and b"edited" not in errors, errors
+    made = [contents(tmp_path / name) for name in folders]
+    for name, sha256 in made[0].items():
+        assert name in ("run.json", "report.html") or made[1][name] == sha256
+    assert not [name for name in made[1] if ".edited" in name or ".writing" in name]
+    assert Store(tmp_path / "store").verify() == []
 
 
 @pytest.mark.parametrize("number", range(EVERY_DAY))

@@ -84,6 +84,27 @@ def test_asked_again_it_comes_from_the_store(
     assert "from the store" in text and str(tmp_path / "again.glb") in text
 
 
+def test_only_a_stored_result_is_written_over(
+    made: Path, weights: Path, picture: Path, tmp_path: Path
+) -> None:
+    """An output that was retouched, or was never one, needs --force; an input is never one."""
+    target, store = tmp_path / "thing.glb", made / "store"
+    target.write_bytes((made / "new" / "thing.glb").read_bytes() + b"retouched")
+    refused = make(weights, store, target, picture)
+    assert refused.exit_code == 2 and "--force to write over it" in refused.stderr
+    assert target.read_bytes().endswith(b"retouched")
+    (tmp_path / "link.glb").symlink_to(target)
+    assert make(weights, store, tmp_path / "link.glb", picture, "--force").exit_code == 0
+    assert (tmp_path / "link.glb").is_symlink()
+    assert target.read_bytes() == (made / "new" / "thing.glb").read_bytes()
+    assert make(weights, store, target, picture).exit_code == 0  # a result by now
+    cutout = tmp_path / "cutout.glb"
+    cutout.write_bytes(picture.read_bytes())
+    refused = make(weights, store, cutout, cutout, "--force")
+    assert refused.exit_code == 2 and "is an input" in refused.stderr
+    assert cutout.read_bytes() == picture.read_bytes()
+
+
 def test_a_stored_object_needs_no_torch(made: Path, weights: Path, picture: Path) -> None:
     options = ["object", picture, *QUICK, "--weights", weights, "--store", made / "store",
                "-o", made / "again.glb"]  # fmt: skip
