@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from flows.request import EDITED_FILES
 from photoscene.choosing import MASKS, PROMPTS
 from scene.files import encode_json
 from scene.keys import digest
@@ -22,7 +23,8 @@ RECORD, FILES, SEAL = "run.json", "files", "seal"
 RECORD_FORMATS = "photoscene-run/"
 STAGING, PLAN = ".writing-*", "plan.json"
 COPIED = ("scene.glb", "overlay.png", "photo.png", "point_map.npz")  # from the store, as it is
-OBJECT_FILES = ("mask.png", "completion.png", "object_crop.png", "mesh.glb")
+EDITABLE = tuple(EDITED_FILES.values())
+OBJECT_FILES = (*EDITABLE, "object_crop.png")
 # The sha256 of all bytes that a run may have written under a name, relative to the folder.
 Owned = Mapping[str, frozenset[str]]
 Identity = tuple[int, int]  # device and inode
@@ -114,7 +116,8 @@ def set_aside(path: Path) -> str:
     """Rename what is not the run's out of its way; returns what to say of it."""
     kept = free_name(path)
     path.rename(kept)
-    return printable(f"{path} is not as a run wrote it: kept as {kept.name}")
+    hint = "; `rerun --edited` takes edits in their place" if path.name in EDITABLE else ""
+    return printable(f"{path} is not as a run wrote it: kept as {kept.name}{hint}")
 
 
 def _chain(path: Path) -> Iterator[Identity]:
