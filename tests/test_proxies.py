@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 from conftest import SmallPhoto, call
+from corpus import bad_inputs
 
 from flows.reconstruct import run_flow
 from flows.server import prefect_api
 from flows.settings import ServerFailed
 from photoscene.choosing import browser
 from photoscene.models.hub import Hub, HubUnreachable, check_reachable
+from scene import proxies
 from scene.loopback import ADDRESS
 from scene.proxies import exempt_from_proxies, through_proxy, without_proxies
 
@@ -76,6 +78,12 @@ def proxy() -> Iterator[Proxy]:
     made.server.server_close()
 
 
+@pytest.fixture(autouse=True)
+def nobody_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another test's Prefect server may still stand, with its own claim on `no_proxy`."""
+    monkeypatch.setattr(proxies, "_UNPROXIED", proxies._Unproxied())
+
+
 def set_proxies(patch: pytest.MonkeyPatch, setting: Mapping[str, str], address: str) -> None:
     """Only these proxies in the environment."""
     for name in (*NAMES, *(name.upper() for name in NAMES)):
@@ -90,21 +98,21 @@ def work(
 ) -> Iterator[Path]:
     """A folder whose store knows the photo and its masks, so that little is left to compute."""
     folder = tmp_path_factory.mktemp("proxies")
-    assert call(*words("run", small_photo, folder)).exit_code == 0
+    assert call(*words("run", small_photo, folder, folder / "run")).exit_code == 0
     yield folder
 
 
-def words(command: str, photo: SmallPhoto, folder: Path, *more: object) -> list[object]:
+def words(command: str, photo: SmallPhoto, folder: Path, output: Path) -> list[object]:
     """A command on the small photo; the objects are given, or boxed in the page."""
     if command == "doctor":
-        return ["doctor", "--store", folder / "store", *more]
+        return ["doctor", "--store", folder / "store"]
     objects = ["--box", "18,70,103,124", "--browser"]
     if command != "browser":
         objects = ["--mask", photo.masks["a"]]
-    until = ["--until", "segment"] if command == "run" else []
+    until = ["--until", "segment", "--refresh", "segment"] if command == "run" else []
     verb = "run" if command == "run" else "segment"
-    places = ["--store", folder / "store", "-o", folder / command]
-    return [verb, photo.photo, *objects, *until, *places, *more]
+    places = ["--store", folder / "store", "-o", output]
+    return [verb, photo.photo, *objects, *until, *places]
 
 
 def accept(address: str) -> None:
@@ -123,7 +131,7 @@ def accept(address: str) -> None:
     ],
 )
 def test_no_proxy_stands_before_this_machine(
-    name: str, command: str, proxy: Proxy, small_photo: SmallPhoto, work: Path,
+    name: str, command: str, proxy: Proxy, small_photo: SmallPhoto, work: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     set_proxies(monkeypatch, SETTINGS[name], proxy.address)
@@ -138,11 +146,10 @@ def test_no_proxy_stands_before_this_machine(
         monkeypatch.setattr(browser.webbrowser, "open", visit)
         monkeypatch.setattr("flows.server.prefect_api", prefect_api)  # the real one again
         monkeypatch.setattr("flows.reconstruct.run_flow", run_flow)
-        fresh = ["--refresh", "segment"] if command == "run" else []
         if command == "segment":  # has no --refresh: a store that knows nothing
-            work = work / name
+            work = tmp_path
         with no_server_configured():
-            result = call(*words(command, small_photo, work, *fresh))
+            result = call(*words(command, small_photo, work, tmp_path / "run"))
     assert result.exit_code == 0, result.output
     assert proxy.connections == 0
     if command == "browser":
@@ -190,6 +197,9 @@ def test_a_configured_server_is_asked_through_the_proxy(
                 client.hello().raise_for_status()
     assert told.replace("PROXY", proxy.address) in str(failed.value)
     assert (proxy.connections > 0) == told.startswith("through")
+    if "socksio" in told:
+        (bad,) = [b for b in bad_inputs("environment") if "SOCKS" in b.name]
+        assert bad.answers(f"photoscene: {failed.value}", {})
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,13 @@ from pathlib import Path
 
 import pytest
 from conftest import SmallPhoto, call
+from corpus import bad_inputs
 
 from photoscene.choosing.terminal import _line_reader
 
 PHOTOSCENE = Path(sys.executable).with_name("photoscene")
-LIST = "photoscene models list --json"
-FULL = (
-    "photoscene: standard output cannot be written to (No space left on device): redirect it to "
-    "another file; what was computed is kept"
-)
+(FULL,) = [b for b in bad_inputs("environment") if b.name == "standard output on a full disk"]
+LIST = f"photoscene {FULL.line}"
 early, late = (), pytest.mark.slow
 
 
@@ -37,7 +35,7 @@ def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
         pytest.param(*case, marks=marks)
         for *case, marks in [
             ("<&- 2>&-", 0, True, "", early),
-            (">/dev/full", 3, False, FULL, early),
+            (">/dev/full", 3, False, f"photoscene: {FULL.told}", early),
             ("| head -1", 0, False, "", late),
             ("<&-", 0, True, "", late),
             ("2>&-", 0, True, "", late),
