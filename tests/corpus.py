@@ -385,6 +385,7 @@ def _somebodys() -> dict[str, bytes]:
         "album/photo.png": b"mine",
         "album/report.html": b"mine",
         "blend/objects/shoe.blend": b"mine",
+        "drawn/masks.png": b"mine",
         "prefect/run.json": b'{"name": "another program"}',
     }
 

@@ -25,7 +25,7 @@ from scene.errors import BadInput
 from scene.keys import digest
 from scene.store import Store
 
-CASES, EVERY_DAY = 300, 12  # random cases; how many of them the default suite has
+CASES, EVERY_DAY = 300, 8  # random cases; how many of them the default suite has
 WHOLE = 10  # of them, through the whole command
 MOMENTS = 300  # changes of the disk at which a run is killed: more than one has
 
@@ -280,7 +280,7 @@ def kill_at_every_moment(ready: Ready, folder: Path, number: int, step: int = 1)
 
 
 def test_a_killed_run_loses_nothing_and_is_finished(ready: Ready, tmp_path: Path) -> None:
-    assert kill_at_every_moment(ready, tmp_path, 1, step=7) > 30
+    assert kill_at_every_moment(ready, tmp_path, 1, step=11) > 30
 
 
 @pytest.mark.slow
