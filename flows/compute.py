@@ -214,8 +214,7 @@ def _edited_completion(call: StageCall, store: Store, pool: ModelPool) -> Output
     cutout = decode_cutout(store.read(call.inputs["file"]))
     cameras = [store.load(call.inputs[name], CropCamera) for name in ("edited_camera", "camera")]
     completion = edits.edited_completion(cutout, *cameras)
-    details = store.save({"notes": ["edited by hand"]})
-    return {"image": store.save(Cutout(completion.rgba)), "details": details}
+    return {"image": store.save(Cutout(completion.rgba))}
 
 
 def _edited_mesh(call: StageCall, store: Store, pool: ModelPool) -> Outputs:

@@ -45,7 +45,9 @@ def find_edits(run: Run, store: Store, only: str | None = None) -> Found:
         before = run.request.edits_of(o.id)
         after = before if only not in (None, o.id) else _edits(run, store, index, o, before)
         known[o.id] = after
-        files += [folder / EDITED_FILES[name] for name in after.names]
+        # What was edited of an object that is not asked for waits where it is.
+        waiting = [name for name in EDITED_FILES if _now(folder, o, name, before, store)]
+        files += [folder / EDITED_FILES[name] for name in waiting]
         changes += [
             f"{o.name}: {name} {'edited' if getattr(after, name) else 'as the run makes it'}"
             for name in EDITED_FILES
@@ -59,10 +61,7 @@ def find_edits(run: Run, store: Store, only: str | None = None) -> Found:
 def _edits(run: Run, store: Store, index: int, o: SceneObject, before: Edits) -> Edits:
     """The edits of one object as its files stand now."""
     folder = run.folder / object_folder(index, o)
-    made = {"mask": o.mask, "completion": o.completion, "mesh": o.mesh}
-    now: dict[str, Artifact | None] = {}
-    for name, file in EDITED_FILES.items():
-        now[name] = _edit(folder / file, made[name], getattr(before, name), store)
+    now = {name: _now(folder, o, name, before, store) for name in EDITED_FILES}
     if now["mask"] is not None and now["mask"].sha256.startswith(o.id):
         now["mask"] = None  # the one that was found
     found = Edits(mask=now["mask"])
@@ -83,15 +82,14 @@ def _edits(run: Run, store: Store, index: int, o: SceneObject, before: Edits) ->
     return found
 
 
-def _edit(
-    path: Path, made: Artifact | None, before: Artifact | None, store: Store
-) -> Artifact | None:
-    """The edit that a file is: the earlier one, a new one, or none."""
+def _now(folder: Path, o: SceneObject, name: str, before: Edits, store: Store) -> Artifact | None:
+    """The edit that one of an object's files is: the earlier one, a new one, or none."""
+    path, made = folder / EDITED_FILES[name], getattr(o, name)
     if not path.exists():
         return None
     data = read_file(path, "edited file")
     if made is not None and digest(data) == made.sha256:
-        return before
+        return getattr(before, name)
     return store.save_bytes(data, "file", path.suffix)
 
 

@@ -173,8 +173,8 @@ def check_contents(folder: Path, names: Sequence[str], inputs: Mapping[str, Path
     ]
     if record is None and taken:
         raise BadInput(
-            f"{folder} is not a run folder and has {', '.join(sorted({*taken}))}, where the run would "
-            "write: give another -o"
+            f"{folder} is not a run folder and has {', '.join(sorted({*taken}))}, where the run "
+            "would write: give another -o"
         )
     if (folder / OBJECTS).is_symlink() or (OBJECTS in taken and not (folder / OBJECTS).is_dir()):
         raise BadInput(f"{folder / OBJECTS} is not a folder of the run's own: give another -o")

@@ -133,6 +133,17 @@ def test_an_edited_mask_is_taken_and_kept(own: Folders, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_edits_of_an_object_that_is_not_asked_for_wait(own: Folders) -> None:
+    saved = painted(own.run)
+    smaller_b(own.run)
+    told = own.rerun("--edited", "--object", "c")
+    assert told["steps_computed"] == 0 and not [n for n in told["notes"] if "by hand" in n]
+    assert (own.run / COMPLETION).read_bytes() == saved
+    assert own.rerun("--edited")["said"] == ["photoscene: b: mask edited",
+                                             "photoscene: b: completion edited"]  # fmt: skip
+
+
+@pytest.mark.slow
 def test_an_edited_mask_takes_pixels_from_the_others(own: Folders) -> None:
     masks = small_masks()
     write_mask(own.run / MASK, masks["b"] | (masks["a"] & (np.arange(240) > 85)))
@@ -175,7 +186,8 @@ def test_an_edited_mesh_stays_where_it_was_put(style: str, own: Folders) -> None
     made = mesh_from_glb((own.run / MESH).read_bytes())
     saved = moved(own.run, style=style)
     told = own.rerun("--edited")
-    assert own.computed == {("generate", "b"), ("place", "scene"), ("compose", "scene")}
+    follows = {("place", "scene"), ("compose", "scene")}  # once: other styles give the same mesh
+    assert {("generate", "b")} <= own.computed <= {("generate", "b")} | follows
     assert (own.run / MESH).read_bytes() == saved
     o = own.scene.objects[1]
     assert o.camera_from_object is not None and before is not None
