@@ -35,9 +35,9 @@ def unusable_proxy(url: str, error: Exception) -> str:
 
 def exempt_from_proxies() -> None:
     """Let programs started from here, a text browser say, ask no proxy for this machine."""
-    before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
-    if before != "*" and ADDRESS not in before.split(","):
-        os.environ["no_proxy"] = ",".join(filter(None, (before, ADDRESS)))
+    before = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))  # as urllib reads them
+    exempt = before == "*" or ADDRESS in before.split(",")
+    os.environ["no_proxy"] = before if exempt else ",".join(filter(None, (before, ADDRESS)))
 
 
 @dataclass

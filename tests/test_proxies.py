@@ -259,6 +259,7 @@ def test_the_environment_is_as_it_was_when_the_last_one_leaves(
         ({}, ADDRESS),
         ({"no_proxy": "a,b"}, f"a,b,{ADDRESS}"),
         ({"NO_PROXY": "a"}, f"a,{ADDRESS}"),
+        ({"NO_PROXY": ADDRESS, "no_proxy": ""}, ADDRESS),
         ({"no_proxy": "*"}, "*"),
         ({"no_proxy": f"a,{ADDRESS}"}, f"a,{ADDRESS}"),
     ],
