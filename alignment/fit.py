@@ -70,6 +70,12 @@ def fit_report(
     return graded(report, [BORDER_PIXELS_USED] if points.reduced else [])
 
 
+def doubted(report: FitReport, why: str) -> FitReport:
+    """The report with one more warning; good no longer."""
+    grade = "check" if report.grade == "good" else report.grade
+    return replace(report, grade=grade, warnings=(*report.warnings, why))
+
+
 def graded(report: FitReport, warnings: list[str]) -> FitReport:
     """The report with more warnings, what its figures give cause for, and the grade of it all."""
     found = list(warnings)

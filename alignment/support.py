@@ -6,6 +6,7 @@ the unit normal n (towards the camera) and the camera's height over the plane.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,9 @@ MIN_CELLS = 30
 MIN_FRACTION = 0.3  # of the cells near the objects that must lie on the plane
 MIN_UP = 0.25  # cosine between the plane's normal and the camera's own upward axis: no walls
 REFIT_ROUNDS = 30
+RISE_CELLS = 2  # rows of cells over which the depth is compared
+LEAST_RISE = 0.002  # relative depth over these; a wall stays below
+RISING_SHARE = 0.75  # of the pairs of cells in the photo's lower half
 ROUNDS = 3  # of fitting the plane and looking for the cells' depths near it
 
 
@@ -158,6 +162,23 @@ def find_support_plane(background: Background, seed: int = 0) -> SupportPlane | 
     if close.sum() < MIN_CELLS or close.mean() < MIN_FRACTION or -normal[1] < MIN_UP:
         return None
     return SupportPlane(normal, 1 / length, float(close.mean()), float(np.median(error[close])))
+
+
+def recedes_downwards(background: Background) -> bool:
+    """Whether the map's lower half lies the farther the lower, as no floor does.
+
+    Disparity or inverse depth that is taken for depth looks so.
+    """
+    if len(background.pixels) < MIN_CELLS:
+        return False
+    side = math.isqrt(background.values.shape[1])
+    rows, columns = (background.pixels // side).astype(int).T
+    depth = np.full((rows.max() + 1, columns.max() + 1), np.nan)
+    depth[rows, columns] = np.log(background.depth())
+    lower = depth[len(depth) // 2 :]
+    rises = lower[RISE_CELLS:] - lower[:-RISE_CELLS]
+    known = rises[np.isfinite(rises)]
+    return len(known) >= MIN_CELLS and bool((known > LEAST_RISE).mean() >= RISING_SHARE)
 
 
 def world_from_camera(plane: SupportPlane) -> Float64:

@@ -22,7 +22,8 @@ from scene.errors import BadInput
 from scene.files import fit_from_json, similarity_from_json, similarity_to_json
 from scene.foreign_glb import mesh_from_glb
 from scene.glb import PlacedMesh
-from scene.pictures import decode_cutout, decode_mask, decode_photo
+from scene.masks import decode_mask
+from scene.pictures import decode_cutout, decode_photo
 from scene.store import Manifest, Store
 from scene.types import (
     Artifact,
@@ -99,11 +100,22 @@ def _segment(call: StageCall, store: Store, pool: ModelPool) -> Outputs:
     return {**outputs, "details": store.save({"objects": listed})}
 
 
-def read_mask(data: bytes, index: int, label: str, photo: Photo, size: dict[str, Any]) -> Mask:
-    """A user's mask file at the working size; BadInput names the mask and what is wrong."""
+def read_mask(
+    data: bytes,
+    index: int,
+    label: str,
+    photo: Photo,
+    size: dict[str, Any],
+    turned: str | None = None,
+) -> Mask:
+    """A user's mask file at the working size; BadInput names the mask and what is wrong.
+
+    turned: how EXIF turns the photo, for a message.
+    """
     sizes = [(photo.width, photo.height), (size["width"], size["height"])]
     try:
-        return Mask(decode_mask(data, photo.width, photo.height, sizes), label)
+        pixels = decode_mask(data, photo.width, photo.height, sizes, turned)
+        return Mask(pixels, label)
     except BadInput as error:
         raise BadInput(f"mask {index + 1} ({label}) {error}") from None
 

@@ -114,7 +114,8 @@ def reconstruct_scene(request: Request, store: Store, progress: Progress) -> Sce
     Stops after `request.until`. An object that fails is kept in the scene with its reason.
     """
     photo = progress.one(steps.photo_call(request))
-    scene = Scene(photo["photo"], notes=tuple(_details(store, photo)["notes"]))
+    notes = (*_details(store, photo)["notes"], *request.notes)
+    scene = Scene(photo["photo"], notes=notes)
 
     objects, point_map = _segment_and_map(request, store, progress, photo)
     logger.info("objects", extra={"names": {o.id: o.name for o in objects}})

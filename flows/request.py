@@ -60,7 +60,8 @@ class Request:
     """One photo and all that was said about it; files are artifacts, so paths do not matter.
 
     camera: {} (unknown), {"fov_x_deg": ...} or {"width", "height", "K"}; overrides: per object id,
-    stage settings that differ from the profile's, and perhaps a "seed"; edits: per object id.
+    stage settings that differ from the profile's, and perhaps a "seed"; edits: per object id;
+    notes: what was said when the files were read, for the scene's.
     """
 
     photo: Artifact
@@ -73,6 +74,7 @@ class Request:
     until: str = "compose"
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     edits: Mapping[str, Edits] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def edits_of(self, object_id: str) -> Edits:
         """What was changed by hand of one object."""
@@ -102,6 +104,7 @@ def request_from_json(value: Mapping[str, Any]) -> Request:
             object_id: Edits(**{n: a and artifact_from_json(a) for n, a in files.items()})
             for object_id, files in value.get("edits", {}).items()
         },
+        notes=tuple(value.get("notes", ())),
     )
 
 

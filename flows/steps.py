@@ -32,8 +32,8 @@ STEP_ORDER = ("photo", "segment", "edit", "map_points", "crop", "complete", "fra
               "place", "compose")  # fmt: skip
 PER_OBJECT = ("complete", "frame", "generate")
 # Raise one when the step's output changes; backends and stages have a VERSION of their own.
-PHOTO_VERSION, CROP_VERSION, FRAME_VERSION = "2", "2", "1"
-EDIT_VERSION = "1"  # of all that reads what a person made
+PHOTO_VERSION, CROP_VERSION, FRAME_VERSION = "3", "2", "1"
+EDIT_VERSION = "2"  # of all that reads what a person made
 MAX_PHOTO_SIDE_PX = 2048  # larger photos are worked on at this size
 
 

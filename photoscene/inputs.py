@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from flows.request import MaskFile, Request, prompt_from_json
+from photoscene.object_files import MAX_OBJECTS, annotation_masks, label_map_masks
 from scene.errors import BadInput
 from scene.profile import STAGES, Profile, load_profile, with_backend, with_setting
 from scene.store import SUFFIX, Store
@@ -18,7 +20,7 @@ from scene.types import Artifact, ObjectPrompt, Point
 
 MAX_FILE_BYTES = 2**31  # larger than any photo or depth map that could be worked on
 MAX_JSON_BYTES = 10_000_000
-MAX_OBJECTS = 1000  # each costs a second or more; more than that is a mistake
+ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Arguments:
     points: Sequence[str] = ()
     boxes: Sequence[str] = ()
     masks: Sequence[Path] = ()
+    label_map: Path | None = None
+    annotations: Path | None = None
     prompts: Path | None = None
     profile: str = "lite"
     settings: Sequence[str] = ()
@@ -43,7 +47,8 @@ class Arguments:
 def build_request(arguments: Arguments, store: Store) -> Request:
     """Read and check everything that was named; BadInput says which argument is wrong and why."""
     profile = load_profile(arguments.profile)
-    if arguments.masks:
+    given = _objects_given(arguments)
+    if given:
         profile = with_backend(profile, "segment", "masks")
     if arguments.point_map is not None:
         profile = with_backend(profile, "map_points", "file")
@@ -51,19 +56,19 @@ def build_request(arguments: Arguments, store: Store) -> Request:
         profile = with_setting(profile, assignment)
     check_backends(profile, arguments.until)
     prompts = _prompts(arguments)
-    if prompts and arguments.masks:
+    if prompts and given:
         raise BadInput(
-            "--mask gives the objects already: leave out --text, --point, --box, --prompts"
+            f"{given} gives the objects already: leave out --text, --point, --box, --prompts"
         )
     check_words(profile, prompts)
     check_seed(arguments.seed)
     point_map = arguments.point_map
+    masks, notes = _masks(arguments, store)
     return Request(
         photo=import_file(store, arguments.photo, "photo"),
         profile=profile,
-        masks=tuple(
-            MaskFile(import_file(store, m, "--mask"), _decoded(m.stem)) for m in arguments.masks
-        ),
+        masks=tuple(masks),
+        notes=tuple(notes),
         prompts=prompts,
         point_map=None if point_map is None else import_file(store, point_map, "--pointmap"),
         camera=_camera(arguments),
@@ -78,13 +83,36 @@ def input_files(arguments: Arguments) -> dict[str, Path]:
     files = {}
     for field in fields(arguments):
         value = getattr(arguments, field.name)
-        option = options.get(field.name, f"--{field.name}")
+        option = options.get(field.name, f"--{field.name.replace('_', '-')}")
         for each in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(each, Path):
                 files[f"{option} {each}"] = each
     if arguments.profile.endswith((".yaml", ".yml")):
         files[f"--profile {arguments.profile}"] = Path(arguments.profile)
     return files
+
+
+def _objects_given(arguments: Arguments) -> str:
+    """The option that gives the objects' masks, "" for none; BadInput where two do."""
+    given = {"--mask": arguments.masks, "--label-map": arguments.label_map,
+             "--annotations": arguments.annotations}  # fmt: skip
+    options = [option for option, value in given.items() if value]
+    if len(options) > 1:
+        raise BadInput(f"{' and '.join(options)} both give the objects: leave one of them out")
+    return "".join(options)
+
+
+def _masks(arguments: Arguments, store: Store) -> tuple[list[MaskFile], list[str]]:
+    """A mask file per object, and what to say of them."""
+    path = arguments.label_map
+    if path is not None:
+        return label_map_masks(read_file(path, "--label-map"), path, store)
+    path = arguments.annotations
+    if path is not None:
+        name = _decoded(arguments.photo.name)
+        return annotation_masks(read_file(path, "--annotations"), path, name, store)
+    files = arguments.masks
+    return [MaskFile(import_file(store, m, "--mask"), _decoded(m.stem)) for m in files], []
 
 
 def check_backends(profile: Profile, until: str = STAGES[-1]) -> None:
@@ -167,6 +195,8 @@ def read_file(path: Path, role: str) -> bytes:
             )
         return path.read_bytes()
     except FileNotFoundError:
+        if ADDRESS.match(str(path)):
+            raise BadInput(f"{role} {_address(path)} is not on this machine: download it") from None
         if path.is_symlink():
             missing = f"is a link to {os.readlink(path)}, which does not exist"
         else:
@@ -175,6 +205,20 @@ def read_file(path: Path, role: str) -> bytes:
     except OSError as error:
         remedy = "make it readable" if isinstance(error, PermissionError) else "check the name"
         raise BadInput(f"{role} {path} cannot be read: {error.strerror}; {remedy}") from None
+
+
+def check_local(path: Path, option: str) -> None:
+    """Raise BadInput for an address where a path of this machine is wanted."""
+    if ADDRESS.match(str(path)):
+        raise BadInput(
+            f"{option} {_address(path)}: results are written to local folders only; mount that "
+            "place, or copy the folder there afterwards"
+        )
+
+
+def _address(path: Path) -> str:
+    """An address as it was typed: paths keep one slash of two."""
+    return str(path).replace(":/", "://", 1)
 
 
 def _decoded(words: str) -> str:

@@ -10,7 +10,7 @@ from flows.request import Request
 from flows.steps import MAX_PHOTO_SIDE_PX, Outcome
 from photoscene.device import device_for
 from scene.errors import BadInput
-from scene.pictures import decode_photo
+from scene.pictures import decode_photo, turn_of
 from scene.store import Store
 from scene.types import DepthFile, Scene
 
@@ -65,9 +65,11 @@ def check_files(request: Request, store: Store, names: InputNames = UNNAMED) -> 
         photo, size = decode_photo(store.read(request.photo), MAX_PHOTO_SIDE_PX)
     except BadInput as error:
         raise BadInput(f"{names.photo} {error}") from None
+    turned = turn_of(store.read(request.photo)) if request.masks or request.point_map else None
     segment.check_prompts(size["width"], size["height"], request.prompts)
     files = [
-        read_mask(store.read(m.file), i, m.label, photo, size) for i, m in enumerate(request.masks)
+        read_mask(store.read(m.file), i, m.label, photo, size, turned)
+        for i, m in enumerate(request.masks)
     ]
     pool = ModelPool()
     if files:
@@ -78,6 +80,6 @@ def check_files(request: Request, store: Store, names: InputNames = UNNAMED) -> 
     if request.point_map is not None:
         choice = request.profile.stages["map_points"]
         data = store.read(request.point_map)
-        depth = DepthFile(data, request.point_map.suffix, names.depth)
+        depth = DepthFile(data, request.point_map.suffix, names.depth, turned)
         with pool.borrow("map_points", choice.backend, choice.settings) as mapper:
             map_points.run(mapper, photo, camera, tuple(files), depth)

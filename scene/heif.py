@@ -17,7 +17,7 @@ from scene import child
 from scene.errors import BadInput
 
 BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-CARRIED = ("exif", "icc_profile")
+CARRIED = ("exif", "icc_profile", "xmp")
 MAX_REASON_LENGTH = 120
 
 

@@ -1,4 +1,4 @@
-"""Reads photos and mask pictures as people have them: rotated, 16 bit, palette, CMYK, profiled."""
+"""Reads photos as people have them: rotated, 16 bit, palette, CMYK, profiled."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import sys
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from scene.errors import BadInput
-from scene.heif import BRANDS, decode_heif, is_heif
-from scene.types import Bool, Cutout, Photo, Uint8
+from scene.file_kinds import SAVE_AGAIN, check_kind, check_panorama, why_unknown
+from scene.heif import decode_heif, is_heif
+from scene.types import Cutout, Photo, Uint8
 
 FOCAL_35MM_RANGE = (5.0, 2000.0)  # outside, the tag is a placeholder
 MIN_SIDE_PX = 16
@@ -35,18 +36,18 @@ DECODE_ERRORS = (
     TypeError, AttributeError, OverflowError, ZeroDivisionError, RuntimeError, AssertionError,
     NotImplementedError,
 )  # fmt: skip
-SAVE_AGAIN = "open it in a picture program and save it again"
-# What people give by mistake: the first bytes, in lower case, and what that is.
-MISTAKEN = (
-    (rb"%pdf", "a PDF document"),
-    (rb"pk\x03\x04", "a ZIP archive"),
-    (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!doctype svg[^>]*>\s*)?<svg", "an SVG drawing"),
-    (rb"\s*<(!doctype html|html|head|body)", "a web page"),
-    (rb"....ftyp", "a video or a sound"),
-    (rb"%!ps", "a PostScript document"),
-)
-BOM = b"\xef\xbb\xbf"
-PICTURE_BEGINS = (b"\xff\xd8\xff", b"\x89png", b"gif8", b"bm", b"ii*\0", b"mm\0*", b"riff")
+# By EXIF orientation: how a file's pixels are turned to stand upright.
+TURNS = {
+    2: "mirrored",
+    3: "by 180 degrees",
+    4: "mirrored top to bottom",
+    5: "by 90 degrees clockwise and mirrored",
+    6: "by 90 degrees clockwise",
+    7: "by 90 degrees counter-clockwise and mirrored",
+    8: "by 90 degrees counter-clockwise",
+}
+ON_ITS_SIDE = (5, 6, 7, 8)
+FULL_SCALES = (255, 1023, 4095, 16383, 65535)  # of 8, 10, 12, 14 and 16 bits
 
 
 def decode_photo(data: bytes, max_side_px: int) -> tuple[Photo, dict[str, Any]]:
@@ -55,18 +56,19 @@ def decode_photo(data: bytes, max_side_px: int) -> tuple[Photo, dict[str, Any]]:
     Details: width and height (upright, before any reduction), focal_35mm (EXIF, or None), notes in
     words. Raises BadInput when the bytes are no readable picture.
     """
-    image = _open(data)
+    image = open_picture(data)
     _check_sides(*image.size, max_side_px)
-    with _damage_reported():
+    with damage_reported():
         notes = _frame_notes(image)
-        _load(image)
+        load_upright(image)
         focal_35mm = _focal_35mm(image)
-        image = _upright(image)
+    check_panorama(image)
     width, height = image.size
     if _is_see_through(image):
         image = _over_white(image)
         notes.append("transparent picture: shown on white")
-    with _damage_reported():
+    with damage_reported():
+        notes += _depth_notes(image)
         image = _to_srgb(image)
     if max(width, height) > max_side_px:
         factor = max_side_px / max(width, height)
@@ -84,12 +86,11 @@ def decode_cutout(data: bytes) -> Cutout:
 
     Raises BadInput when the bytes are no readable picture, or one without anything cut out.
     """
-    image = _open(data)
+    image = open_picture(data)
     if image.width < 2 or image.height < 2:
         raise BadInput(f"has {image.width} x {image.height} pixels: give a larger picture")
-    with _damage_reported():
-        _load(image)
-        image = _upright(image)
+    with damage_reported():
+        load_upright(image)
         rgba = image.convert("RGBA")
     low, high = rgba.getchannel("A").getextrema()
     if high == 0:
@@ -99,46 +100,44 @@ def decode_cutout(data: bytes) -> Cutout:
     return Cutout(np.asarray(rgba))
 
 
-def decode_mask(data: bytes, width: int, height: int, sizes: list[tuple[int, int]]) -> Bool:
-    """(height, width) bool from a mask picture: its alpha if that varies, else its brightness.
-
-    Pixels above half are the object (above zero when the file holds only 0 and 1). sizes are the
-    (width, height) that the file may have; it is resampled to the working size (nearest).
-    """
-    image = _open(data)
-    if image.size not in sizes:
-        expected = " or ".join(f"{w} x {h}" for w, h in dict.fromkeys(sizes))
-        raise BadInput(
-            f"is {image.size[0]} x {image.size[1]} pixels, expected {expected}: "
-            "export it at the photo's size"
-        )
-    with _damage_reported():
-        _load(image)
-        levels = np.asarray(_mask_levels(image))
-    threshold = 0 if levels.max() <= 1 else 127
-    pixels = levels > threshold
-    if pixels.shape != (height, width):
-        small = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
-        pixels = np.asarray(small)
-    return pixels
-
-
-def _open(data: bytes) -> Image.Image:
+def open_picture(data: bytes) -> Image.Image:
     """Read the header only; BadInput for what is no picture or has too many pixels."""
     if not data:
         raise BadInput("is empty (0 bytes): save or download it again")
+    check_kind(data)
     if is_heif(data):
         return _open_heif(data)
-    with _damage_reported():
+    with damage_reported():
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:
             image = None
     if image is None:
-        raise BadInput(_why_unknown(data))
+        raise BadInput(why_unknown(data))
     if image.width * image.height > MAX_MEGAPIXELS * 1e6:
         raise BadInput(_too_large(image.width * image.height))
     return image
+
+
+def load_upright(image: Image.Image) -> int:
+    """Decode the pixels and turn them as EXIF says; returns its orientation, 1 for none.
+
+    A damaged or impossible tag turns nothing. Pillow turns TIFF by itself, and reads PNG's tag with
+    the pixels.
+    """
+    orientation = _orientation(image) if image.format == "TIFF" else 0
+    _load(image)
+    orientation = orientation or _orientation(image)
+    with suppress(*DECODE_ERRORS):
+        ImageOps.exif_transpose(image, in_place=True)
+    return orientation
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except DECODE_ERRORS:
+        return 1
 
 
 def _load(image: Image.Image) -> None:
@@ -176,7 +175,7 @@ def _open_heif(data: bytes) -> Image.Image:
 
 
 @contextmanager
-def _damage_reported() -> Iterator[None]:
+def damage_reported() -> Iterator[None]:
     """Every way in which a picture can be broken becomes BadInput; warnings are not shown."""
     try:
         with warnings.catch_warnings():
@@ -188,17 +187,6 @@ def _damage_reported() -> Iterator[None]:
     except DECODE_ERRORS as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"is damaged ({why[:120]}): {SAVE_AGAIN}") from None
-
-
-def _why_unknown(data: bytes) -> str:
-    """Why Pillow knows nothing about these bytes, as far as they tell."""
-    start = data[:1024].lower().removeprefix(BOM)
-    if start.startswith(PICTURE_BEGINS) or data[8:12] in (*BRANDS, b"avif", b"avis"):
-        return f"is damaged (its header cannot be read): {SAVE_AGAIN}"
-    mistaken = next((what for begin, what in MISTAKEN if re.match(begin, start, re.DOTALL)), None)
-    if mistaken:
-        return f"is not a picture in a known format but {mistaken}: save it as JPEG or PNG"
-    return "is not a picture in a known format: save it as JPEG or PNG"
 
 
 def _too_large(pixels: int) -> str:
@@ -235,13 +223,18 @@ def _frame_notes(image: Image.Image) -> list[str]:
     return [f"animated picture: the first of {count} frames is used"]
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as EXIF says; a damaged or impossible tag turns nothing."""
-    try:
-        ImageOps.exif_transpose(image, in_place=True)
-    except DECODE_ERRORS:
-        pass
-    return image
+def turn_of(data: bytes) -> str | None:
+    """How EXIF turns a photo's pixels upright, in words; None where it does not."""
+    image = open_picture(data)
+    with damage_reported():
+        return TURNS.get(_orientation(image))
+
+
+def how_to_turn(turned: str | None) -> str:
+    """What to do with a file that has the photo's size turned; turned: by `turn_of` the photo."""
+    if turned:
+        return f"turn it {turned}, as the photo's EXIF orientation turns the photo"
+    return "turn it by 90 degrees"
 
 
 def _focal_35mm(image: Image.Image) -> float | None:
@@ -257,7 +250,7 @@ def _focal_35mm(image: Image.Image) -> float | None:
 
 def _is_see_through(image: Image.Image) -> bool:
     """Whether a pixel is transparent; BadInput when nothing would be left to see."""
-    if _is_deep(image) or not image.has_transparency_data:
+    if is_deep(image) or not image.has_transparency_data:
         return False
     rgba = image.convert("RGBA")
     low, high = rgba.getchannel("A").getextrema()
@@ -283,13 +276,13 @@ def _over_white(image: Image.Image) -> Image.Image:
     return flat
 
 
-def _is_deep(image: Image.Image) -> bool:
+def is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I") or image.mode == "F"
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
     """8-bit sRGB, through the embedded colour profile when there is a usable one."""
-    if _is_deep(image):
+    if is_deep(image):
         return Image.fromarray(_eight_bit(np.asarray(image))).convert("RGB")
     profile = image.info.get("icc_profile")
     if image.mode not in ("RGB", "CMYK", "L", "LAB"):
@@ -308,24 +301,31 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB") if converted is None else converted
 
 
+def full_scale(levels: np.ndarray) -> float:
+    """What counts as white: the least full scale (1 for floats, else of 8 to 16 bits) that holds
+    every level, or the highest level."""
+    highest = float(np.nanmax(np.where(np.isfinite(levels), levels, 0), initial=0))
+    scales = (1, *FULL_SCALES) if np.issubdtype(levels.dtype, np.floating) else FULL_SCALES
+    return float(next((scale for scale in scales if highest <= scale), highest))
+
+
+def _depth_notes(image: Image.Image) -> list[str]:
+    """That a grey picture's levels were spread, if they were."""
+    if not is_deep(image):
+        return []
+    top = full_scale(np.asarray(image))
+    bits = {1023: 10, 4095: 12, 16383: 14}.get(round(top))
+    return (
+        [f"grey of {bits} bits in 16: its levels are spread over the whole range"] if bits else []
+    )
+
+
 def _eight_bit(levels: np.ndarray) -> Uint8:
-    """(H, W) integers of 16 bits, or floats, as uint8; a small range counts as 0 to 255 (or 1)."""
+    """(H, W) integers of up to 32 bits, or floats, as uint8; `full_scale` becomes 255."""
     if np.issubdtype(levels.dtype, np.floating):
         levels = np.nan_to_num(levels)
-        top = next((limit for limit in (1.0, 255.0) if levels.max() <= limit), 65535.0)
-        return np.rint(levels / top * 255).clip(0, 255).astype(np.uint8)
-    levels = levels.clip(0, 65535)
-    top = 255 if levels.max() <= 255 else 65535
-    table = np.rint(np.arange(65536) / top * 255).clip(0, 255).astype(np.uint8)
-    return table[levels]
-
-
-def _mask_levels(image: Image.Image) -> Image.Image:
-    if "A" in image.getbands():
-        alpha = image.getchannel("A")
-        low, high = alpha.getextrema()
-        if low != high:
-            return alpha
-    if _is_deep(image):
-        return Image.fromarray((np.asarray(image) > 0).astype(np.uint8) * 255)
-    return image.convert("L")
+        return np.rint(levels / full_scale(levels) * 255).clip(0, 255).astype(np.uint8)
+    if levels.max(initial=0) > 65535:
+        return np.rint(levels.clip(0) / full_scale(levels) * 255).astype(np.uint8)
+    table = np.rint(np.arange(65536) / full_scale(levels) * 255).clip(0, 255).astype(np.uint8)
+    return table[levels.clip(0)]

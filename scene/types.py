@@ -129,11 +129,13 @@ class PointMap:
 
 @dataclass(frozen=True, eq=False)
 class DepthFile:
-    """A user's depth or point map as it came: raw bytes, file suffix and name for messages."""
+    """A user's depth or point map as it came: raw bytes, file suffix and name for messages; turned:
+    how EXIF turns the photo that it belongs to, for a message."""
 
     data: bytes
     suffix: str
     name: str
+    turned: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,8 @@ from photoscene.cli.errors import printable
 from photoscene.run_folder import default_folder
 from scene.errors import BadInput
 from scene.keys import digest
-from scene.pictures import decode_mask, decode_photo
+from scene.masks import decode_mask
+from scene.pictures import decode_photo
 from scene.types import DepthFile, Photo
 from stages import map_points
 from stages.map_points.file import Settings, load

@@ -9,7 +9,8 @@ import pytest
 from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.types import Camera, DepthFile, Photo
 from stages import map_points
-from stages.map_points.file import Settings, fit_camera, load
+from stages.map_points.file import Settings, load
+from stages.map_points.file.geometry import fit_camera
 
 PHOTO = Photo(np.zeros((30, 40, 3), np.uint8))
 CAMERA = Camera(40, 30, 44.0, 43.0, 19.0, 16.0)

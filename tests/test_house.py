@@ -121,6 +121,7 @@ BROAD_HANDLERS = {
     "pixal3d/checkpoints.py": 1,  # numbers of a sampler's JSON
     "pixal3d/images.py": 1,  # JSON of posed views
     "scene/foreign_glb.py": 1,  # JSON and numbers of another program's GLB
+    "scene/annotations.py": 4,  # JSON, XML, and the numbers in them
     "scene/pictures.py": 1,  # LittleCMS
     "scene/profile.py": 1,  # PyYAML
     "scene/store.py": 1,  # JSON of a result that a disk may have damaged

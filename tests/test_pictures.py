@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scene.pictures import decode_mask, decode_photo
+from scene.masks import decode_mask
+from scene.pictures import decode_photo
 
 PIXELS = np.zeros((60, 90, 3), np.uint8)
 PIXELS[:, :45], PIXELS[:20, 45:] = (250, 10, 10), (10, 10, 250)

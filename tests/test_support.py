@@ -5,15 +5,18 @@ import math
 import numpy as np
 import pytest
 
+from alignment.objects import Placement
 from alignment.support import (
     SupportPlane,
     background_of,
     find_ground,
     find_support_plane,
+    recedes_downwards,
     world_from_camera,
 )
 from scene.cameras import camera_from_fov, pixel_centres, unproject
-from scene.types import Bool, Camera, Float64, PointMap
+from scene.types import Bool, Camera, FitReport, Float64, PointMap
+from stages import place
 
 SMALL, LARGE = camera_from_fov(320, 240, 0.9), camera_from_fov(640, 480, 0.9)
 HEIGHT = 0.4
@@ -109,6 +112,53 @@ def test_a_wall_is_no_support() -> None:
         assert (found_in(steep, SMALL) is not None) == found
     ceiling = plane_depth(normal_for(25, 0) * [1, -1, 1], SMALL)
     assert found_in(ceiling, SMALL) is None
+
+
+def inverted(depth: Float64) -> dict[str, Float64]:
+    """What people take for depth: disparity in several scales, and depth from the far end."""
+    inverse = 1 / depth
+    unit = (inverse - np.nanmin(inverse)) / np.ptp(inverse[np.isfinite(inverse)])
+    return {"inverse": inverse, "0 to 1": unit, "0 to 255": np.rint(unit * 255),
+            "of a stereo pair": 80 * inverse + 3, "from afar": np.nanmax(depth) - depth + 0.1,
+            "16 bits": np.rint(unit * 65535)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", inverted(np.ones((1, 2)) * [1, 2]))
+@pytest.mark.parametrize("down_deg", [15, 40])
+def test_disparity_is_doubted_and_depth_is_not(name: str, down_deg: float) -> None:
+    depth = np.minimum(plane_depth(normal_for(down_deg, 2), LARGE), 3.0)
+    noise = np.random.default_rng(0).normal(1, 0.01, depth.shape)
+    assert not recedes_downwards(background_of(depth * noise, LARGE, an_object(LARGE)))
+    false = inverted(depth)[name] * noise
+    false = np.where(false > 0, false, np.nan)
+    assert recedes_downwards(background_of(false, LARGE, an_object(LARGE)))
+    assert found_in(false, LARGE) is None
+
+
+class Placer:
+    """Places every object anywhere, with a good fit."""
+
+    def place(self, objects, point_map, ground) -> list[Placement]:
+        fit = FitReport(1.0, 1.0, 0.0, 0.0, 1.0, 9, 1.0, 0.0, grade="good")
+        return [Placement(None, fit), Placement(None, None, "lost")]
+
+
+def test_fits_in_a_map_of_disparity_are_graded_check() -> None:
+    depth = plane_depth(normal_for(30, 0), SMALL).astype(np.float32)
+    for map_, guessed, grade in ((1 / depth, False, "check"), (1 / depth, True, "good"),
+                                 (depth, False, "good")):  # fmt: skip
+        point_map = PointMap(map_, SMALL, guessed=guessed)
+        placed = place.run(Placer(), [None, None], point_map, [an_object(SMALL)])  # type: ignore[list-item]
+        fit = placed.placements[0].fit
+        assert fit is not None and fit.grade == grade and placed.placements[1].fit is None
+        assert ("disparity" in " ".join(fit.warnings)) == (grade == "check")
+
+
+def test_a_wall_and_a_map_of_little_are_not_taken_for_disparity() -> None:
+    wall = np.random.default_rng(0).normal(2, 0.01, (SMALL.height, SMALL.width))
+    assert not recedes_downwards(background_of(wall, SMALL, an_object(SMALL)))
+    wall[:, 3:] = np.nan
+    assert not recedes_downwards(background_of(wall, SMALL, an_object(SMALL)))
 
 
 def test_a_wall_far_behind_does_not_hide_the_plane() -> None:

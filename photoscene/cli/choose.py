@@ -52,7 +52,10 @@ def choose_objects(
     from photoscene.choosing.terminal import choose_at_prompt
 
     if request.masks:
-        raise BadInput("--mask gives the objects already: leave out --interactive and --browser")
+        raise BadInput(
+            "--mask, --label-map or --annotations gives the objects already: "
+            "leave out --interactive and --browser"
+        )
     if how.resume and request.prompts:
         raise BadInput(
             "--resume goes on with the objects of the prompt file: "

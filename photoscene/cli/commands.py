@@ -18,7 +18,14 @@ from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.device import check_device, device_for
 from photoscene.fits import GOOD, has_failed
-from photoscene.inputs import Arguments, build_request, check_backends, check_seed, input_files
+from photoscene.inputs import (
+    Arguments,
+    build_request,
+    check_backends,
+    check_local,
+    check_seed,
+    input_files,
+)
 from photoscene.reconstruction import InputNames, check_files, reconstruct_photo
 from photoscene.report.page import report_page, write_report
 from photoscene.run_folder import (
@@ -84,6 +91,7 @@ def run_photo(
     """`photoscene run` and `photoscene segment`: returns the exit status."""
     choosing.check()
     check_device(where.device)
+    check_local(folder, "-o")
     known_stage(arguments.until)
     for stage in refresh:
         known_stage(stage)

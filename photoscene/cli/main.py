@@ -45,6 +45,12 @@ Boxes = Annotated[
     list[str] | None, typer.Option("--box", metavar="X0,Y0,X1,Y1", help="A box around one.")
 ]
 Masks = Annotated[list[Path] | None, typer.Option("--mask", help="A mask picture of one object.")]
+LabelMap = Annotated[
+    Path | None, typer.Option("--label-map", help="A picture with a label per object.")
+]
+Annotations = Annotated[
+    Path | None, typer.Option("--annotations", help="Objects' outlines: COCO, labelme or CVAT.")
+]
 Prompts = Annotated[Path | None, typer.Option("--prompts", help="A JSON file of prompts.")]
 Interactive = Annotated[
     bool, typer.Option("--interactive", "-i", help="Choose the objects at a prompt.")
@@ -69,6 +75,8 @@ def run(
     point: Points = None,
     box: Boxes = None,
     mask: Masks = None,
+    label_map: LabelMap = None,
+    annotations: Annotations = None,
     prompts: Prompts = None,
     interactive: Interactive = False,
     browser: Browser = False,
@@ -80,7 +88,7 @@ def run(
     ] = None,
     camera: Annotated[Path | None, typer.Option(help="JSON with K, width, height.")] = None,
     pointmap: Annotated[
-        Path | None, typer.Option(help="Depth or points: PNG16, NPY, NPZ, EXR.")
+        Path | None, typer.Option(help="Depth or points: NPY, NPZ, EXR, PNG16, TIFF, PFM.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Device = "auto",
@@ -106,6 +114,8 @@ def run(
             points=point or (),
             boxes=box or (),
             masks=mask or (),
+            label_map=label_map,
+            annotations=annotations,
             prompts=prompts,
             profile=profile,
             settings=settings or (),
@@ -186,6 +196,8 @@ def segment(
     point: Points = None,
     box: Boxes = None,
     mask: Masks = None,
+    label_map: LabelMap = None,
+    annotations: Annotations = None,
     prompts: Prompts = None,
     interactive: Interactive = False,
     browser: Browser = False,
@@ -213,6 +225,8 @@ def segment(
             points=point or (),
             boxes=box or (),
             masks=mask or (),
+            label_map=label_map,
+            annotations=annotations,
             prompts=prompts,
             profile=profile,
             settings=settings or (),

@@ -11,6 +11,7 @@ from typing import Any
 
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
+from photoscene.inputs import check_local
 from photoscene.single_object import ObjectArguments, make_object, mesh_of, notes_of
 from scene.errors import BadInput
 from scene.profile import Profile, StageChoice, with_setting
@@ -42,6 +43,7 @@ def generate_object(
 ) -> int:
     """Returns the exit status."""
     started = time.monotonic()
+    check_local(options.output, "-o")
     arguments = ObjectArguments(
         options.cutout, options.views, options.output, _choice(options), options.fov_x_deg,
         options.seed, options.device, options.force,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from photoscene.readiness.findings import Finding as Finding
 from photoscene.readiness.findings import Readiness as Readiness
 from photoscene.readiness.findings import summed
 from scene.errors import BadInput
+from scene.masks import decode_mask
 from scene.morphology import dilated, square
-from scene.pictures import decode_mask, decode_photo
-from scene.types import Bool, Uint8
+from scene.pictures import decode_photo, turn_of
+from scene.types import Bool, Photo, Uint8
 
 AROUND_SHARE = 0.02  # of the photo's long side: edges so near an object's outline are its own
 
@@ -36,8 +38,8 @@ def check_photo(
     native = photo.rgb
     if scale < 1:
         native = decode_photo(data, max(details["width"], details["height"]))[0].rgb
-    sizes = [(photo.width, photo.height), (details["width"], details["height"])]
-    chosen = [_mask(name, mask, photo.width, photo.height, sizes) for name, mask in masks]
+    turned = turn_of(data) if masks else None
+    chosen = [_mask(name, mask, photo, details, turned) for name, mask in masks]
     inside = [(a * scale, b * scale, c * scale, d * scale) for a, b, c, d in boxes]
     for given, (x0, y0, x1, y1) in zip(boxes, inside, strict=True):
         if x1 <= 0 or y1 <= 0 or x0 >= photo.width or y0 >= photo.height:
@@ -51,9 +53,12 @@ def check_photo(
     return summed(values)
 
 
-def _mask(name: str, data: bytes, width: int, height: int, sizes: list[tuple[int, int]]) -> Bool:
+def _mask(
+    name: str, data: bytes, photo: Photo, details: Mapping[str, Any], turned: str | None
+) -> Bool:
+    sizes = [(photo.width, photo.height), (details["width"], details["height"])]
     try:
-        mask = decode_mask(data, width, height, sizes)
+        mask = decode_mask(data, photo.width, photo.height, sizes, turned)
     except BadInput as error:
         raise BadInput(f"--mask {name} {error}") from None
     if not mask.any():

@@ -8,13 +8,15 @@ from typing import Protocol
 
 import numpy as np
 
+from alignment.fit import doubted
 from alignment.kept import keep_placement
 from alignment.objects import Placement, PlacementInput
-from alignment.support import Ground, find_ground, world_from_camera
+from alignment.support import Ground, find_ground, recedes_downwards, world_from_camera
 from scene.types import Bool, Float64, PointMap, Similarity
 
 KEPT_TRUNCATION = 0.1  # of relative depth: what every backend takes for an outlier by default
-VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
+VERSION = "2"  # of `run`, of what all backends share, and of how the results are written
+DISPARITY = "the floor recedes towards the viewer: is the map disparity (near = large), not depth?"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,4 +63,6 @@ def run(
         if place is not None:
             placements[index] = keep_placement(objects[index], place, point_map, KEPT_TRUNCATION)
     plane = ground.plane
+    if plane is None and not point_map.guessed and recedes_downwards(ground.background):
+        placements = [replace(p, fit=p.fit and doubted(p.fit, DISPARITY)) for p in placements]
     return Placed(placements, None if plane is None else world_from_camera(plane))

@@ -1,4 +1,4 @@
-"""Segment backend `masks`: the user's own PNG files, one per object."""
+"""Segment backend `masks`: the user's own mask files, one per object."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
 
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True)
