@@ -16,12 +16,21 @@ import numpy as np
 from scene.errors import BadInput
 from scene.types import Bool, Float32, Float64, Mask, ObjectPrompt, Photo, Point, Uint8
 from stages.segment import name_of
-from stages.segment.outline import cut, enlarged, overlap, unlike_surroundings, window_size
-from stages.segment.partition import RegionTree, region_tree
+from stages.segment.ground import object_pixels
+from stages.segment.outline import (
+    cut,
+    enlarged,
+    overlap,
+    unlike_surroundings,
+    window_of,
+    window_size,
+)
+from stages.segment.partition import Int32, RegionTree, region_tree
 from stages.segment.saliency import (
     WEIGHTS_SHA256 as WEIGHTS_SHA256,  # part of this backend's key
 )
 from stages.segment.saliency import (
+    FAINT,
     Pixel,
     SaliencyMap,
     Window,
@@ -166,7 +175,8 @@ def look(
     rgb = np.asarray(cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     places = None if clicks is None else pixels_at(clicks, scale, rgb)
     saliency = closer_saliency(rgb, saliency_of, places)
-    tree = region_tree(rgb, saliency > SALIENT)
+    faint = np.maximum(saliency, saliency_of(rgb)) > FAINT
+    tree = region_tree(rgb, object_pixels(rgb, saliency > SALIENT, faint))
     log.debug("%d candidate regions, %d objects", len(tree.members), len(tree.objects))
     return View(rgb, saliency, tree, scale)
 
@@ -177,30 +187,47 @@ def propose(view: View, settings: Settings) -> list[Mask]:
     objects = [view.tree.mask(region) for region in view.tree.objects]
     objects = absorb_fragments(objects, smallest)
     objects = sorted(objects, key=lambda m: -int(m.sum()))[: settings.max_objects]
-    taken = np.zeros(view.saliency.shape, bool)
+    owner = numbered(objects, view.saliency.shape)
+    nowhere = np.zeros(view.saliency.shape, bool)
     masks: list[Mask] = []
-    for region in objects:
-        others = np.any([o for o in objects if o is not region], axis=0) if objects[1:] else taken
-        pixels = cut(view.rgb, region, np.zeros_like(taken), others | taken)
+    for number, region in enumerate(objects, 1):
+        pixels = cut(view.rgb, region, nowhere, (owner > 0) & (owner != number))
         if pixels.sum() < smallest:
             continue
-        taken |= pixels
+        owner[pixels] = number
         masks.append(Mask(pixels, "", score_of(pixels, region, view)))
     return masks
 
 
 def absorb_fragments(objects: list[Bool], smallest: float) -> list[Bool]:
     """Give each region below `smallest` pixels to the neighbour that it borders most."""
+    if not objects:
+        return []
     objects = sorted(objects, key=lambda m: int(m.sum()))
-    for i, fragment in enumerate(objects):
+    owner = numbered(objects, objects[0].shape)
+    areas = np.bincount(owner.ravel(), minlength=len(objects) + 1)
+    for i, fragment in enumerate(objects, 1):
         if fragment.sum() >= smallest:
             break
-        around = cv2.dilate(fragment.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        shared = [int((around & other).sum()) for other in objects[i + 1 :]]
-        if shared and max(shared) > 0:
-            best = i + 1 + int(np.argmax(shared))
-            objects[best] = objects[best] | fragment
-    return [m for m in objects if m.sum() >= smallest]
+        x0, y0, x1, y1 = clipped(window_of(fragment), 1, fragment)
+        inside = owner[y0:y1, x0:x1]
+        around = cv2.dilate((inside == i).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        shared = np.bincount(inside[around], minlength=len(areas))
+        shared[: i + 1] = 0
+        best = int(shared.argmax())
+        if shared[best]:
+            inside[inside == i] = best
+            areas[best] += areas[i]
+            areas[i] = 0
+    return [owner == i for i in range(1, len(areas)) if areas[i] >= smallest]
+
+
+def numbered(masks: list[Bool], shape: tuple[int, ...]) -> Int32:
+    """(H, W) int32: one more than the index of the mask that holds a pixel, 0 in none."""
+    owner = np.zeros(shape, np.int32)
+    for number, mask in enumerate(masks, 1):
+        owner[mask] = number
+    return owner
 
 
 def region_in_box(view: View, box: Window, saliency_of: SaliencyMap) -> Bool:

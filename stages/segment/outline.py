@@ -78,8 +78,11 @@ def in_one_piece(mask: Bool, region: Bool) -> Bool:
     Components stay where they hold a good share of the region: an occluder may divide an object.
     """
     radius = max(1.0, 0.006 * np.sqrt(float(mask.sum())))
-    smooth = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, ellipse(radius))
-    count, parts = cv2.connectedComponents(smooth, connectivity=4)
+    smooth, wide = (cv2.morphologyEx(m.astype(np.uint8), cv2.MORPH_OPEN, ellipse(radius)) > 0
+                    for m in (mask, region))  # fmt: skip
+    # What is thin in the region itself is a part of the object, not a whisker.
+    smooth |= mask & region & ~wide
+    count, parts = cv2.connectedComponents(smooth.astype(np.uint8), connectivity=4)
     areas = np.bincount(parts[region], minlength=count)[1:]
     if areas.size == 0 or areas.max() == 0:
         return np.zeros_like(mask)
@@ -103,9 +106,15 @@ def enlarged(mask: Bool, rgb: Uint8) -> Bool:
     window = window_of(mask)
     grown = tuple(value * scale for value in window)
     x0, y0, x1, y1 = clipped(grown, 4 * edge, rgb)
-    size = (rgb.shape[1], rgb.shape[0])
-    coarse = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    coarse = coarse[y0:y1, x0:x1]
+    # As cv2.resize of the whole mask would have it, in the window alone.
+    across, down = mask.shape[1] / rgb.shape[1], mask.shape[0] / rgb.shape[0]
+    mask_from_window = np.array(
+        [[across, 0, (x0 + 0.5) * across - 0.5], [0, down, (y0 + 0.5) * down - 0.5]]
+    )
+    coarse = cv2.warpAffine(
+        mask.astype(np.float32), mask_from_window, (x1 - x0, y1 - y0),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
     guide = cv2.cvtColor(rgb[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     box = (2 * round(edge) + 1,) * 2
     mean_guide, mean_mask = cv2.blur(guide, box), cv2.blur(coarse, box)

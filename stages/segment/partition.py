@@ -22,11 +22,16 @@ Int32 = NDArray[np.int32]
 CELL_PX = 16  # one superpixel a cell, as in waterpixels (Machairas et al. 2015)
 MIN_CELL_PX = 20  # cells with fewer salient pixels give no superpixel of their own
 EDGE_BLUR_PX = 1.5
+MIXED_PX = 4.0  # nearer to the outside than this, a pixel is a mixture with it
 EDGE_UNIT = 30.0  # this much Lab change counts as much as a notch of the smaller region's size
 COLOUR_SHARE = 0.3  # weight of the difference of mean colours beside the edge between two regions
 WEAK_EDGE = 4.0  # Lab units a pixel; below this an edge is texture or shading
 SPECK_PX = 120  # a superpixel this small has no edges worth trusting
 NOTCH_SHARE = 0.35  # weight of a notch in the contour against the edge that meets it
+THIN = 4.0  # length over width from which a part is thin
+SMALL_PX = 1000  # a part this small may show one tone of a texture
+SPREAD_UNIT = 8.0  # a texture with this deviation is taken with twice the tolerance
+SAME_COLOURS = 12.0  # Lab units by which the colours of parts of one object differ
 ONE_OBJECT = 0.55  # merging stops here; measured on rendered table-top scenes
 
 
@@ -54,6 +59,7 @@ class Regions:
 
     areas: list[float]
     colour_sums: Float64  # (N, 6): sums of L, a, b and of their squares
+    depth_sums: list[float]  # of the distance to what is not salient
     hulls: list[Int32]
     hull_areas: list[float]
     edges: list[dict[int, tuple[float, float]]]  # neighbour -> (length, sum of edge strength)
@@ -62,7 +68,7 @@ class Regions:
 @remembered(16)
 def region_tree(rgb: Uint8, salient: Bool) -> RegionTree:
     """Merge superpixels of the salient pixels of rgb (H, W, 3) uint8 into candidate objects."""
-    lab = np.asarray(cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2Lab), np.float32)
+    lab = spread_from_inside(lab_of(rgb), salient)
     strength = edge_strength(lab)
     superpixels = watershed_superpixels(strength, salient)
     count = int(superpixels.max())
@@ -71,10 +77,11 @@ def region_tree(rgb: Uint8, salient: Bool) -> RegionTree:
     regions = measure(superpixels, lab, strength)
     weak, alive = merge_all(regions, edge_cost, WEAK_EDGE, list(range(count)))
     convex, alive = merge_all(regions, convexity_cost, ONE_OBJECT, alive)
+    thin, alive = merge_all(regions, thin_part_cost, SAME_COLOURS, alive)
     # Past the stop the tree goes on, for prompts that mean a group.
     groups, _ = merge_all(regions, convexity_cost, np.inf, alive)
     members, row_of = list(np.eye(count, dtype=bool)), list(range(count))
-    for kept, gone in [*weak, *convex]:
+    for kept, gone in [*weak, *convex, *thin]:
         members.append(members[row_of[kept]] | members[row_of[gone]])
         row_of[kept] = len(members) - 1
     objects = tuple(row_of[region] for region in alive)
@@ -82,6 +89,27 @@ def region_tree(rgb: Uint8, salient: Bool) -> RegionTree:
         members.append(members[row_of[kept]] | members[row_of[gone]])
         row_of[kept] = len(members) - 1
     return RegionTree(superpixels, np.array(members), objects)
+
+
+def lab_of(rgb: Uint8) -> Float32:
+    """(H, W, 3) uint8 sRGB -> (H, W, 3) float32 CIE Lab."""
+    return np.asarray(cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2Lab), np.float32)
+
+
+def spread_from_inside(lab: Float32, salient: Bool) -> Float32:
+    """Lab (H, W, 3) with every pixel outside, or mixed with it, as its nearest pure pixel inside.
+
+    Otherwise the object's own contour makes a thin part all edge, cut off from its neighbours.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if not salient.any():
+        return lab
+    depth = cv2.distanceTransform(salient.astype(np.uint8), cv2.DIST_L2, 5)
+    ridge = depth >= cv2.dilate(depth, np.ones((5, 5), np.uint8))
+    pure = salient & ((depth > MIXED_PX) | ridge)
+    nearest = distance_transform_edt(~pure, return_distances=False, return_indices=True)
+    return lab[tuple(np.asarray(nearest))]
 
 
 def edge_strength(lab: Float32) -> Float32:
@@ -140,7 +168,9 @@ def measure(superpixels: Int32, lab: Float32, strength: Float32) -> Regions:
         hulls.append(convex_hull(np.vstack(squares).astype(np.int32)))
     hull_areas = [float(cv2.contourArea(hull)) for hull in hulls]
     edges = shared_edges(superpixels, strength)
-    return Regions(areas.tolist(), np.stack(sums, 1).astype(np.float64), hulls, hull_areas, edges)
+    depth = cv2.distanceTransform((superpixels > 0).astype(np.uint8), cv2.DIST_L2, 5)
+    depth_sums = np.bincount(labels, depth.ravel(), count + 1)[1:]
+    return Regions(areas.tolist(), np.stack(sums, 1).astype(np.float64), depth_sums.tolist(), hulls, hull_areas, edges)
 
 
 def shared_edges(superpixels: Int32, strength: Float32) -> list[dict[int, tuple[float, float]]]:
@@ -177,6 +207,20 @@ def convexity_cost(regions: Regions, i: int, j: int) -> float:
     dents = max(regions.hull_areas[i] - area_i, 0) + max(regions.hull_areas[j] - area_j, 0)
     notch = (hull_area - area_i - area_j - dents) / min(area_i, area_j)
     return edge + (NOTCH_SHARE * notch if notch > 0 else notch)
+
+
+def thin_part_cost(regions: Regions, i: int, j: int) -> float:
+    """How far the colours of a thin or small part are from its neighbour's, Lab units that grow
+    with the neighbour's own spread; never where both regions are compact."""
+    small, large = sorted((i, j), key=lambda k: regions.areas[k])
+    slender = max(regions.areas[k] ** 3 / regions.depth_sums[k] ** 2 for k in (i, j))
+    # A strip of width w and length l has a mean depth of w / 4.
+    if slender < 16 * THIN and regions.areas[small] > SMALL_PX:
+        return np.inf
+    mean_small = regions.colour_sums[small, :3] / regions.areas[small]
+    moments = regions.colour_sums[large] / regions.areas[large]
+    spread = np.sqrt(np.maximum(moments[3:] - moments[:3] ** 2, 0))
+    return float(np.linalg.norm((mean_small - moments[:3]) / (1 + spread / SPREAD_UNIT)))
 
 
 def colour_distance(regions: Regions, i: int, j: int) -> float:
@@ -240,6 +284,7 @@ def join(regions: Regions, kept: int, gone: int) -> None:
     regions.hulls[kept] = hull_of_both(regions, kept, gone)
     regions.hull_areas[kept] = float(cv2.contourArea(regions.hulls[kept]))
     regions.areas[kept] += regions.areas[gone]
+    regions.depth_sums[kept] += regions.depth_sums[gone]
     regions.colour_sums[kept] += regions.colour_sums[gone]
     for k, (length, total) in regions.edges[gone].items():
         del regions.edges[k][gone]

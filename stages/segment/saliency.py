@@ -75,21 +75,28 @@ def closer_saliency(
             x <= px < x + wide and y <= py < y + high for px, py in places
         ):
             continue
-        part = parts == i
-        seen = np.zeros_like(saliency)
+        margins = MARGINS_OF_A_LOOK
+        box = np.s_[y : y + high, x : x + wide]
         # A part that is faint as a whole may be a piece of more: only it gets the wider look.
-        clear = (saliency[part] > 0.5).mean() > CLEAR_PART
-        for margin in MARGINS_OF_A_LOOK[:1] if clear else MARGINS_OF_A_LOOK:
-            reach = 8 + margin * max(wide, high)
-            x0, y0, x1, y1 = clipped((x, y, x + wide, y + high), reach, rgb)
+        if (saliency[box][parts[box] == i] > 0.5).mean() > CLEAR_PART:
+            margins = margins[:1]
+        windows = [
+            clipped((x, y, x + wide, y + high), 8 + margin * max(wide, high), rgb)
+            for margin in margins
+        ]
+        left, top, right, bottom = windows[-1]
+        widest = np.s_[top:bottom, left:right]
+        part, seen = parts[widest] == i, np.zeros((bottom - top, right - left), np.float32)
+        for x0, y0, x1, y1 in windows:
             if (x1 - x0) * (y1 - y0) <= CLEAR_SHARE * width * height:
-                look_closer = saliency_of(rgb[y0:y1, x0:x1])
-                seen[y0:y1, x0:x1] = np.maximum(seen[y0:y1, x0:x1], look_closer)
+                look = seen[y0 - top : y1 - top, x0 - left : x1 - left]
+                np.maximum(look, saliency_of(rgb[y0:y1, x0:x1]), out=look)
         if seen.any():
             # A closer look may show more of this part, but not other parts, which have their own.
             _, blobs = cv2.connectedComponents(((seen > FAINT) | part).astype(np.uint8))
             own = np.isin(blobs, np.unique(blobs[part]))
-            closer[own] = np.where(part, seen, np.maximum(seen, closer))[own]
+            known = closer[widest]
+            known[own] = np.where(part, seen, np.maximum(seen, known))[own]
     return closer
 
 
