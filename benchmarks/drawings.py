@@ -73,7 +73,8 @@ def chair(random: Random) -> list[Part]:
     left, right, top = 0.25, random.uniform(0.62, 0.75), random.uniform(0.02, 0.12)
     back = random.uniform(0.06, 0.12)
     parts = [
-        polygon((left, seat), (right, seat), (right + 0.08, seat + 0.09), (left - 0.08, seat + 0.09)),
+        polygon((left, seat), (right, seat), (right + 0.08, seat + 0.09),
+                (left - 0.08, seat + 0.09)),
         stroke(leg, (left - 0.05, seat + 0.07), (left - 0.05 - lean, 0.98)),
         stroke(leg, (right + 0.05, seat + 0.07), (right + 0.05 + lean, 0.98)),
         stroke(leg, (left + 0.06, seat + 0.05), (left + 0.06, 0.9)),
@@ -105,7 +106,11 @@ def stool(random: Random) -> list[Part]:
 def lamp(random: Random) -> list[Part]:
     """A shade on a thin stem, straight or bent, and a foot."""
     stem, top, shade = random.uniform(0.015, 0.035), random.uniform(0.03, 0.1), 0.22
-    x, low, high = 0.5 + random.uniform(-0.2, 0.2), random.uniform(0.15, 0.3), random.uniform(0.06, 0.16)
+    x, low, high = (
+        0.5 + random.uniform(-0.2, 0.2),
+        random.uniform(0.15, 0.3),
+        random.uniform(0.06, 0.16),
+    )
     bottom = top + random.uniform(0.18, 0.28)
     foot = random.uniform(0.12, 0.22)
     return [
@@ -140,7 +145,8 @@ def bicycle(random: Random) -> list[Part]:
                 dx, dy = radius * np.cos(a), radius * np.sin(a)
                 parts.append(stroke(0.5 * tyre, (x - dx, y - dy), (x + dx, y + dy)))
     parts += [stroke(tube, *line) for line in (
-        (back, crank, head, saddle, back), (saddle, crank), (front, head, (0.66, 0.3), (0.74, 0.27)),
+        (back, crank, head, saddle, back), (saddle, crank),
+        (front, head, (0.66, 0.3), (0.74, 0.27)),
         ((0.33, saddle[1] - 0.03), (0.46, saddle[1] - 0.03)), (saddle, (0.395, saddle[1] - 0.03)),
     )]  # fmt: skip
     return parts
@@ -157,7 +163,8 @@ def dog(random: Random) -> list[Part]:
     head = (front + 0.13, y - random.uniform(0.15, 0.24))
     return [*parts,
         ellipse(*head, 0.08, 0.07), stroke(0.06, head, (head[0] + 0.11, head[1] + 0.03)),
-        stroke(1.6 * leg, (front, y - 0.03), head), stroke(0.035, head, (head[0] - 0.06, head[1] + 0.09)),
+        stroke(1.6 * leg, (front, y - 0.03), head),
+        stroke(0.035, head, (head[0] - 0.06, head[1] + 0.09)),
         curve(0.6 * leg, (back - 0.02, y), (back - 0.15, y - 0.02), (back - 0.16, y - 0.22)),
     ]  # fmt: skip
 
@@ -171,7 +178,8 @@ def giraffe(random: Random) -> list[Part]:
         parts.append(stroke(leg, (x, y), (x + random.uniform(-0.04, 0.04), 0.97)))
     head = (front + random.uniform(0.06, 0.16), random.uniform(0.06, 0.14))
     return [*parts, stroke(random.uniform(0.04, 0.07), (front, y - 0.02), head),
-        stroke(0.05, head, (head[0] + 0.09, head[1] + 0.04)), stroke(0.014, head, (head[0] - 0.01, head[1] - 0.06)),
+        stroke(0.05, head, (head[0] + 0.09, head[1] + 0.04)),
+        stroke(0.014, head, (head[0] - 0.01, head[1] - 0.06)),
         curve(0.5 * leg, (back - 0.03, y - 0.02), (back - 0.1, y), (back - 0.08, y + 0.17)),
     ]  # fmt: skip
 
@@ -184,7 +192,9 @@ def glasses(random: Random) -> list[Part]:
     parts = [ellipse(left, y, across, down, rim), ellipse(right, y, across, down, rim)]
     parts.append(curve(rim, (left + across, y - 0.02), (0.5, y - 0.1), (right - across, y - 0.02)))
     for x, out in ((left - across, -1), (right + across, 1)):
-        parts.append(curve(0.9 * rim, (x, y - 0.02), (x + 0.05 * out, y - 0.25), (x + 0.1 * out, y - 0.2)))
+        parts.append(
+            curve(0.9 * rim, (x, y - 0.02), (x + 0.05 * out, y - 0.25), (x + 0.1 * out, y - 0.2))
+        )
     return parts
 
 
@@ -237,7 +247,7 @@ def covered(parts: Sequence[Part], middle: tuple[float, float], height: int,
         else:
             cv2.fillPoly(fine, [points], 255)
     small = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32) / 255
+    return np.asarray(small, np.float32) / np.float32(255)
 
 
 def finished(drawn: Sequence[Float32], ground: str, paint: str, random: Random) -> Drawing:
@@ -274,7 +284,8 @@ def ground_of(kind: str, shape: tuple[int, ...],
     if kind == "textured":
         picture = textured(colour, shape, random.uniform(8, 26), random)
     if kind != "white" and random.random() < 0.5:
-        slope = np.linspace(*random.uniform(0.8, 1.1, 2), shape[0])[:, None, None]
+        first, last = random.uniform(0.8, 1.1, 2).tolist()
+        slope = np.linspace(first, last, shape[0])[:, None, None]
         picture = picture * slope
     return picture, [colour]
 
@@ -291,7 +302,10 @@ def textured(colour: Float64, shape: tuple[int, ...], depth: float,
     """(H, W, 3) of a colour with grain, stripes, checks, cloud or dots of `depth` levels."""
     y, x = np.indices(shape, np.float64)
     angle, step = random.uniform(0, np.pi), random.uniform(8, 40)
-    u, v = (np.cos(angle) * x + np.sin(angle) * y) / step, (np.cos(angle) * y - np.sin(angle) * x) / step
+    u, v = (
+        (np.cos(angle) * x + np.sin(angle) * y) / step,
+        (np.cos(angle) * y - np.sin(angle) * x) / step,
+    )
     kind = random.choice(["grain", "stripes", "checks", "cloud", "dots"])
     if kind == "grain":
         pattern = random.normal(0, 0.7, shape)

@@ -1,8 +1,9 @@
 """Segment objects without learned prompts: saliency proposes, merged regions choose, GrabCut cuts.
 
-Saliency (U-2-Net-p) tells objects from their support; the tree of merged superpixels tells
-objects from each other; GrabCut (Rother et al. 2004, "GrabCut: interactive foreground extraction
-using iterated graph cuts") moves the outline onto the photo's colours.
+Saliency (U-2-Net-p) tells objects from their support, and the support's colours where it is too
+coarse; the tree of merged superpixels tells objects from each other; GrabCut (Rother et al. 2004,
+"GrabCut: interactive foreground extraction using iterated graph cuts") moves the outline onto the
+photo's colours.
 """
 
 from __future__ import annotations
@@ -27,9 +28,6 @@ from stages.segment.outline import (
 )
 from stages.segment.partition import Int32, RegionTree, region_tree
 from stages.segment.saliency import (
-    WEIGHTS_SHA256 as WEIGHTS_SHA256,  # part of this backend's key
-)
-from stages.segment.saliency import (
     FAINT,
     Pixel,
     SaliencyMap,
@@ -38,8 +36,11 @@ from stages.segment.saliency import (
     closer_saliency,
     load_saliency,
 )
+from stages.segment.saliency import (
+    WEIGHTS_SHA256 as WEIGHTS_SHA256,  # part of this backend's key
+)
 
-VERSION = "2"
+VERSION = "3"
 LOADING = ()
 
 log = logging.getLogger(__name__)
@@ -206,11 +207,11 @@ def absorb_fragments(objects: list[Bool], smallest: float) -> list[Bool]:
     objects = sorted(objects, key=lambda m: int(m.sum()))
     owner = numbered(objects, objects[0].shape)
     areas = np.bincount(owner.ravel(), minlength=len(objects) + 1)
-    for i, fragment in enumerate(objects, 1):
-        if fragment.sum() >= smallest:
-            break
-        x0, y0, x1, y1 = clipped(window_of(fragment), 1, fragment)
-        inside = owner[y0:y1, x0:x1]
+    for i in range(1, len(areas)):
+        if areas[i] >= smallest:
+            continue
+        x0, y0, x1, y1 = window_of(owner == i)
+        inside = owner[max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1]
         around = cv2.dilate((inside == i).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         shared = np.bincount(inside[around], minlength=len(areas))
         shared[: i + 1] = 0

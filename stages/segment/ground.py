@@ -14,7 +14,13 @@ from stages.segment.outline import ellipse
 from stages.segment.partition import lab_of, spread_from_inside
 
 GRID_PX = 4  # the ground's colours change slowly: they are measured on a grid of this step
-REACHES = (4.0, 8.0, 16.0, 32.0, 64.0)  # in steps of the grid; the nearest with enough ground counts
+REACHES = (
+    4.0,
+    8.0,
+    16.0,
+    32.0,
+    64.0,
+)  # in steps of the grid; the nearest with enough ground counts
 ENOUGH = 0.1  # share of ground within a reach that is enough to measure its colours
 MARGIN_PX = 5  # nearer to an object than this, a pixel may be a mixture or in its shadow
 COLOUR_NOISE = 2.0  # Lab units: deviation that noise and JPEG give to a plain ground
@@ -71,7 +77,7 @@ def compared_with_ground(lab: Float32, objects: Bool) -> tuple[Float32, Float32]
 
 
 def means_nearby(sums: Float32) -> Float32:
-    """(h, w, C) weighted sums, the last the weights -> means over the nearest with enough weight."""
+    """(h, w, C) weighted sums, the last of them the weights -> means over what is near."""
     means, missing = np.zeros_like(sums), np.ones(sums.shape[:2], bool)
     for reach in REACHES:
         near = cv2.GaussianBlur(sums, (0, 0), reach)
@@ -98,4 +104,4 @@ def openings(unlike: Float32, salient: Bool) -> Bool:
         contour = frame[box][rim[box] & part]
         if contour.size and np.median(contour) > CONTOUR:
             shown[i] = unlike[box][part].mean() < AS_FAR_AS_GROUND
-    return shown[parts]
+    return shown[np.asarray(parts, np.intp)]

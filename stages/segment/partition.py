@@ -1,7 +1,8 @@
 """Which regions may be one object: a tree of merged superpixels inside the salient pixels.
 
 Neighbouring regions merge while the edge between them is weak or their union is convex: table-top
-objects are mostly convex, and the contour of two that touch has a notch where they meet.
+objects are mostly convex, and the contour of two that touch has a notch where they meet. Legs and
+stems make notches of their own: a thin part also joins the neighbour whose colours it has.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ Int32 = NDArray[np.int32]
 CELL_PX = 16  # one superpixel a cell, as in waterpixels (Machairas et al. 2015)
 MIN_CELL_PX = 20  # cells with fewer salient pixels give no superpixel of their own
 EDGE_BLUR_PX = 1.5
-MIXED_PX = 4.0  # nearer to the outside than this, a pixel is a mixture with it
+MIXED_PX = 4.0  # nearer to the outside, a pixel may be mixed with it: saliency is that coarse
 EDGE_UNIT = 30.0  # this much Lab change counts as much as a notch of the smaller region's size
 COLOUR_SHARE = 0.3  # weight of the difference of mean colours beside the edge between two regions
 WEAK_EDGE = 4.0  # Lab units a pixel; below this an edge is texture or shading
 SPECK_PX = 120  # a superpixel this small has no edges worth trusting
 NOTCH_SHARE = 0.35  # weight of a notch in the contour against the edge that meets it
 THIN = 4.0  # length over width from which a part is thin
-SMALL_PX = 1000  # a part this small may show one tone of a texture
-SPREAD_UNIT = 8.0  # a texture with this deviation is taken with twice the tolerance
-SAME_COLOURS = 12.0  # Lab units by which the colours of parts of one object differ
+SMALL_PX = 1000  # about four superpixels; a part this small may show one tone of a texture
+SAME_COLOURS = 12.0  # Lab units by which the mean colours of parts of one plain object differ
+SPREAD_UNIT = 8.0  # Lab units; a neighbour whose colours deviate by this is given twice as much
 ONE_OBJECT = 0.55  # merging stops here; measured on rendered table-top scenes
 
 
@@ -170,7 +171,14 @@ def measure(superpixels: Int32, lab: Float32, strength: Float32) -> Regions:
     edges = shared_edges(superpixels, strength)
     depth = cv2.distanceTransform((superpixels > 0).astype(np.uint8), cv2.DIST_L2, 5)
     depth_sums = np.bincount(labels, depth.ravel(), count + 1)[1:]
-    return Regions(areas.tolist(), np.stack(sums, 1).astype(np.float64), depth_sums.tolist(), hulls, hull_areas, edges)
+    return Regions(
+        areas.tolist(),
+        np.stack(sums, 1).astype(np.float64),
+        depth_sums.tolist(),
+        hulls,
+        hull_areas,
+        edges,
+    )
 
 
 def shared_edges(superpixels: Int32, strength: Float32) -> list[dict[int, tuple[float, float]]]:
