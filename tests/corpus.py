@@ -130,6 +130,8 @@ def _photos(rgb: Uint8) -> dict[str, bytes | str]:
     varying = np.repeat(np.arange(240, dtype=np.uint8)[None], 180, 0)
     return files | {
         "empty.jpg": b"",
+        "raw.raf": b"FUJIFILMCCD-RAW 0201",
+        "panorama.jpg": encoded(rgb, "JPEG", xmp=b'<a GPano:ProjectionType="equirectangular"/>'),
         "crash.heic": (DATA / "crash.heic").read_bytes(),
         "text.jpg": "not a picture",
         "page.png": "<!DOCTYPE html><html><body>404</body></html>",
@@ -190,6 +192,12 @@ def _masks(masks: Mapping[str, Bool]) -> dict[str, bytes | str]:
         "top.png": drawn(_rows(masks["a"], 0, 97)),
         "bottom.png": drawn(_rows(masks["a"], 97, 180)),
         "blank_alpha.png": encoded(clear, "PNG"),
+        "labels.png": encoded(masks["a"] + np.uint8(2) * masks["c"], "PNG"),
+        "lying.png": drawn(np.ascontiguousarray(masks["a"].T)),
+        "other.json": json.dumps(
+            {"images": [{"file_name": "a.jpg"}, {"file_name": "b.jpg"}], "annotations": []}
+        ),
+        "boxes.json": json.dumps({"annotations": [{"bbox": [1, 2, 3, 4]}], "images": [{}]}),
     }
 
 
