@@ -11,14 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.calls import Outcome, StageCall
 from flows.compute import produce
-from flows.pipeline import Progress, reconstruct_scene
+from flows.plan import carry_out, plan_scene
 from flows.server import private_server
-from flows.steps import Outcome, StageCall
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import check_files
 from photoscene.report.page import write_report
@@ -38,17 +38,6 @@ class Overhead:
     stages: dict[str, float]
 
 
-@dataclass(frozen=True)
-class _Running:
-    """A call in a thread of our own."""
-
-    future: Future[Outcome]
-
-    def outcome(self) -> Outcome:
-        """Wait for it."""
-        return self.future.result()
-
-
 def run_plainly(arguments: Arguments, store: Store, folder: Path) -> list[Outcome]:
     """All that `photoscene run` does, on a plain thread pool: the cost without an orchestrator."""
     pool = ModelPool()
@@ -56,15 +45,14 @@ def run_plainly(arguments: Arguments, store: Store, folder: Path) -> list[Outcom
     check_files(request, store)
     with ThreadPoolExecutor(os.cpu_count() or 2) as threads:
 
-        def start(call: StageCall) -> _Running:
-            return _Running(threads.submit(produce, call, store, pool))
+        def run(calls: list[StageCall]) -> list[Outcome]:
+            return list(threads.map(lambda call: produce(call, store, pool), calls))
 
-        progress = Progress(start)
-        scene = reconstruct_scene(request, store, progress)
-    name, outcomes = arguments.photo.name, progress.outcomes
+        scene, outcomes = carry_out(plan_scene(request, store), run)
+    name = arguments.photo.name
     write_run(new_run(folder, request, store, scene, outcomes, name, 0.0), store, scene, {})
     write_report(folder, store)
-    return progress.outcomes
+    return outcomes
 
 
 def measure_overhead(arguments: Arguments) -> Overhead:

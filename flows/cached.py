@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from flows.pipeline import Progress, reconstruct_scene
+from flows.calls import Outcome, StageCall
+from flows.plan import carry_out, plan_scene
 from flows.request import Request
-from flows.steps import Outcome, StageCall
 from scene.store import Store
 from scene.types import Scene
 
@@ -19,25 +17,13 @@ class NotCached(LookupError):
         self.call = call
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A call that was answered by the store."""
-
-    known: Outcome
-
-    def outcome(self) -> Outcome:
-        """What the store had."""
-        return self.known
-
-
 def cached_scene(request: Request, store: Store) -> tuple[Scene, list[Outcome]]:
     """The scene of a request whose every step is in the store, whole; else raises NotCached."""
 
-    def look_up(call: StageCall) -> _Known:
+    def look_up(call: StageCall) -> Outcome:
         manifest = store.lookup(call.key)
         if manifest is None:
             raise NotCached(call)
-        return _Known(Outcome(call, manifest))
+        return Outcome(call, manifest)
 
-    progress = Progress(look_up)
-    return reconstruct_scene(request, store, progress), progress.outcomes
+    return carry_out(plan_scene(request, store), lambda calls: [look_up(c) for c in calls])

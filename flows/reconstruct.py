@@ -9,10 +9,10 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.pipeline import Progress, StageFailed, reconstruct_scene
+from flows.calls import Outcome, StageCall
+from flows.plan import StageFailed, carry_out, plan_scene
 from flows.request import Request, request_from_json, request_to_json
-from flows.steps import Outcome, StageCall
-from flows.tasks import Submitted, submit
+from flows.tasks import submit
 from scene.store import Store
 from scene.types import Scene
 
@@ -31,13 +31,15 @@ def reconstruct(
     """
     forced = set(refresh or ())
 
-    def start(call: StageCall) -> Submitted:
-        again = call.stage in forced or f"{call.stage}:{call.subject}" in forced
-        return submit(call, store, device, again)
+    def run(calls: list[StageCall]) -> list[Outcome]:
+        """All of them side by side; waits for the last."""
+        submitted = [
+            submit(c, store, device, bool({c.stage, f"{c.stage}:{c.subject}"} & forced))
+            for c in calls
+        ]
+        return [call.outcome() for call in submitted]
 
-    progress = Progress(start)
-    scene = reconstruct_scene(request_from_json(request), Store(Path(store)), progress)
-    return scene, progress.outcomes
+    return carry_out(plan_scene(request_from_json(request), Store(Path(store))), run)
 
 
 def run_flow(

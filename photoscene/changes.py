@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.steps import EDITED
+from flows.calls import EDITED
 
 Step = Mapping[str, Any]
 # An input's kind and the object that it belongs to, "" for one of the whole scene.

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flows.calls import WHOLE_SCENE
 from flows.request import request_to_json
-from flows.steps import WHOLE_SCENE
 from photoscene.changes import input_changes, named, own_changes, with_named_inputs
 from photoscene.inspection import aligned, scene_objects, sources
 from photoscene.run_folder import Run

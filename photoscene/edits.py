@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.request import EDITED_FILES, Edits, Request
-from flows.steps import photo_call, segment_call
+from flows.steps import photo, segment
 from photoscene.inputs import read_file
 from photoscene.run_folder import Run, object_folder, read_scene
+from scene.bundles import numbered, unpack_masks
 from scene.errors import BadInput
 from scene.files import similarity_to_json
 from scene.foreign_glb import mesh_from_glb
@@ -66,7 +67,7 @@ def _edits(run: Run, store: Store, index: int, o: SceneObject, before: Edits) ->
         now["mask"] = None  # the one that was found
     found = Edits(mask=now["mask"])
     if now["completion"] is not None:
-        camera = before.completion_camera or _output(run, "crop", "", f"{index:03d}.camera")
+        camera = before.completion_camera or _output(run, "crop", "", numbered(index, "camera"))
         found = replace(found, completion=now["completion"], completion_camera=camera)
         if now["completion"] != before.completion:
             check = partial(_check_cutout, store, camera)
@@ -109,12 +110,10 @@ def _check_masks(run: Run, request: Request, store: Store, scene: Scene) -> None
     """Read the edited masks as the step will; where the store lost what that takes, it will say."""
     if request.edits == run.request.edits or not any(e.mask for e in request.edits.values()):
         return
-    from flows.compute import read_mask
-
-    opened = store.lookup(photo_call(request).key)
+    opened = store.lookup(photo.call(request).key)
     if opened is None:
         return
-    photo, size = (
+    opened_photo, size = (
         store.load(opened.outputs["photo"], Photo),
         store.load(opened.outputs["details"], dict),
     )
@@ -125,13 +124,13 @@ def _check_masks(run: Run, request: Request, store: Store, scene: Scene) -> None
             path = run.folder / object_folder(index, o) / EDITED_FILES["mask"]
             name = o.name
             masks[index] = _checked(
-                path, lambda data, i=index, n=name: read_mask(data, i, n, photo, size), ": "
+                path,
+                lambda data, i=index, n=name: segment.read_mask(data, i, n, opened_photo, size),
+                ": ",
             )
-    segmented = store.lookup(segment_call(request, store, opened.outputs).key)
+    segmented = store.lookup(segment.call(request, store, opened.outputs).key)
     if segmented is not None:
-        found = [
-            store.load(segmented.outputs[f"{i:03d}.mask"], Mask) for i in range(len(scene.objects))
-        ]
+        found = unpack_masks(store, segmented.outputs)
         names = [o.name for o in scene.objects]
         edited.edited_masks(found, {i: m.pixels for i, m in masks.items()}, names)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from flows.steps import STEP_ORDER, WHOLE_SCENE
+from flows.calls import STEP_ORDER, WHOLE_SCENE
 from photoscene.fits import FAILED, percent_of_depth, support_name
 from photoscene.run_folder import Run
 from scene.errors import BadInput

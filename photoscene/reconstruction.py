@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.cached import NotCached, cached_scene
+from flows.calls import Outcome
 from flows.request import Request
-from flows.steps import MAX_PHOTO_SIDE_PX, Outcome
+from flows.steps.photo import MAX_SIDE_PX
 from photoscene.device import device_for
 from scene.errors import BadInput
 from scene.pictures import decode_photo, turn_of
@@ -57,12 +58,13 @@ def reconstruct_photo(
 
 def check_files(request: Request, store: Store, names: InputNames = UNNAMED) -> None:
     """Refuse files and prompts that cannot work before a server is started for them."""
-    from flows.compute import known_camera, read_mask
+    from flows.steps.map_points import known_camera
+    from flows.steps.segment import read_mask
     from stages import map_points, segment
     from stages.devices import ModelPool
 
     try:
-        photo, size = decode_photo(store.read(request.photo), MAX_PHOTO_SIDE_PX)
+        photo, size = decode_photo(store.read(request.photo), MAX_SIDE_PX)
     except BadInput as error:
         raise BadInput(f"{names.photo} {error}") from None
     turned = turn_of(store.read(request.photo)) if request.masks or request.point_map else None

@@ -18,8 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from flows.calls import WHOLE_SCENE, Outcome
 from flows.request import Request, request_from_json, request_to_json
-from flows.steps import WHOLE_SCENE, Outcome
 from photoscene.changes import why_computed
 from photoscene.choosing import MASKS
 from photoscene.owned_files import (

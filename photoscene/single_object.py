@@ -6,16 +6,20 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from flows.calls import Outcome, backend_call
 from flows.compute import produce
-from flows.steps import Outcome, backend_call
 from photoscene.device import check_device, chosen_device
 from photoscene.inputs import check_seed
+from scene import bundles
+from scene.bundles import pack_object_crop, pack_views
 from scene.errors import BadInput
 from scene.keys import digest
 from scene.pictures import decode_cutout
 from scene.profile import StageChoice
 from scene.store import Store, copy_artifact
-from scene.types import Artifact, Cutout, ObjectMesh, PointMap
+from scene.types import Artifact, ObjectMesh, PosedView
 from stages.crops import cutout_crop
 from stages.devices import ModelPool
 
@@ -102,8 +106,8 @@ def mesh_of(outcome: Outcome, store: Store) -> ObjectMesh:
 
 def notes_of(outcome: Outcome, store: Store) -> list[str]:
     """What the generator said of the object."""
-    details = outcome.manifest and outcome.manifest.outputs.get("details")
-    return store.load(details, dict)["notes"] if details else []
+    assert outcome.manifest is not None
+    return bundles.notes_of(store, outcome.manifest.outputs)
 
 
 def _cutout_inputs(store: Store, file: Path, fov_x_rad: float) -> dict[str, Artifact]:
@@ -115,11 +119,7 @@ def _cutout_inputs(store: Store, file: Path, fov_x_rad: float) -> dict[str, Arti
         crop = cutout_crop(decode_cutout(data), fov_x_rad)
     except BadInput as error:
         raise BadInput(f"cut-out {file} {error}") from None
-    return {
-        "image": store.save(Cutout(crop.rgba)),
-        "depth": store.save(PointMap(crop.depth, crop.camera.camera)),
-        "camera": store.save(crop.camera),
-    }
+    return pack_object_crop(store, crop)
 
 
 def _view_inputs(store: Store, file: Path) -> dict[str, Artifact]:
@@ -129,10 +129,7 @@ def _view_inputs(store: Store, file: Path) -> dict[str, Artifact]:
         pictures, mesh_scale = read_views(file)
     except BadImage as error:
         raise BadInput(str(error)) from None
-    cameras = [
-        {"fov_x_rad": p.fov_x_rad, "world_from_camera": p.world_from_camera.tolist()}
-        for p in pictures
+    views = [
+        PosedView(v.rgba, v.fov_x_rad, v.world_from_camera.astype(np.float64)) for v in pictures
     ]
-    rig = {"mesh_scale": mesh_scale, "cameras": cameras}
-    images = {f"{i:03d}.image": store.save(Cutout(p.rgba)) for i, p in enumerate(pictures)}
-    return {"views": store.save(rig), **images}
+    return pack_views(store, views, mesh_scale)

@@ -1,28 +1,17 @@
-"""The pipeline with the simplest runner: one step after the other in this process, no Prefect."""
+"""The plan with the simplest driver: one step after the other in this process, no Prefect."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from flows.calls import Outcome, StageCall
 from flows.compute import produce
-from flows.pipeline import Progress, reconstruct_scene
+from flows.plan import carry_out, plan_scene
 from flows.request import Request
-from flows.steps import Outcome, StageCall
 from flows.tasks import model_pool
 from scene.store import Store
 from scene.types import Scene
 from stages.devices import ModelPool
-
-
-@dataclass(frozen=True)
-class Inline:
-    """A step that was carried out here and now."""
-
-    done: Outcome
-
-    def outcome(self) -> Outcome:
-        return self.done
 
 
 def reconstruct_inline(
@@ -30,12 +19,11 @@ def reconstruct_inline(
 ) -> tuple[Scene, list[Outcome]]:
     """The scene of a request, and what came of every step; an error of a step is raised."""
 
-    def start(call: StageCall) -> Inline:
-        again = bool({call.stage, f"{call.stage}:{call.subject}"} & set(refresh))
-        return Inline(produce(call, store, pool, again))
+    def run(calls: list[StageCall]) -> list[Outcome]:
+        again = [bool({c.stage, f"{c.stage}:{c.subject}"} & set(refresh)) for c in calls]
+        return [produce(c, store, pool, a) for c, a in zip(calls, again, strict=True)]
 
-    progress = Progress(start)
-    return reconstruct_scene(request, store, progress), progress.outcomes
+    return carry_out(plan_scene(request, store), run)
 
 
 def run_inline(

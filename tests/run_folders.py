@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.calls import WHOLE_SCENE, Outcome, StageCall
 from flows.request import Request
-from flows.steps import WHOLE_SCENE, Outcome, StageCall
 from photoscene import renewal
 from photoscene.run_folder import check_contents, files_until, new_run, write_run
 from scene.errors import BadInput

@@ -323,7 +323,7 @@ def test_hostile_names_stay_names(prefect_server: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("label", ["../../etc/passwd", "/etc/passwd", "..\\..\\x", "\0", "a" * 300])
 def test_labels_of_prompts_are_never_paths(label: str) -> None:
-    from flows.pipeline import unique_names
+    from flows.plan import unique_names
 
     prompt = prompt_from_json({"label": label, "points": [[1, 1]]})
     names = unique_names([prompt.label] * 3)

@@ -17,8 +17,8 @@ from conftest import SmallPhoto, small_masks, write_mask
 from inline import reconstruct_inline
 
 from flows.cached import NotCached, cached_scene
+from flows.calls import Outcome
 from flows.request import request_to_json
-from flows.steps import Outcome
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
 from scene.keys import canonical_json, digest

@@ -32,8 +32,9 @@ from scene.errors import (
     CannotRun,
 )
 from scene.files import CODECS
+from scene.profile import Profile, StageChoice
 from scene.store import DamagedArtifact, Store
-from scene.types import Cutout, ObjectMesh, PointMap
+from scene.types import Artifact, Cutout, ObjectMesh, PointMap
 from stages.complete.inpaint import HullInpainting
 from stages.compose.gltf import Gltf
 from stages.devices import OutOfDeviceMemory
@@ -259,8 +260,9 @@ def test_every_error_has_its_status(
 def test_a_step_fails_by_what_it_was_given_or_ends_the_run(
     error: Exception, status: int, line: str, subject: str
 ) -> None:
-    from flows.pipeline import Progress, StageFailed
-    from flows.steps import StageCall
+    from flows.calls import Outcome, StageCall
+    from flows.plan import StageFailed, _each, _one, carry_out
+    from flows.request import Request
     from flows.tasks import Submitted
 
     class Ended:
@@ -270,41 +272,45 @@ def test_a_step_fails_by_what_it_was_given_or_ends_the_run(
             return error
 
     call = StageCall("generate", subject, {})
-    progress = Progress(lambda call: Submitted(call, Ended()))  # type: ignore[arg-type]
+
+    def run(calls: list[StageCall]) -> list[Outcome]:
+        return [Submitted(call, Ended()).outcome() for call in calls]  # type: ignore[arg-type]
+
+    request = Request(
+        Artifact("file", "0" * 64, ""), Profile("", {"generate": StageChoice("lite")})
+    )
     passes = isinstance(error, (MemoryError, ConnectionError, OutOfDeviceMemory))
     passes = passes or "CUDA" in str(error)
     if subject == "scene":
         with pytest.raises((StageFailed, Exception)) as raised:
-            progress.one(call)
+            carry_out(_one(call), run)
         assert isinstance(raised.value, StageFailed) == (status == 2)
         assert (raised.value is error) == (status != 2 and not passes)
         assert status != 2 or str(raised.value) == f"generate: {error}"
     elif status == 2 or passes:
-        outputs, failures = progress.each({"an object": call})
-        assert outputs == {} and str(error) in failures["an object"]
+        made, _ = carry_out(_each(request, {"an object": call}), run)
+        assert made.bundles == {} and str(error) in made.failures["an object"]
     else:
         with pytest.raises(type(error)) as raised:
-            progress.each({"an object": call})
+            carry_out(_each(request, {"an object": call}), run)
         assert raised.value is error
 
 
 def test_a_bug_is_raised_when_the_calls_beside_it_have_ended() -> None:
-    from flows.pipeline import Progress
-    from flows.steps import Outcome, StageCall
+    from flows.calls import Outcome, StageCall
+    from flows.plan import _all_of, carry_out
 
     ended = []
 
-    @dataclasses.dataclass
-    class Step:
-        call: StageCall
-
-        def outcome(self) -> Outcome:
-            ended.append(self.call.subject)
-            wrong = KeyError("x") if self.call.subject == "a" else None
-            return Outcome(self.call, None, failure="thin", error=wrong)
+    def run(calls: list[StageCall]) -> list[Outcome]:
+        ended.extend(c.subject for c in calls)
+        return [
+            Outcome(c, None, failure="thin", error=KeyError("x") if c.subject == "a" else None)
+            for c in calls
+        ]
 
     with pytest.raises(KeyError):
-        Progress(Step).each({name: StageCall("generate", name, {}) for name in "abc"})
+        carry_out(_all_of(*(StageCall("generate", name, {}) for name in "abc")), run)
     assert ended == ["a", "b", "c"]
 
 

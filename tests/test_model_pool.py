@@ -22,11 +22,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="networks: pip install -e '.[pixal3d]'")
 
 from conftest import SmallPhoto  # noqa: E402
-from inline import Inline  # noqa: E402
 
+from flows.calls import Outcome, StageCall  # noqa: E402
 from flows.compute import produce  # noqa: E402
-from flows.pipeline import Progress, reconstruct_scene  # noqa: E402
-from flows.steps import Outcome, StageCall  # noqa: E402
+from flows.plan import carry_out, plan_scene  # noqa: E402
 from flows.tasks import Submitted  # noqa: E402
 from photoscene.inputs import Arguments, build_request  # noqa: E402
 from scene.store import Store  # noqa: E402
@@ -233,16 +232,18 @@ def test_fifty_scenes_of_three_profiles_hold_no_more_than_the_budget(
         ("generate.weights=other", "complete.precision=float16", "map_points.weights=other"),
     )
     pool, store = ModelPool(budget_bytes=3 * ONE), Store(tmp_path / "store")
-    progress = Progress(lambda call: Inline(produce(call, store, pool, call.stage in HEAVY)))
+
+    def run(calls: list[StageCall]) -> list[Outcome]:
+        return [produce(call, store, pool, call.stage in HEAVY) for call in calls]
+
     after: list[tuple[int, int, int]] = []
     for number in range(50):
         chosen = (*(f"{stage}.backend=heavy" for stage in HEAVY), *profiles[number % 3])
         arguments = Arguments(
             small_photo.photo, masks=(small_photo.masks["a"],), settings=chosen, seed=number
         )
-        scene = reconstruct_scene(
-            dataclasses.replace(build_request(arguments, store), until="generate"), store, progress
-        )
+        request = dataclasses.replace(build_request(arguments, store), until="generate")
+        scene, _ = carry_out(plan_scene(request, store), run)
         assert [o.failure for o in scene.objects] == [None]
         assert pool.held_bytes == heavy.watch.bytes
         if number == 2:
@@ -348,10 +349,12 @@ def test_a_lowered_call_never_has_two_generators_in_memory(
     request = dataclasses.replace(build_request(arguments, store), until="generate")
     with ThreadPoolExecutor(3) as threads:
 
-        def start(call: StageCall) -> Submitted:
-            return Submitted(call, InThread(threads.submit(produce, call, store, pool)))  # type: ignore[arg-type]
+        def run(calls: list[StageCall]) -> list[Outcome]:
+            futures = [InThread(threads.submit(produce, call, store, pool)) for call in calls]
+            waiting = [Submitted(c, f) for c, f in zip(calls, futures, strict=True)]  # type: ignore[arg-type]
+            return [call.outcome() for call in waiting]
 
-        scene = reconstruct_scene(request, store, Progress(start))
+        scene, _ = carry_out(plan_scene(request, store), run)
     assert [o.failure for o in scene.objects] == [None] * 3
     assert sum("made with" in note and "resolution 512" in note for note in scene.notes) == 3
     assert heavy.watch.most_alive == 1

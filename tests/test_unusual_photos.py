@@ -15,7 +15,7 @@ from corpus import DATA, encoded, flipped
 from PIL import Image, ImageCms
 
 from flows.compute import produce
-from flows.steps import photo_call
+from flows.steps import photo as photo_step
 from photoscene.inputs import Arguments, build_request
 from scene.pictures import decode_photo
 from scene.store import Store
@@ -221,7 +221,7 @@ def store(inline_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def decode_ahead(photo: Path, store: Path) -> None:
     """Carry out the step that reads the photo, without a flow."""
     request = build_request(Arguments(photo), Store(store))
-    produce(photo_call(request), Store(store), ModelPool())
+    produce(photo_step.call(request), Store(store), ModelPool())
 
 
 @pytest.mark.parametrize(

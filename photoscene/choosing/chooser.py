@@ -11,12 +11,13 @@ import numpy as np
 
 from flows.compute import produce
 from flows.request import Request
-from flows.steps import photo_call, segment_call
+from flows.steps import photo, segment
 from photoscene.choosing import MASKS, PROMPTS
 from photoscene.choosing.entries import Session, begin, enter, split_entry
 from photoscene.choosing.picture import draw_choice
 from photoscene.choosing.prompt_file import ChosenPhoto, load_session, save_prompts
 from photoscene.owned_files import is_owned, owned_files
+from scene.bundles import unpack_masks
 from scene.errors import BadInput
 from scene.files import encode_png
 from scene.keys import digest
@@ -241,19 +242,15 @@ class Chooser:
         save_prompts(self.prompts_path, self.work.file, session, self.accepted, self.drawn)
 
     def _open_photo(self, name: str) -> Work:
-        outputs = self._outputs(photo_call(self.request))
+        outputs = self._outputs(photo.call(self.request))
         details = self.store.load(outputs["details"], dict)
         file = ChosenPhoto(name, self.request.photo.sha256, details["width"], details["height"])
         return Work(self.store.load(outputs["photo"], Photo), details, outputs, file)
 
     def _masks(self, prompts: tuple[ObjectPrompt, ...]) -> list[Mask]:
         request = replace(self.request, prompts=prompts)
-        outputs = self._outputs(segment_call(request, self.store, self.work.outputs))
-        listed = self.store.load(outputs["details"], dict)["objects"]
-        return [
-            replace(self.store.load(outputs[f"{i:03d}.mask"], Mask), **entry)
-            for i, entry in enumerate(listed)
-        ]
+        outputs = self._outputs(segment.call(request, self.store, self.work.outputs))
+        return unpack_masks(self.store, outputs)
 
     def _outputs(self, call: Any) -> dict[str, Artifact]:
         outcome = produce(call, self.store, self.pool)

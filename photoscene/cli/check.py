@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from flows.steps import MAX_PHOTO_SIDE_PX
+from flows.steps.photo import MAX_SIDE_PX
 from photoscene.inputs import read_boxes, read_file
 from photoscene.readiness import READY, Readiness, check_photo
 from photoscene.readiness.findings import NOTABLE
@@ -22,7 +22,7 @@ def check_readiness(photo: Path, masks: Sequence[Path], boxes: Sequence[str], as
     data = read_file(photo, "photo")
     named = [(str(mask), read_file(mask, "--mask")) for mask in masks]
     try:
-        found = check_photo(data, MAX_PHOTO_SIDE_PX, named, read_boxes(boxes))
+        found = check_photo(data, MAX_SIDE_PX, named, read_boxes(boxes))
     except BadInput as error:
         told = str(error)
         raise BadInput(told if told.startswith("--") else f"photo {photo} {told}") from None

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from flows.calls import PER_OBJECT, Outcome
 from flows.request import Request
-from flows.steps import PER_OBJECT, Outcome
 from photoscene.choosing import MASKS
 from photoscene.cli.choose import Choosing, choose_objects
 from photoscene.cli.errors import store_root

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flows.steps import WHOLE_SCENE
+from flows.calls import WHOLE_SCENE
 from scene.text import printable
 
 SHOWN = ("flows", "scene", "stages")  # packages whose log a person sees

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.steps import PER_OBJECT
+from flows.calls import PER_OBJECT
 from photoscene.fits import percent_of_depth, support_name
 from photoscene.report.embed import data_uri
 from photoscene.report.previews import (
@@ -19,6 +19,7 @@ from photoscene.report.previews import (
     mesh_preview,
 )
 from photoscene.report.steps import seconds_text
+from scene.bundles import numbered
 from scene.drawing import mask_colour
 from scene.store import Store, artifact_from_json
 from scene.types import Artifact, FitReport, Float64, Scene, SceneObject, Similarity
@@ -190,7 +191,7 @@ def _pictures(
     absent: str,
     store: Store,
 ) -> tuple[Picture, ...]:
-    image, occluder = (_output(crops, f"{index:03d}.{name}") for name in ("image", "occluder"))
+    image, occluder = (_output(crops, numbered(index, name)) for name in ("image", "occluder"))
     framed = next((s["outputs"] for s in own if s["stage"] == "frame"), {})
     object_crop = _output(framed, "image")
     context: Files = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.steps import STEP_ORDER
+from flows.calls import STEP_ORDER
 from photoscene.fits import has_failed
 from photoscene.inspection import inspected_steps
 from photoscene.report.cards import DAMAGED, Card, object_cards

@@ -10,6 +10,7 @@ from typing import Any
 
 from photoscene.report import pictures
 from photoscene.report.viewer_model import light_object, object_budget
+from scene.bundles import numbered
 from scene.files import decode_png, encode_json
 from scene.keys import stage_key
 from scene.store import DamagedArtifact, Manifest, Store
@@ -57,7 +58,7 @@ def masks_preview(store: Store, photo: Artifact, masks: list[Artifact]) -> Files
         loaded = [store.load(mask, Mask) for mask in masks]
         return {"masks.jpg": pictures.masks_picture(store.load(photo, Photo), loaded)}
 
-    inputs = {"photo": photo} | {f"{i:03d}.mask": mask for i, mask in enumerate(masks)}
+    inputs = {"photo": photo} | {numbered(i, "mask"): mask for i, mask in enumerate(masks)}
     return _preview(store, "masks", {}, inputs, draw)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from flows.steps import PER_OBJECT
+from flows.calls import PER_OBJECT
 
 # The DAG as columns from left to right: what stands in one column runs side by side. Where no mask
 # was edited there is no "edit".

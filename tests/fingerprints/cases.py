@@ -13,22 +13,20 @@ from PIL import Image
 from fingerprints import inputs
 from fingerprints.inputs import NAMES, crop_camera, object_mesh, photo_camera, table
 from fingerprints.measure import ROUNDING, fingerprint_of_file
-from flows.compute import produce
-from flows.steps import (
+from flows.calls import (
     BUILT_IN,
-    CROP_VERSION,
-    FRAME_VERSION,
-    PHOTO_VERSION,
     StageCall,
     backend_call,
 )
+from flows.compute import produce
+from flows.steps import crop, frame, photo
 from scene.store import Store
 from scene.types import Artifact, Cutout, Mask, Photo, PointMap
 from stages.devices import ModelPool
 
 SIDE_PX = 72  # of a crop
 SPARSE, STRETCH = 0.0505, 1.25
-VERSIONS = {"photo": PHOTO_VERSION, "crop": CROP_VERSION, "frame": FRAME_VERSION}
+VERSIONS = {"photo": photo.VERSION, "crop": crop.VERSION, "frame": frame.VERSION}
 Save = Callable[[Any], Artifact]
 
 

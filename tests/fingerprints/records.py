@@ -101,7 +101,7 @@ def fault_of(
 def where_to_raise(stage: str, backend: str) -> str:
     """Which constant makes stored results of a step or backend unreachable."""
     if stage in VERSIONS:
-        return f"{stage.upper()}_VERSION in flows/steps.py"
+        return f"VERSION in flows/steps/{stage}.py"
     file = importlib.import_module(f"stages.{stage}.{backend}").__file__ or ""
     return (
         f"VERSION in {Path(file).relative_to(ROOT).as_posix()}, or in stages/{stage}/__init__.py "
