@@ -101,12 +101,12 @@ def lowered_call(request: Request, call: StageCall) -> StageCall | None:
 
     A call of its own, with its own key; None where the profile has no such settings.
     """
-    if call.backend == EDITED:
+    choice = request.profile.stages.get(call.stage)  # the built-in steps have none
+    if call.backend == EDITED or choice is None or not choice.on_out_of_memory:
         return None
-    lower = request.profile.stages[call.stage].on_out_of_memory
-    values = {**call.all_settings, **lower}
+    values = {**call.all_settings, **choice.on_out_of_memory}
     other = backend_call(call.stage, call.backend, values, call.subject, call.inputs, call.seed)
-    return None if not lower or other.key == call.key else other
+    return None if other.key == call.key else other
 
 
 def profile_call(
