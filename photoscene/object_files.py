@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from flows.request import MAX_WORDS_LENGTH, MaskFile
-from flows.steps import MAX_PHOTO_SIDE_PX
+from flows.steps.photo import MAX_SIDE_PX
 from scene.annotations import decode_annotations
 from scene.errors import BadInput
 from scene.files import encode_png
@@ -80,7 +80,7 @@ def _kept(
 
 def _is_too_small(pixels: Bool) -> bool:
     """Whether too few pixels would be left at the size that photos are worked on."""
-    factor = min(1.0, MAX_PHOTO_SIDE_PX / max(pixels.shape))
+    factor = min(1.0, MAX_SIDE_PX / max(pixels.shape))
     least = MIN_MASK_PX * (REDUCED_MARGIN if factor < 1 else 1)
     return bool(pixels.sum() * factor**2 < least)
 
