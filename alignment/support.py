@@ -27,8 +27,8 @@ MIN_FRACTION = 0.3  # of the cells near the objects that must lie on the plane
 MIN_UP = 0.25  # cosine between the plane's normal and the camera's own upward axis: no walls
 REFIT_ROUNDS = 30
 RISE_CELLS = 2  # rows of cells over which the depth is compared
-LEAST_RISE = 0.002  # relative depth over these; a wall stays below
-RISING_SHARE = 0.75  # of the pairs of cells in the photo's lower half
+MIN_RISE = 0.002  # relative depth over these; a wall stays below
+RISING_FRACTION = 0.75  # of the pairs of cells in the photo's lower half
 ROUNDS = 3  # of fitting the plane and looking for the cells' depths near it
 
 
@@ -178,7 +178,7 @@ def recedes_downwards(background: Background) -> bool:
     lower = depth[len(depth) // 2 :]
     rises = lower[RISE_CELLS:] - lower[:-RISE_CELLS]
     known = rises[np.isfinite(rises)]
-    return len(known) >= MIN_CELLS and bool((known > LEAST_RISE).mean() >= RISING_SHARE)
+    return len(known) >= MIN_CELLS and bool((known > MIN_RISE).mean() >= RISING_FRACTION)
 
 
 def world_from_camera(plane: SupportPlane) -> Float64:

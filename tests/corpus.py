@@ -193,7 +193,7 @@ def _masks(masks: Mapping[str, Bool]) -> dict[str, bytes | str]:
         "bottom.png": drawn(_rows(masks["a"], 97, 180)),
         "blank_alpha.png": encoded(clear, "PNG"),
         "labels.png": encoded(masks["a"] + np.uint8(2) * masks["c"], "PNG"),
-        "lying.png": drawn(np.ascontiguousarray(masks["a"].T)),
+        "sideways.png": drawn(np.ascontiguousarray(masks["a"].T)),
         "other.json": json.dumps(
             {"images": [{"file_name": "a.jpg"}, {"file_name": "b.jpg"}], "annotations": []}
         ),

@@ -249,6 +249,7 @@ def test_the_documented_numbers_of_placement_are_those_in_force() -> None:
         "perspective off 1": [fit.GOOD_PERSPECTIVE, fit.TELLING_GAIN],
         "moved by the scene's terms": [fit.GOOD_SHIFT],
         "trusted pixels": [visible.MIN_POINTS],
+        "depth of the map's lower half": [support.MIN_RISE * 100, support.RISING_FRACTION * 100],
     }
     for phrase in (
         f"more than {visible.MAX_DEPTH_STEP:.0%} over 3 x 3 pixels",

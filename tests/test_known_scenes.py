@@ -1,4 +1,4 @@
-"""Ground-truth scenes: analytic depth, real contacts, and turned cameras that move no point."""
+"""Ground-truth scenes: analytic depth, real contacts, and rotated cameras that move no point."""
 
 import math
 
@@ -13,9 +13,9 @@ from benchmarks.known_scenes import (
     load_scene,
     outline_of,
     photograph,
+    rotated,
     surface_gap,
     true_cube,
-    turned,
 )
 from benchmarks.piles import (
     BACK,
@@ -131,7 +131,7 @@ def test_crossing_edges_stop_a_push() -> None:
 @pytest.mark.parametrize("angle_deg", [0, 20, -30])
 def test_a_turn_of_the_camera_leaves_the_scene_where_it_is(angle_deg: float) -> None:
     known = table()
-    after = turned(known, math.radians(angle_deg))
+    after = rotated(known, math.radians(angle_deg))
     points = np.concatenate([o.vertices for o in after.objects])
     azimuth = np.degrees(np.arctan2(points[:, 0], points[:, 2]))
     assert (azimuth.min() + azimuth.max()) / 2 == pytest.approx(angle_deg, abs=1e-6)
