@@ -95,7 +95,13 @@ DEGRADED: dict[str, tuple[Callable[[Uint8, float], bytes], tuple[float, ...]]] =
 }
 
 
-@pytest.mark.parametrize("name", DEGRADED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n in ("sharpness", "shadows") else pytest.param(n, marks=pytest.mark.slow)
+        for n in DEGRADED
+    ],
+)
 def test_a_degraded_photo_loses_by_that_and_nothing_else(name: str) -> None:
     degrade, steps = DEGRADED[name]
     before = undamaged()
@@ -263,8 +269,11 @@ def _odd(name: str) -> bytes:
     return png(pictures[name])
 
 
-@pytest.mark.parametrize("name", ["grey", "black", "white", "tiny", "narrow", "static",
-                                  "one channel", "see-through"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["black", "tiny", *(pytest.param(n, marks=pytest.mark.slow) for n in
+                        ("grey", "white", "narrow", "static", "one channel", "see-through"))],
+)  # fmt: skip
 def test_odd_pictures_are_judged_too(name: str) -> None:
     alone = check_photo(_odd(name), SIDE_PX)
     boxed = check_photo(_odd(name), SIDE_PX, boxes=[(2.0, 2.0, 14.0, 14.0)])

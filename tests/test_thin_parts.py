@@ -21,7 +21,14 @@ def backend() -> grabcut.GrabCut:
     return grabcut.load(grabcut.Settings(), "cpu")
 
 
-@pytest.mark.parametrize("shape", ["chair", "lamp", "dog", "bicycle", "glasses"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "chair",
+        "dog",
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ("lamp", "bicycle", "glasses")),
+    ],
+)
 def test_a_drawn_object_with_thin_parts_is_one(shape: str) -> None:
     drawing = one_object(SHAPES[shape], "white", "flat", np.random.default_rng(4))
     assert outcome(backend(), drawing).right
