@@ -9,8 +9,8 @@ import pytest
 from scene.types import Bool, Float32, ObjectPrompt, Photo, Point, Uint8
 from stages import segment
 from stages.segment import grabcut
-from stages.segment.partition import region_tree
-from stages.segment.saliency import load_saliency, network_tensor
+from stages.segment.grabcut.partition import region_tree
+from stages.segment.grabcut.saliency import load_saliency, network_tensor
 
 HEIGHT, WIDTH = 240, 320
 RED, BLUE, GREEN = (200, 40, 40), (40, 60, 190), (40, 150, 60)

@@ -27,7 +27,7 @@ MAY_IMPORT = {
         "training",
     },
 }
-STAGES = ("map_points", "complete", "generate", "place", "compose")
+STAGES = ("segment", "map_points", "complete", "generate", "place", "compose")
 LATE = ("torch", "prefect", "trimesh", "scipy", "onnxruntime", "open3d", "rich")
 
 
@@ -133,8 +133,8 @@ BROAD_HANDLERS = {
     "stages/map_points/moge/__init__.py": 1,  # MoGe's solver of the focal length
     "stages/map_points/moge/weights.py": 1,  # JSON of a configuration
     "stages/model_record.py": 1,  # JSON of a folder of weights
-    "stages/segment/sam3_networks.py": 1,  # transformers' tokenizer
-    "stages/segment/sam_images.py": 1,  # JSON of a folder of weights
+    "stages/segment/sam3/networks.py": 1,  # transformers' tokenizer
+    "stages/segment/shared/sam_images.py": 1,  # JSON of a folder of weights
     "stages/weights.py": 1,  # JSON of a folder of weights
 }
 

@@ -7,7 +7,7 @@ import pytest
 
 from scene.types import Bool, Float32
 from stages.segment import disjoint
-from stages.segment.instances import (
+from stages.segment.shared.instances import (
     Instance,
     cleaned,
     settle,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stages.segment.memory import remembered
+from stages.segment.shared.memory import remembered
 
 
 def test_equal_content_is_computed_once_and_other_content_again() -> None:

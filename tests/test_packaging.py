@@ -10,12 +10,12 @@ ROOT = Path(__file__).parents[1]
 LOOK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import scene.profile, stages.backends, stages.segment.saliency, photoscene.cli
+import scene.profile, stages.backends, stages.segment.grabcut.saliency, photoscene.cli
 assert scene.profile.__file__.startswith(sys.argv[1]), scene.profile.__file__
 profile = scene.profile.load_profile("lite")
 for stage, choice in profile.stages.items():
     stages.backends.make_settings(stage, choice.backend, choice.settings)
-stages.segment.saliency.load_saliency()
+stages.segment.grabcut.saliency.load_saliency()
 print("found")
 """
 

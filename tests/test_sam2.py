@@ -24,10 +24,10 @@ from scene.types import ObjectPrompt  # noqa: E402
 from stages import segment  # noqa: E402
 from stages.backends import find_backend, make_settings, settings_to_json  # noqa: E402
 from stages.pretrained import load_strictly, prepare_torchvision  # noqa: E402
-from stages.segment.instances import Instance  # noqa: E402
 from stages.segment.sam2 import grid, stable, without_parts  # noqa: E402
-from stages.segment.sam_clicks import Decoded, decode  # noqa: E402
-from stages.segment.sam_images import IMAGENET, network_picture  # noqa: E402
+from stages.segment.shared.instances import Instance  # noqa: E402
+from stages.segment.shared.sam_clicks import Decoded, decode  # noqa: E402
+from stages.segment.shared.sam_images import IMAGENET, network_picture  # noqa: E402
 
 LENIENT = {"predicted_iou": 0.0, "stability": 0.0, "min_area_share": 0.0, "points_per_side": 9}
 

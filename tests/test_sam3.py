@@ -26,10 +26,10 @@ from stages import segment  # noqa: E402
 from stages.backends import find_backend, make_settings  # noqa: E402
 from stages.devices import ModelPool  # noqa: E402
 from stages.pretrained import load_strictly, prepare_torchvision  # noqa: E402
-from stages.segment.instances import Instance, cleaned  # noqa: E402
 from stages.segment.sam3 import best_fitting  # noqa: E402
-from stages.segment.sam_clicks import decode  # noqa: E402
-from stages.segment.sam_images import (  # noqa: E402
+from stages.segment.shared.instances import Instance, cleaned  # noqa: E402
+from stages.segment.shared.sam_clicks import decode  # noqa: E402
+from stages.segment.shared.sam_images import (  # noqa: E402
     STANDARD,
     network_picture,
     normalization_of,

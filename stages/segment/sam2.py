@@ -17,7 +17,7 @@ from stages.backends import local
 from stages.devices import Keeping, LazyModel, put_on, retrying_after_freeing
 from stages.pretrained import load_strictly, prepare_torchvision
 from stages.segment import name_of
-from stages.segment.instances import (
+from stages.segment.shared.instances import (
     INSIDE,
     Instance,
     cleaned,
@@ -26,9 +26,9 @@ from stages.segment.instances import (
     told_apart,
     without_duplicates,
 )
-from stages.segment.memory import remembered
-from stages.segment.sam_clicks import Decoded, click_maps, decode, mask_at, nothing_there
-from stages.segment.sam_images import (
+from stages.segment.shared.memory import remembered
+from stages.segment.shared.sam_clicks import Decoded, click_maps, decode, mask_at, nothing_there
+from stages.segment.shared.sam_images import (
     IMAGENET,
     Normalization,
     Precision,

@@ -12,10 +12,10 @@ from scene.errors import BadInput, BadWeights
 from scene.types import Photo, Uint8
 from stages.devices import put_on
 from stages.pretrained import load_strictly, prepare_torchvision
-from stages.segment.instances import Instance, cleaned
-from stages.segment.memory import remembered
-from stages.segment.sam_clicks import click_maps
-from stages.segment.sam_images import (
+from stages.segment.shared.instances import Instance, cleaned
+from stages.segment.shared.memory import remembered
+from stages.segment.shared.sam_clicks import click_maps
+from stages.segment.shared.sam_images import (
     STANDARD,
     Normalization,
     Precision,

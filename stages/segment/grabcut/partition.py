@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene.types import Bool, Float32, Float64, Uint8
-from stages.segment.memory import remembered
+from stages.segment.shared.memory import remembered
 
 Int32 = NDArray[np.int32]
 

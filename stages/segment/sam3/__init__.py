@@ -16,10 +16,10 @@ from scene.types import Mask, ObjectPrompt, Photo
 from stages.backends import local
 from stages.devices import Keeping, LazyModel, retrying_after_freeing
 from stages.segment import name_of
-from stages.segment.instances import Instance, told_apart
-from stages.segment.sam3_networks import Box, Look, Networks, load_networks
-from stages.segment.sam_clicks import mask_at, nothing_there
-from stages.segment.sam_images import Precision
+from stages.segment.sam3.networks import Box, Look, Networks, load_networks
+from stages.segment.shared.instances import Instance, told_apart
+from stages.segment.shared.sam_clicks import mask_at, nothing_there
+from stages.segment.shared.sam_images import Precision
 from stages.weights import weights_digest, weights_folder
 
 VERSION = "1"

@@ -9,7 +9,7 @@ import numpy as np
 
 from scene.types import Float32, Uint8
 from stages.bundled import load_network
-from stages.segment.memory import remembered
+from stages.segment.shared.memory import remembered
 
 SaliencyMap = Callable[[Uint8], Float32]
 Pixel = tuple[int, int]  # x, y

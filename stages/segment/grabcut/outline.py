@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from scene.types import Bool, Uint8
-from stages.segment.memory import remembered
-from stages.segment.saliency import Window, clipped
+from stages.segment.grabcut.saliency import Window, clipped
+from stages.segment.shared.memory import remembered
 
 GRABCUT_ROUNDS = 2
 # GrabCut may change this much of a region (IoU) before it counts as having lost the object.

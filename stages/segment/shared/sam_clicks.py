@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from scene.errors import BadInput
 from scene.types import ObjectPrompt, Photo
-from stages.segment.instances import Instance, cleaned
-from stages.segment.sam_images import at_photo_size
+from stages.segment.shared.instances import Instance, cleaned
+from stages.segment.shared.sam_images import at_photo_size
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,8 +17,8 @@ import numpy as np
 from scene.errors import BadInput
 from scene.types import Bool, Float32, Float64, Mask, ObjectPrompt, Photo, Point, Uint8
 from stages.segment import name_of
-from stages.segment.ground import object_pixels
-from stages.segment.outline import (
+from stages.segment.grabcut.ground import object_pixels
+from stages.segment.grabcut.outline import (
     cut,
     enlarged,
     overlap,
@@ -26,8 +26,8 @@ from stages.segment.outline import (
     window_of,
     window_size,
 )
-from stages.segment.partition import Int32, RegionTree, region_tree
-from stages.segment.saliency import (
+from stages.segment.grabcut.partition import Int32, RegionTree, region_tree
+from stages.segment.grabcut.saliency import (
     FAINT,
     Pixel,
     SaliencyMap,
@@ -36,7 +36,7 @@ from stages.segment.saliency import (
     closer_saliency,
     load_saliency,
 )
-from stages.segment.saliency import (
+from stages.segment.grabcut.saliency import (
     WEIGHTS_SHA256 as WEIGHTS_SHA256,  # part of this backend's key
 )
 

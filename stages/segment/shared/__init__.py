@@ -1,0 +1,1 @@
+"""What several segment backends share: instances, remembered photos, how SAM is asked."""
