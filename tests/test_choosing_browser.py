@@ -174,6 +174,7 @@ def test_a_refusal_is_heard_by_who_is_slow_to_send(small_photo: SmallPhoto, tmp_
         assert connection.getresponse().status == 415
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_server_and_keeps_the_choice(
     small_photo: SmallPhoto, tmp_path: Path
 ) -> None:

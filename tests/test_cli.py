@@ -188,6 +188,7 @@ def test_a_lost_object_gives_status_1(
     assert call("inspect", tmp_path / "run").exit_code == 0
 
 
+@pytest.mark.slow
 def test_placements_to_check_and_failed_ones_are_listed(
     small_photo: SmallPhoto, prefect_server: str, tmp_path: Path
 ) -> None:

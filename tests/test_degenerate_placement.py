@@ -246,6 +246,7 @@ def many_blocks() -> Photographed:
     return photographed_table(pieces, camera_from_fov(640, 480, 0.9))
 
 
+@pytest.mark.slow
 def test_two_hundred_objects_are_placed() -> None:
     """By the default, which looks at pairs of them."""
     scene = many_blocks()

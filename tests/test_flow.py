@@ -120,6 +120,7 @@ def test_a_flow_without_projection_takes_no_features() -> None:
         flow.prepare(_condition(voxels), voxels.lengths)
 
 
+@pytest.mark.slow
 def test_blocks_can_be_compiled() -> None:
     """The whole forward pass is one graph: no break that would send it back to Python."""
     flow, voxels = _flow(), _some_voxels(16)

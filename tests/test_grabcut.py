@@ -111,6 +111,7 @@ def test_two_calls_agree(backend: grabcut.GrabCut) -> None:
         assert a.score == b.score
 
 
+@pytest.mark.slow
 def test_large_photo_gets_masks_at_its_own_size(backend: grabcut.GrabCut) -> None:
     truth = disc(150, 120, 45)
     small = painted((truth, RED))

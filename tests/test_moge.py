@@ -344,6 +344,7 @@ def _tokens_seen(mapper: MoGeMapper, photo: Photo) -> int:
     return counts[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [pytest.param("2", marks=pytest.mark.slow), "1"])
 def test_a_large_photo_keeps_to_the_token_budget(weights: dict[str, Path], kind: str) -> None:
     """12 megapixels in one look; without a setting, the most that the model was trained for."""

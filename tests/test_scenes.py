@@ -18,6 +18,7 @@ from scene.types import ObjectMesh
 SCENES = scene_folders(GROUND_TRUTH)
 
 
+@pytest.mark.slow
 def test_true_meshes_come_back_to_their_places() -> None:
     assert len(SCENES) == 6
     for scene in SCENES:

@@ -82,6 +82,7 @@ def test_training_learns_and_goes_on_where_it_stopped(data: Path, tmp_path) -> N
     assert _weights(train(SMOKE, data, half, "cpu")) == _weights(whole)
 
 
+@pytest.mark.slow
 def test_helping_processes_change_nothing(data: Path, tmp_path) -> None:
     few = replace(SMOKE, steps=2)
     alone = train(few, data, tmp_path / "alone", "cpu")
@@ -265,6 +266,7 @@ for one, many in zip(trace_each(8, scenes), trace_all(8, scenes), strict=True):
     subprocess.run([sys.executable, "-c", code], check=True, env=simulated, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_batches_drawn_ahead_are_those_drawn_at_once(data: Path) -> None:
     recipe = replace(SMOKE, steps=3, parts=(1.0,))
     opened = parts.open_data(data)

@@ -296,6 +296,7 @@ def test_its_pixels_are_the_drawing(name: str) -> None:
     assert difference < (6 if name in ("CMYK JPEG", "animated GIF") else 3), difference
 
 
+@pytest.mark.slow
 def test_100_megapixels_are_read() -> None:
     photo, details = decode_photo(huge(), 2048)
     assert (details["width"], photo.width) == (10000, 2048)
