@@ -98,7 +98,7 @@ def test_a_thin_stem_survives_the_clean_up_and_a_whisker_does_not() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("grounds", "share"), [(("white", "grey"), 0.9), (("textured",), 0.75)])
 def test_most_drawings_are_one_object(grounds: tuple[str, ...], share: float) -> None:
-    """Fewer than `benchmarks.automatic` looks at, which writes the figures of 60 pictures a ground."""
+    """Fewer than `benchmarks.automatic` looks at for its figures: 60 pictures a ground."""
     each = 28 // len(grounds)
     drawn = [d for ground in grounds for _, d in drawings(ground, each, seed=1)]
     assert np.mean([outcome(backend(), drawing).right for drawing in drawn]) >= share
