@@ -6,6 +6,8 @@ were one of these.
 
 from __future__ import annotations
 
+import traceback
+
 # torch.OutOfMemoryError and torch.AcceleratorError; other errors of the device are RuntimeErrors.
 DEVICE_ERROR_NAMES = ("OutOfMemoryError", "AcceleratorError")
 DEVICE_WORDS = ("CUDA", "cuDNN", "CUBLAS")
@@ -45,3 +47,15 @@ def is_device_error(error: object) -> bool:
     if type(error).__name__ in DEVICE_ERROR_NAMES:
         return True
     return isinstance(error, RuntimeError) and any(w in str(error) for w in DEVICE_WORDS)
+
+
+def is_own_mistake(error: BaseException) -> bool:
+    """Whether an error that a damaged file could have raised in a library is a bug of our own code.
+
+    So it is where wrong types were handed on, and the innermost call was ours, no library's.
+    """
+    if not isinstance(error, (TypeError, AttributeError, AssertionError)):
+        return False
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    package = frames[-1].f_globals.get("__name__", "").partition(".")[0]
+    return package == __name__.partition(".")[0] or package in ("stages", "photoscene")

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION as PHOTOMETRIC
+from PIL.TiffImagePlugin import SOFTWARE, TiffImageFile
 
 from scene.arrays import (
     EXR_BEGINS,
@@ -20,7 +22,7 @@ from scene.arrays import (
     read_npz,
     read_tiff,
 )
-from scene.errors import BadInput
+from scene.errors import BadInput, is_own_mistake
 from scene.pictures import (
     ON_ITS_SIDE,
     damage_reported,
@@ -77,6 +79,8 @@ def _from_numbers(data: bytes, kind: str) -> Drawn:
     except BadInput:
         raise
     except READ_ERRORS as error:
+        if is_own_mistake(error):
+            raise
         why = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"is no readable mask ({why[:120]}): write it again") from None
     assert pixels is not None
@@ -119,10 +123,18 @@ def _from_picture(image: Image.Image) -> Drawn:
             return _from_palette(image, opaque, turned)
         if is_deep(image) or image.mode in ("L", "1", "RGB"):
             pixels = np.asarray(image)
+            pixels = ~pixels if _is_boolean_array(image) else pixels
         else:
             pixels = np.asarray(image.convert("L" if image.mode in ("LA", "La") else "RGB"))
     exact = False if image.format == "JPEG" else None
     return Drawn(_grey_where_grey(pixels), opaque, exact, turned)
+
+
+def _is_boolean_array(image: Image.Image) -> bool:
+    """Whether tifffile wrote it from True and False: it calls True black, and never minds that."""
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    written_by = str(tags.get(SOFTWARE, ""))
+    return image.mode == "1" and tags.get(PHOTOMETRIC) == 0 and written_by.startswith("tifffile")
 
 
 def _opaque(image: Image.Image) -> Bool | None:

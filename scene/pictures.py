@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from scene.errors import BadInput
+from scene.errors import BadInput, is_own_mistake
 from scene.file_kinds import SAVE_AGAIN, check_kind, check_panorama, why_unknown
 from scene.heif import decode_heif, is_heif
 from scene.types import Cutout, Photo, Uint8
@@ -185,6 +185,8 @@ def damage_reported() -> Iterator[None]:
         count = re.search(r"\d+", str(error))
         raise BadInput(_too_large(int(count[0]) if count else 0)) from None
     except DECODE_ERRORS as error:
+        if is_own_mistake(error):
+            raise
         why = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"is damaged ({why[:120]}): {SAVE_AGAIN}") from None
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
 from corpus import encoded
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, TiffImagePlugin
 
+import scene.mask_files
 from scene.errors import BadInput
 from scene.masks import decode_label_map, decode_mask
 from scene.types import Bool, Uint8
@@ -146,6 +148,26 @@ ONE_LABEL = {
     "black second in the palette": lambda: encoded(
         Image.fromarray(RED).quantize(4).remap_palette([1, 0]), "PNG"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(("software", "photometric"), [("tifffile.py", 0), ("", 1)])
+def test_bits_that_tifffile_wrote_are_true_where_they_are_set(
+    software: str, photometric: int
+) -> None:
+    """It marks a boolean array as "white is zero", and reads it without minding that."""
+    out = io.BytesIO()
+    info = {TiffImagePlugin.SOFTWARE: software} if software else {}
+    Image.fromarray(A).save(out, "TIFF", tiffinfo=info)
+    data, at = out.getvalue(), TiffImagePlugin.PHOTOMETRIC_INTERPRETATION
+    entry = struct.pack("<HHII", at, 3, 1, 1)
+    assert data.count(entry) == 1
+    _reads(data.replace(entry, struct.pack("<HHII", at, 3, 1, photometric)), 0.97)
+
+
+def test_a_mistake_of_the_reader_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene.mask_files, "ON_ITS_SIDE", 5)  # `in` wants several
+    with pytest.raises(TypeError):
+        decode_mask(encoded(A, "PNG"), *A.shape[::-1], [A.shape[::-1]])
 
 
 @pytest.mark.parametrize("data", [*HALF.values()], ids=[*HALF])

@@ -18,7 +18,7 @@ from PIL import Image
 
 from scene.arrays import READ_ERRORS, check_count, read_exr, read_npy, read_npz, read_tiff
 from scene.cameras import camera_from_matrix, pixel_centres
-from scene.errors import BadInput
+from scene.errors import BadInput, is_own_mistake
 from scene.pictures import load_upright
 from scene.types import Camera, DepthFile, Float64
 
@@ -62,6 +62,8 @@ def read_geometry(file: DepthFile, unit_m: float) -> Geometry:
             return _from_exr(read_exr(file.data), unit_m)
         return _from_array(_pixels(file.data, suffix), unit_m)
     except READ_ERRORS as error:
+        if is_own_mistake(error):
+            raise
         why = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(
             f"{file.name}: not a readable depth file ({why[:240]}): write it again"
