@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.known_scenes import GROUND_TRUTH, load_scene
+from scene.pictures import decode_photo
 from scene.types import Bool, Float32, ObjectPrompt, Photo, Point, Uint8
 from stages import segment
 from stages.segment import grabcut
@@ -174,3 +176,14 @@ def test_a_click_inside_a_box_adds_what_the_box_alone_missed(backend: grabcut.Gr
     (mask,) = backend.segment(photo, (ObjectPrompt(box=(96, 56, 204, 184), points=clicks),), ())
     assert mask.pixels[90, 150] and mask.pixels[150, 150]
     assert iou(mask.pixels, upper | lower) > 0.9
+
+
+def test_a_box_leaves_out_the_rim_of_ground_that_looks_salient(backend: grabcut.GrabCut) -> None:
+    folder = GROUND_TRUTH / "scenes" / "scene_03"
+    truth = load_scene(folder).masks[2]
+    photo, _ = decode_photo((folder / "image.png").read_bytes(), 2048)
+    rows, columns = np.nonzero(truth)
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    prompt = ObjectPrompt("", "", tuple(float(v) for v in box), ())
+    (mask,) = backend.segment(photo, (prompt,), ())
+    assert (mask.pixels & truth).sum() / (mask.pixels | truth).sum() > 0.95

@@ -40,7 +40,7 @@ from stages.segment.grabcut.saliency import (
     WEIGHTS_SHA256 as WEIGHTS_SHA256,  # part of this backend's key
 )
 
-VERSION = "3"
+VERSION = "4"
 LOADING = ()
 
 log = logging.getLogger(__name__)
@@ -239,7 +239,7 @@ def region_in_box(view: View, box: Window, saliency_of: SaliencyMap) -> Bool:
     near = np.zeros(saliency.shape, bool)
     near[y0:y1, x0:x1] = True
     salient = near & (np.maximum(saliency, view.saliency) > SALIENT)
-    tree = region_tree(view.rgb, salient)
+    tree = region_tree(view.rgb, salient, False)  # a box says what belongs to it
     inside = window_mask(box, salient.shape)
     labels = tree.superpixels.ravel()
     areas = np.bincount(labels, minlength=1)[1:]

@@ -67,9 +67,13 @@ class Regions:
 
 
 @remembered(16)
-def region_tree(rgb: Uint8, salient: Bool) -> RegionTree:
-    """Merge superpixels of the salient pixels of rgb (H, W, 3) uint8 into candidate objects."""
-    lab = spread_from_inside(lab_of(rgb), salient)
+def region_tree(rgb: Uint8, salient: Bool, thin_parts: bool = True) -> RegionTree:
+    """Merge superpixels of the salient pixels of rgb (H, W, 3) uint8 into candidate objects.
+
+    thin_parts: whether these join what they belong to. With them goes a rim of ground that was
+    taken for salient, which is told apart by its colours else.
+    """
+    lab = spread_from_inside(lab_of(rgb), salient) if thin_parts else lab_of(rgb)
     strength = edge_strength(lab)
     superpixels = watershed_superpixels(strength, salient)
     count = int(superpixels.max())
@@ -78,7 +82,9 @@ def region_tree(rgb: Uint8, salient: Bool) -> RegionTree:
     regions = measure(superpixels, lab, strength)
     weak, alive = merge_all(regions, edge_cost, WEAK_EDGE, list(range(count)))
     convex, alive = merge_all(regions, convexity_cost, ONE_OBJECT, alive)
-    thin, alive = merge_all(regions, thin_part_cost, SAME_COLOURS, alive)
+    thin: list[tuple[int, int]] = []
+    if thin_parts:
+        thin, alive = merge_all(regions, thin_part_cost, SAME_COLOURS, alive)
     # Past the stop the tree goes on, for prompts that mean a group.
     groups, _ = merge_all(regions, convexity_cost, np.inf, alive)
     members, row_of = list(np.eye(count, dtype=bool)), list(range(count))
