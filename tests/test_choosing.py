@@ -279,6 +279,7 @@ def test_an_input_that_ends_early_keeps_the_choice(
     assert "resumed with 1 object, after 1 entries" in again.stdout
 
 
+@pytest.mark.slow
 def test_proposals_become_boxes_that_replay(
     small_photo: SmallPhoto, inline_runs: None, tmp_path: Path
 ) -> None:
@@ -304,6 +305,7 @@ def test_options_that_contradict_are_refused(small_photo: SmallPhoto, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_what_was_chosen(
     small_photo: SmallPhoto, inline_runs: None, tmp_path: Path
 ) -> None:

@@ -168,6 +168,7 @@ def test_doctor_prints_json(tmp_path: Path) -> None:
     assert all(e["version"] or e["remedy"] for e in found["libraries"].values())
 
 
+@pytest.mark.slow
 def test_a_lost_object_gives_status_1(
     small_photo: SmallPhoto, prefect_server: str, tmp_path: Path
 ) -> None:

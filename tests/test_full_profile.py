@@ -164,6 +164,7 @@ def test_how_memory_is_used_changes_no_result(
     assert json.loads(again.stdout)["steps_computed"] == 0
 
 
+@pytest.mark.slow
 def test_one_object_is_resumed_from_completion(done: Done) -> None:
     where = ("--store", done.store, "--device", "cpu", "--json")
     result = call("rerun", done.folder, "--object", "1", "--from", "generate", *where)

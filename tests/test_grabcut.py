@@ -103,6 +103,7 @@ def test_automatic_mode_finds_three_objects(backend: grabcut.GrabCut) -> None:
     assert not (masks[0].pixels & masks[1].pixels).any()
 
 
+@pytest.mark.slow
 def test_two_calls_agree(backend: grabcut.GrabCut) -> None:
     photo = painted((disc(150, 120, 45), RED))
     again = grabcut.load(grabcut.Settings(), "cpu")

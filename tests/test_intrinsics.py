@@ -197,6 +197,7 @@ def test_a_file_of_another_size_is_adapted_at_its_own() -> None:
     np.testing.assert_allclose(found.depth[::2, ::2], room.depth, atol=0.005)
 
 
+@pytest.mark.slow
 def test_a_run_says_so(small_photo: SmallPhoto, inline_runs: None, tmp_path: Path) -> None:
     """Points made for 70 degrees and 0.5 m too near; --fov tells the photo's own."""
     camera = camera_from_fov(WIDTH, HEIGHT, np.radians(FOV_X_DEG))

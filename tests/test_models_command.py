@@ -229,6 +229,7 @@ def start(folder: Path, *arguments: str, **variables: str) -> subprocess.Popen[s
     )
 
 
+@pytest.mark.slow
 def test_a_killed_pull_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
     hub.bytes_per_s = 24 << 20
     process = start(tmp_path, "models", "pull", "big", "--wait", f"{PATIENCE_S}")
@@ -409,6 +410,7 @@ def test_a_repository_that_is_not_there(hub: Hub) -> None:
     assert result.exit_code == 3 and "has no repository maker/big, or your token" in result.stderr
 
 
+@pytest.mark.slow
 def test_bars_are_for_terminals(hub: Hub, tmp_path: Path) -> None:
     pexpect = pytest.importorskip("pexpect", reason="plays a terminal; part of the extra dev")
     quiet = call("models", "pull", "loose")

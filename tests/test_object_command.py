@@ -137,6 +137,7 @@ def test_posed_views_become_a_glb(weights: Path, tmp_path: Path) -> None:
     assert len(object_from_glb((tmp_path / "thing.glb").read_bytes()).faces) > 0
 
 
+@pytest.mark.slow
 def test_too_many_voxels_lower_the_resolution_and_are_named(
     weights: Path, picture: Path, tmp_path: Path
 ) -> None:

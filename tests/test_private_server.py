@@ -98,6 +98,7 @@ def places(tmp_path: Path, prefect_server: str) -> tuple[Path, Path]:
     return temporary, home
 
 
+@pytest.mark.slow
 def test_folders_of_any_name_and_settings_of_any_kind(
     places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

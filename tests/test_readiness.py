@@ -156,6 +156,7 @@ def clutter_of(count: int, spacing_px: int) -> float | None:
     return next(f.value for f in found.findings if f.name == "clutter")
 
 
+@pytest.mark.slow
 def test_clutter_counts_objects_and_those_that_touch() -> None:
     assert clutter_of(4, 100) == 4
     assert clutter_of(4, 82) == 6
@@ -199,6 +200,7 @@ def test_good_photos_are_ready_and_carry_no_false_hint(name: str) -> None:
     assert all(scores(found)[n] == 1 for n in whole)
 
 
+@pytest.mark.slow
 def test_a_large_sharp_photo_of_one_object_has_a_high_score() -> None:
     """As its camera wrote it: with a focal length."""
     rgb, _ = balls(0, 1)

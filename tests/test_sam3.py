@@ -444,6 +444,7 @@ def test_too_many_words_are_refused(sam3: Any) -> None:
         sam3.segment(photo(), (ObjectPrompt(text="a red cup " * 20),), ())
 
 
+@pytest.mark.slow
 def test_small_objects_and_backdrops_are_left_out(weights: Path, sam3: Any) -> None:
     everything = sam3.segment(photo(), (), ())
     areas = [m.pixels.mean() for m in segment.disjoint(everything, (90, 120))]

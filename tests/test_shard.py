@@ -56,6 +56,7 @@ def test_the_bytes_of_single_runs_and_each_weights_file_read_once(
         assert run.scene.glb is not None and together.read(run.scene.glb)
 
 
+@pytest.mark.slow
 def test_one_stage_over_all_scenes_before_the_next(
     small_photo: SmallPhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

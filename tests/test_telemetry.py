@@ -54,6 +54,7 @@ def test_what_a_user_has_set_stays() -> None:
     assert _output(code, DO_NOT_TRACK="0") == "0"
 
 
+@pytest.mark.slow
 def test_prefect_and_the_hub_have_understood() -> None:
     code = """
 import flows

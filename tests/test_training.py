@@ -248,6 +248,7 @@ def test_the_bundled_files_are_small_and_listed() -> None:
     assert (WEIGHTS / "generator.md").exists()
 
 
+@pytest.mark.slow
 def test_a_gpu_traces_what_the_processor_does() -> None:
     """On numba's simulator of a GPU, a thread after the other, in plain Python."""
     code = """
