@@ -30,7 +30,7 @@ from benchmarks.report import replace_section
 
 ROOT = Path(__file__).parents[1]
 FILES = (
-    *sorted(f"alignment/{p.name}" for p in (ROOT / "alignment").glob("*.py")),
+    *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "alignment").rglob("*.py")),
     "scene/glb.py",
     "scene/files.py",
     "scene/frames.py",
@@ -44,8 +44,8 @@ LIMITS = "tests/test_limits.py"
 # What runs for the constants of a file or folder, in this order; the first that fits.
 TESTS: dict[str, tuple[str, ...]] = {
     "alignment/contacts": (LIMITS, FINGERPRINTS, "tests/test_contacts.py"),
-    "alignment/layout_refine": (LIMITS, FINGERPRINTS, "tests/test_layout_refine.py"),
-    "alignment/scale_depth": (LIMITS, FINGERPRINTS, "tests/test_baselines.py"),
+    "alignment/baselines/layout_refine": (LIMITS, FINGERPRINTS, "tests/test_layout_refine.py"),
+    "alignment/baselines/scale_depth": (LIMITS, FINGERPRINTS, "tests/test_baselines.py"),
     "alignment/scene_terms": (LIMITS, FINGERPRINTS, "tests/test_scene_terms.py"),
     "alignment/support": (LIMITS, FINGERPRINTS, "tests/test_support.py"),
     "alignment/visible": (FINGERPRINTS, "tests/test_degenerate_placement.py"),
@@ -55,8 +55,8 @@ TESTS: dict[str, tuple[str, ...]] = {
 }
 SUBJECTS = {
     "stages/generate": "generate",
-    "alignment/icp": "icp",
-    "alignment/layout_refine": "layout_refine",
+    "alignment/baselines/icp": "icp",
+    "alignment/baselines/layout_refine": "layout_refine",
     "alignment": "(place or crop) and not icp",
     "scene": "compose or frame or crop",
 }

@@ -44,7 +44,14 @@ from alignment.scene_terms import (
     scale_estimates_of,
     scene_terms,
 )
-from alignment.support import Background, Ground, SupportPlane, find_ground, find_support_plane
+from alignment.support import (
+    Background,
+    Ground,
+    SupportPlane,
+    find_ground,
+    find_support_plane,
+    recedes_downwards,
+)
 from alignment.visible import (
     DepthView,
     VisiblePoints,
@@ -506,3 +513,19 @@ def test_a_gap_is_at_least_two_walls_wide(gap: float, kept: bool) -> None:
     front, full = np.zeros((4, 4)), np.ones((4, 4))
     columns = Columns(front, full, front + 0.5, full * 0.5 + gap, full, full)
     assert (_thick_enough(columns, 0.01).gap_level > 0).all() == kept
+
+
+@pytest.mark.parametrize(
+    ("rise", "rising", "told"),
+    [(0.0021, 1.0, True), (0.0019, 1.0, False), (0.01, 0.76, True), (0.01, 0.74, False)],
+)
+def test_a_floor_recedes_downwards_from_two_thousandths_in_three_quarters_on(
+    rise: float, rising: float, told: bool
+) -> None:
+    """rise: of the depth over two rows of cells, in the columns that rise at all."""
+    rows, columns = (v.ravel() for v in np.mgrid[:20, :50])
+    slope = np.where(columns < rising * 50, rise / 2, -rise / 2)
+    inverse = np.repeat(np.exp(-slope * rows)[:, None], 4, 1)
+    pixels = np.stack([rows, columns], 1) * 2.0 + 1
+    rays, near = np.ones((1000, 3)), np.ones(1000, bool)
+    assert recedes_downwards(Background(rays, pixels, inverse, near)) == told
