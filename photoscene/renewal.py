@@ -28,6 +28,7 @@ from photoscene.owned_files import (
     identity_of,
     in_the_way,
     is_owned,
+    is_plain_name,
     owned_files,
     sealed_record,
     set_aside,
@@ -159,7 +160,7 @@ def _stage(
 
 def _publish(folder: Path, staging: Path, inputs: frozenset[Identity]) -> list[str]:
     """Move every staged file to its place, the record last; goes on where another one stopped."""
-    plan, said = json.loads((staging / PLAN).read_bytes()), []
+    plan, said = _read_plan(staging / PLAN), []
     _refuse_detours(folder, plan["staged"].values())
     owned = owned_files(folder)
     for number, name in sorted(plan["staged"].items()):
@@ -174,6 +175,21 @@ def _publish(folder: Path, staging: Path, inputs: frozenset[Identity]) -> list[s
         os.replace(source, target)
     _discard(staging)
     return said
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    """A plan of ours; BadInput for one that is damaged, or leads out of the folder."""
+    try:
+        plan = json.loads(path.read_bytes())
+        numbers = [*plan["staged"]]
+        names = [*plan["staged"].values(), *plan["present"], *plan["gone"]]
+        sound = all(map(STAGED_NAME.fullmatch, numbers)) and all(map(is_plain_name, names))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError,
+            AttributeError):  # fmt: skip
+        sound, plan = False, {}
+    if not sound:
+        raise BadInput(f"{path} is no plan of an interrupted run: move its folder away")
+    return plan
 
 
 def _remove(

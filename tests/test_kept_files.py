@@ -20,6 +20,7 @@ from conftest import SmallPhoto, call
 from run_folders import KILLED, Ready, contents, dying_at, in_a_child
 
 from photoscene.owned_files import owned_files, read_record, sealed_record
+from photoscene.renewal import finish_interrupted
 from photoscene.run_folder import read_run, write_page
 from scene.errors import BadInput
 from scene.keys import digest
@@ -385,3 +386,17 @@ def test_a_record_owns_nothing_outside_its_folder(name: str, ready: Ready, tmp_p
         json.dumps({**record, "files": {name: digest(b"x"), "report.html": digest(b"x")}})
     )
     assert set(owned_files(folder)) == {"report.html"}
+
+
+@pytest.mark.parametrize("name", ["../mine.txt", "/etc/mine", "objects/../../mine.txt", "", 3])
+def test_a_plan_that_leads_out_of_its_folder_is_refused(name: Any, tmp_path: Path) -> None:
+    """A folder from elsewhere may hold a write that was left half done."""
+    staging = tmp_path / "run" / f".writing-{'0' * 32}"
+    staging.mkdir(parents=True)
+    (tmp_path / "mine.txt").write_text("mine")
+    (staging / "000000").write_text("theirs")
+    plan = {"files": {}, "staged": {"000000": name}, "present": [], "gone": []}
+    (staging / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(BadInput, match="no plan of an interrupted run"):
+        finish_interrupted(tmp_path / "run")
+    assert (tmp_path / "mine.txt").read_text() == "mine" and (staging / "000000").exists()
