@@ -1,4 +1,4 @@
-"""Values that travel as several artifacts: one pair of pack and unpack per type.
+"""Values that travel as several artifacts: packed and unpacked in one place per type.
 
 A bundle maps names to artifacts. What belongs to the object at an index of the photo's list is
 named "000.mask", "001.mask" and so on.
@@ -104,11 +104,6 @@ def pack_completion(store: Store, completion: Completion) -> dict[str, Artifact]
     return {"image": store.save(Cutout(completion.rgba)), "details": details}
 
 
-def unpack_completion(store: Store, bundle: Bundle) -> Completion:
-    """The inverse of `pack_completion`; without notes where the bundle has no details."""
-    return Completion(store.load(bundle["image"], Cutout).rgba, tuple(notes_of(store, bundle)))
-
-
 def pack_object_crop(store: Store, crop: ObjectCrop) -> dict[str, Artifact]:
     """An object crop: image, camera, and its depth as the point map of the crop's camera."""
     return {
@@ -136,12 +131,6 @@ def pack_mesh(store: Store, mesh: ObjectMesh) -> dict[str, Artifact]:
     """A mesh as GLB, and the notes of its maker in details where there are any."""
     details = {"details": store.save({"notes": list(mesh.notes)})} if mesh.notes else {}
     return {"mesh": store.save(mesh), **details}
-
-
-def unpack_mesh(store: Store, bundle: Bundle) -> ObjectMesh:
-    """The inverse of `pack_mesh`."""
-    mesh = store.load(bundle["mesh"], ObjectMesh)
-    return replace(mesh, notes=tuple(notes_of(store, bundle)))
 
 
 def pack_views(store: Store, views: Sequence[PosedView], mesh_scale: float) -> dict[str, Artifact]:
