@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from benchmarks.known_scenes import GROUND_TRUTH, load_scene
+from flows.request import prompt_from_json
 from scene.pictures import decode_photo
 from scene.types import Bool, Float32, ObjectPrompt, Photo, Point, Uint8
 from stages import segment
@@ -188,3 +192,17 @@ def test_a_box_leaves_out_the_rim_of_ground_that_looks_salient(backend: grabcut.
     prompt = ObjectPrompt("", "", tuple(float(v) for v in box), ())
     (mask,) = backend.segment(photo, (prompt,), ())
     assert (mask.pixels & truth).sum() / (mask.pixels | truth).sum() > 0.95
+
+
+def test_clicks_that_a_box_alone_missed_bring_no_corners_of_the_box(
+    backend: grabcut.GrabCut,
+) -> None:
+    """The example's milk carton: its gable is as white as the basket behind it."""
+    examples = Path(__file__).parents[1] / "examples"
+    photo, _ = decode_photo((examples / "breakfast.jpg").read_bytes(), 2048)
+    asked = json.loads((examples / "breakfast.prompts.json").read_text())["objects"][0]
+    (mask,) = backend.segment(photo, (prompt_from_json(asked),), ())
+    left, top, right, _ = (int(v) for v in asked["box"])
+    assert all(mask.pixels[y, x] for x, y in asked["points"])
+    assert not mask.pixels[top : top + 20, left : left + 12].any()
+    assert not mask.pixels[top : top + 12, right - 8 : right].any()

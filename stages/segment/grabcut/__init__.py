@@ -40,7 +40,7 @@ from stages.segment.grabcut.saliency import (
     WEIGHTS_SHA256 as WEIGHTS_SHA256,  # part of this backend's key
 )
 
-VERSION = "4"
+VERSION = "5"
 LOADING = ()
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class GrabCut:
             region = region_in_box(view, box, self.saliency_of)
             missed = [(x, y) for x, y in wanted if not region[y, x]]
             if missed:
-                rest = replace(view, tree=region_tree(view.rgb, inside & ~region))
+                rest = replace(view, tree=region_tree(view.rgb, inside & ~region, False))
                 region = region | region_at_points(rest, missed, unwanted, self.saliency_of)
             outside = ~inside
         else:
