@@ -54,13 +54,16 @@ picture = Image.open(photo).convert("RGB")
 picture.putalpha(Image.open(mask).convert("L"))
 picture.save(path)
 """
+# As in photoscene: a torchvision that does not load beside this torch is not to matter.
+PREPARED = "from stages.pretrained import prepare_torchvision; prepare_torchvision()\n"
 # How each library says that it runs, which is when those with telemetry speak.
 LIBRARIES = {
     "prefect": "import prefect, prefect.events, prefect.client.orchestration",
     "huggingface_hub": "from huggingface_hub.utils import send_telemetry; import time\n"
     "send_telemetry('photoscene/test'); time.sleep(1)",
-    "transformers": "from transformers import AutoConfig, CLIPConfig, AutoProcessor\nCLIPConfig()",
-    "diffusers": "from diffusers import DiffusionPipeline, UNet2DModel",
+    "transformers": PREPARED
+    + "from transformers import AutoConfig, CLIPConfig, AutoProcessor\nCLIPConfig()",
+    "diffusers": PREPARED + "from diffusers import DiffusionPipeline, UNet2DModel",
     "onnxruntime": "import onnxruntime; onnxruntime.get_available_providers()",
     "torch": "import torch, torch.hub; torch.ones(3).sum()",
     "ray": "import ray; ray.init(num_cpus=1, include_dashboard=False); ray.shutdown()",
