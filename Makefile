@@ -65,10 +65,10 @@ clean:
 	rm -rf .venv runs
 
 .PHONY: validator
-validator: tests/gltf_validator/node_modules  ## the Khronos glTF validator, if npm is there
+validator: tests/support/gltf_validator/node_modules  ## the Khronos glTF validator, if npm is there
 
-tests/gltf_validator/node_modules: tests/gltf_validator/package.json
-	cd tests/gltf_validator && npm install --silent --no-audit --no-fund --no-package-lock
+tests/support/gltf_validator/node_modules: tests/support/gltf_validator/package.json
+	cd tests/support/gltf_validator && npm install --silent --no-audit --no-fund --no-package-lock
 	touch $@
 
 TRAINING ?= runs/lite_generator

@@ -40,18 +40,27 @@ FILES = (
 # Index tables (corners, edges and cases of marching) are no magnitudes: a tenth more means nothing.
 TABLES = ("CASES", "CORNERS", "EDGES", "FACES", "PHOTO")
 FINGERPRINTS = "tests/fingerprints"
-LIMITS = "tests/test_limits.py"
+LIMITS = "tests/alignment/test_limits.py"
 # What runs for the constants of a file or folder, in this order; the first that fits.
 TESTS: dict[str, tuple[str, ...]] = {
-    "alignment/contacts": (LIMITS, FINGERPRINTS, "tests/test_contacts.py"),
-    "alignment/baselines/layout_refine": (LIMITS, FINGERPRINTS, "tests/test_layout_refine.py"),
-    "alignment/baselines/scale_depth": (LIMITS, FINGERPRINTS, "tests/test_baselines.py"),
-    "alignment/scene_terms": (LIMITS, FINGERPRINTS, "tests/test_scene_terms.py"),
-    "alignment/support": (LIMITS, FINGERPRINTS, "tests/test_support.py"),
-    "alignment/visible": (FINGERPRINTS, "tests/test_degenerate_placement.py"),
-    "alignment": (LIMITS, FINGERPRINTS, "tests/test_joint.py"),
-    "scene": ("tests/test_codecs.py", FINGERPRINTS),
-    "stages/generate": (LIMITS, FINGERPRINTS, "tests/test_lite.py", "tests/test_relief.py"),
+    "alignment/contacts": (LIMITS, FINGERPRINTS, "tests/alignment/test_contacts.py"),
+    "alignment/baselines/layout_refine": (
+        LIMITS,
+        FINGERPRINTS,
+        "tests/alignment/test_layout_refine.py",
+    ),
+    "alignment/baselines/scale_depth": (LIMITS, FINGERPRINTS, "tests/alignment/test_baselines.py"),
+    "alignment/scene_terms": (LIMITS, FINGERPRINTS, "tests/alignment/test_scene_terms.py"),
+    "alignment/support": (LIMITS, FINGERPRINTS, "tests/alignment/test_support.py"),
+    "alignment/visible": (FINGERPRINTS, "tests/stages/test_degenerate_placement.py"),
+    "alignment": (LIMITS, FINGERPRINTS, "tests/alignment/test_joint.py"),
+    "scene": ("tests/scene/test_codecs.py", FINGERPRINTS),
+    "stages/generate": (
+        LIMITS,
+        FINGERPRINTS,
+        "tests/stages/generate/test_lite.py",
+        "tests/stages/generate/test_relief.py",
+    ),
 }
 SUBJECTS = {
     "stages/generate": "generate",

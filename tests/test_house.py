@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from stages.backends import backend_names
+from support import ROOT
 
-ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "scene": set(),
     "pixal3d": set(),

@@ -6,7 +6,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from support import ROOT
+
 LOOK = """
 import sys
 sys.path.insert(0, sys.argv[1])

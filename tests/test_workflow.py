@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from support import ROOT
+
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 STEPS = ["make demo", "make test"]
 PYTHONS = ["3.11", "3.12", "3.13"]

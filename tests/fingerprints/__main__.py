@@ -12,8 +12,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from extras import missing
-
 from fingerprints.cases import all_cases
 from fingerprints.records import (
     RECORDS,
@@ -25,6 +23,7 @@ from fingerprints.records import (
 )
 from scene.store import Store
 from stages.devices import ModelPool
+from support.extras import missing
 
 
 def main() -> int:
