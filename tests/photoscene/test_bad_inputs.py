@@ -27,7 +27,7 @@ from scene.types import DepthFile, Photo
 from stages import map_points
 from stages.map_points.file import Settings, load
 from support import ROOT
-from support.corpus import Bad, bad_inputs, build, encoded, good_pictures, with_table
+from support.corpus import Bad, bad_inputs, build, encoded, good_pictures, with_catalogue
 from support.small_photo import SmallPhoto, call, small_depth, small_masks, small_rgb
 
 PHOTOSCENE = Path(sys.executable).with_name("photoscene")
@@ -96,8 +96,9 @@ def test_the_corpus_is_large_and_its_names_differ() -> None:
 
 
 def test_the_page_of_bad_inputs_is_up_to_date() -> None:
-    page = (ROOT / "docs" / "inputs.md").read_text("utf-8")
-    assert with_table(page) == page, "run: PYTHONPATH=tests python -m support.corpus docs/inputs.md"
+    page = (ROOT / "docs" / "bad_inputs.md").read_text("utf-8")
+    command = "PYTHONPATH=tests python -m support.corpus docs/bad_inputs.md"
+    assert with_catalogue(page) == page, f"run: {command}"
 
 
 @pytest.mark.parametrize("name", ["bomb.png", "lying.png", "lying.npy"])

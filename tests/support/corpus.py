@@ -1,6 +1,6 @@
-"""The bad inputs: builds the files that tests/data/bad_inputs.yaml names, and the table of them.
+"""The bad inputs: builds the files that tests/data/bad_inputs.yaml names, and the page about them.
 
-`PYTHONPATH=tests python -m support.corpus docs/inputs.md` writes the table between the
+`PYTHONPATH=tests python -m support.corpus docs/bad_inputs.md` writes the list between the
 page's markers.
 """
 
@@ -15,6 +15,7 @@ import shlex
 import socket
 import struct
 import sys
+import textwrap
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from PIL import Image
 from scene.types import Bool, Uint8
 from support import DATA
 
+PAGE_WIDTH = 120
 BEGIN, END = "<!-- bad inputs: begin -->", "<!-- bad inputs: end -->"
 SIZE = (180, 240)  # of the photo that the files belong to, as in small_photo.py
 CAMERA = {"width": 240, "height": 180, "K": [[220, 0, 120], [0, 220, 90], [0, 0, 1]]}
@@ -399,24 +401,33 @@ def _somebodys() -> dict[str, bytes]:
     }
 
 
-def table(bad: list[Bad]) -> str:
-    """A section per group with a row per bad input."""
+def catalogue(bad: list[Bad]) -> str:
+    """A section per group with two lines per bad input: what it is, and the answer."""
     lines: list[str] = []
     for group in dict.fromkeys(b.group for b in bad):
-        lines += ["", f"### {group.capitalize()}", "", "| input | exit | answer |", "|---|---|---|"]
+        lines += ["", f"## {group.capitalize()}", ""]
         for b in (b for b in bad if b.group == group):
-            told = html.escape(b.told, quote=False).replace("|", "\\|")
+            status = f" (exit status {b.status})" if b.status != 2 else ""
+            told = html.escape(b.told, quote=False)
             told = told.replace("{d}/", "").replace("{{", "{").replace("}}", "}")
-            lines.append(f"| {b.name} | {b.status} | {told} |")
+            lines += [f"- **{b.name}**{status}:", *wrapped(told, PAGE_WIDTH, indent="  ")]
     return "\n".join([*lines, ""])
 
 
-def with_table(page: str) -> str:
-    """The page with the present table between its markers."""
+def wrapped(text: str, width: int, indent: str) -> list[str]:
+    """The text in indented lines of at most `width` columns, broken at spaces."""
+    return textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def with_catalogue(page: str) -> str:
+    """The page with the present list between its markers."""
     before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n{table(bad_inputs())}\n{END}{rest.split(END)[1]}"
+    return f"{before}{BEGIN}\n{catalogue(bad_inputs())}\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":
     page = Path(sys.argv[1])
-    page.write_text(with_table(page.read_text("utf-8")), "utf-8")
+    page.write_text(with_catalogue(page.read_text("utf-8")), "utf-8")
