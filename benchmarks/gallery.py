@@ -25,7 +25,7 @@ from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
 from scene.cameras import resize_camera
 from scene.errors import BadInput, CannotPlace, ObjectError
-from scene.files import decode_png
+from scene.png import decode_png
 from scene.raycast import render
 from scene.store import Store
 from scene.types import Camera, Float64, ObjectMesh, Photo, Scene, Uint8

@@ -23,7 +23,7 @@ from scene.cameras import (
     project,
     unproject,
 )
-from scene.files import decode_png
+from scene.png import decode_png
 from scene.types import Bool, Camera, CropCamera, Float32, Float64, ObjectMesh
 
 TOUCHING_M = 0.5e-3  # surfaces nearer than this touch

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scene.pictures import decode_cutout
+from scene.images import decode_cutout
 from stages import generate
 from stages.backends import make_settings
 from stages.crops import cutout_crop

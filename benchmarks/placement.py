@@ -13,7 +13,6 @@ import time
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -24,9 +23,9 @@ from benchmarks.growth import growth_table
 from benchmarks.known_scenes import GROUND_TRUTH, KnownScene, load_scene, scene_folders
 from benchmarks.perturb import ROWS, Row
 from benchmarks.piles import piles
-from benchmarks.placement_errors import Errors, errors_of
+from benchmarks.placement_errors import errors_of
 from benchmarks.placement_figure import PICTURE, draw_slice
-from benchmarks.placement_tables import Sweep, write_sweep
+from benchmarks.placement_tables import Sweep, Trial, write_sweep
 from benchmarks.report import replace_section
 from benchmarks.touching import touching_table
 from stages.place import Placer, icp, layout_refine, pixel_aligned, scale_depth, umeyama
@@ -47,15 +46,6 @@ METHODS = {
     "pixel_aligned": lambda: pixel_aligned.load(pixel_aligned.Settings(), "cpu"),
     **OTHERS,
 }
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What every method made of one row and seed: errors per object, milliseconds per object."""
-
-    row: str
-    errors: dict[str, list[Errors]]
-    milliseconds: dict[str, float]
 
 
 def main() -> None:

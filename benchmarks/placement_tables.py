@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +13,6 @@ from benchmarks.perturb import Row
 from benchmarks.placement_errors import Errors
 from benchmarks.report import replace_section
 from scene.types import Float64
-
-if TYPE_CHECKING:
-    from benchmarks.placement import Trial
 
 OURS = "pixel_aligned"
 ABLATION = "M1 alone"  # ours without the scene's terms: shown, but no competitor
@@ -40,6 +36,15 @@ FIGURES = {
     "rotation": Figure("Rotation error, degrees, modulo symmetry", lambda e: e.rotation_deg, 1.0),
     "outline": Figure("Outline error, 100 (1 - silhouette IoU)", lambda e: e.outline),
 }
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What every method made of one row and seed: errors per object, milliseconds per object."""
+
+    row: str
+    errors: dict[str, list[Errors]]
+    milliseconds: dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from flows.server import prefect_api
 from photoscene.cli.errors import keep_quiet
 from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
-from scene.files import decode_png
+from scene.png import decode_png
 from scene.store import Store
 from stages import place
 from stages.place.pixel_aligned import Settings, load

@@ -48,7 +48,7 @@ from benchmarks.surfaces import (
     volume_iou,
 )
 from scene.cameras import pixel_centres, unproject
-from scene.files import decode_png
+from scene.png import decode_png
 from scene.types import Bool, Float64
 
 MIN_IOU = 0.02  # of the outlines of a pair

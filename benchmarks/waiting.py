@@ -27,7 +27,7 @@ from photoscene.inputs import Arguments, build_request
 from photoscene.reconstruction import reconstruct_photo
 from photoscene.report.page import write_report
 from photoscene.run_folder import new_run, write_run
-from scene.pictures import decode_photo
+from scene.images import decode_photo
 from scene.store import Store
 from scene.types import ObjectPrompt
 from stages import segment

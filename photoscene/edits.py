@@ -16,8 +16,8 @@ from scene.bundles import numbered, unpack_masks
 from scene.errors import BadInput
 from scene.files import similarity_to_json
 from scene.foreign_glb import mesh_from_glb
+from scene.images import decode_cutout
 from scene.keys import digest
-from scene.pictures import decode_cutout
 from scene.store import Store, artifact_from_json
 from scene.types import Artifact, CropCamera, Mask, Photo, Scene, SceneObject
 from stages import edits as edited

@@ -14,8 +14,8 @@ from flows.request import MAX_WORDS_LENGTH, MaskFile
 from flows.steps.photo import MAX_SIDE_PX
 from scene.annotations import decode_annotations
 from scene.errors import BadInput
-from scene.files import encode_png
 from scene.masks import decode_label_map
+from scene.png import encode_png
 from scene.store import Store
 from scene.text import printable
 from scene.types import Bool

@@ -11,7 +11,7 @@ from flows.request import Request
 from flows.steps.photo import MAX_SIDE_PX
 from photoscene.device import device_for
 from scene.errors import BadInput
-from scene.pictures import decode_photo, turn_of
+from scene.images import decode_photo, turn_of
 from scene.store import Store
 from scene.types import DepthFile, Scene
 

@@ -15,8 +15,8 @@ from photoscene.inputs import check_seed
 from scene import bundles
 from scene.bundles import pack_object_crop, pack_views
 from scene.errors import BadInput
+from scene.images import decode_cutout
 from scene.keys import digest
-from scene.pictures import decode_cutout
 from scene.profile import StageChoice
 from scene.store import Store, copy_artifact
 from scene.types import Artifact, ObjectMesh, PosedView

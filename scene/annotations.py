@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from scene.errors import BadInput
+from scene.images import MAX_MEGAPIXELS
 from scene.mask_files import read_drawn
 from scene.masks import NamedObjects
-from scene.pictures import MAX_MEGAPIXELS
 from scene.shapes import coco_runs, ellipse, polygon, rectangle, runs
 from scene.types import Bool
 

@@ -26,7 +26,7 @@ from PIL import Image
 from scene.errors import BadInput
 from scene.file_kinds import TIFF_BEGINS as TIFF_BEGINS
 from scene.file_kinds import tiff_tags
-from scene.pictures import MAX_MEGAPIXELS, hushed
+from scene.images import MAX_MEGAPIXELS, hushed
 
 NPY_BEGINS, ZIP_BEGINS, EXR_BEGINS = b"\x93NUMPY", b"PK\x03\x04", b"\x76\x2f\x31\x01"
 TIFF_WIDTH, TIFF_HEIGHT = 256, 257

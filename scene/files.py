@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
+from scene.glb import object_from_glb, object_to_glb
+from scene.png import decode_png, encode_png
 from scene.types import (
     Camera,
     CropCamera,
@@ -23,8 +23,6 @@ from scene.types import (
     Similarity,
 )
 
-PNG_COMPRESSION = 3  # zlib level: a third of the default's time for 5 % more bytes
-
 
 class Codec(NamedTuple):
     """How one type is kept: its kind, its file suffix, and the two directions."""
@@ -33,18 +31,6 @@ class Codec(NamedTuple):
     suffix: str
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any]
-
-
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """(H, W), (H, W, 3) or (H, W, 4) uint8 -> PNG bytes, the same for the same pixels."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", compress_level=PNG_COMPRESSION)
-    return out.getvalue()
-
-
-def decode_png(data: bytes, mode: str) -> NDArray[np.uint8]:
-    """PNG bytes -> uint8 pixels in a Pillow mode ("L", "RGB", "RGBA")."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert(mode))
 
 
 def encode_json(value: Any) -> bytes:
@@ -120,18 +106,6 @@ def _decode_point_map(data: bytes) -> PointMap:
     return PointMap(depth, camera, details["metric"], notes, normals, guessed)
 
 
-def _encode_object_mesh(value: ObjectMesh) -> bytes:
-    from scene.glb import object_to_glb  # trimesh is only imported where a mesh is read or written
-
-    return object_to_glb(value)
-
-
-def _decode_object_mesh(data: bytes) -> ObjectMesh:
-    from scene.glb import object_from_glb
-
-    return object_from_glb(data)
-
-
 CODECS: dict[type, Codec] = {
     Photo: Codec(
         "photo", ".png", lambda p: encode_png(p.rgb), lambda b: Photo(decode_png(b, "RGB"))
@@ -152,6 +126,6 @@ CODECS: dict[type, Codec] = {
         lambda c: encode_json(crop_camera_to_json(c)),
         lambda b: crop_camera_from_json(json.loads(b)),
     ),
-    ObjectMesh: Codec("mesh", ".glb", _encode_object_mesh, _decode_object_mesh),
+    ObjectMesh: Codec("mesh", ".glb", object_to_glb, object_from_glb),
     dict: Codec("details", ".json", encode_json, json.loads),
 }

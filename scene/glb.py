@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scene.files import PNG_COMPRESSION
 from scene.frames import gltf_from_opencv, gltf_node_from_similarity
+from scene.png import encode_png
 from scene.types import Camera, ObjectMesh, Similarity
 
 GENERATOR = "photoscene"
@@ -102,10 +102,8 @@ def _to_trimesh(mesh: ObjectMesh) -> Any:
 
 
 def _as_png(pixels: np.ndarray) -> Image.Image:
-    """A picture that trimesh embeds as PNG at our compression level."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG", compress_level=PNG_COMPRESSION)
-    return Image.open(out)
+    """An image that trimesh embeds with the bytes of our own PNG encoding."""
+    return Image.open(io.BytesIO(encode_png(pixels)))
 
 
 def _stamp(tree: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from scene.arrays import (
     read_tiff,
 )
 from scene.errors import BadInput, is_own_mistake
-from scene.pictures import (
+from scene.images import (
     ON_ITS_SIDE,
     damage_reported,
     is_deep,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scene.errors import BadInput
+from scene.images import full_scale, how_to_turn
 from scene.mask_files import Drawn, read_drawn
-from scene.pictures import full_scale, how_to_turn
 from scene.types import Bool
 
 IGNORE, VOC_IGNORE = 255, 0xE0E0C0  # what PASCAL VOC gives the borders of objects, and its colour
@@ -63,7 +63,7 @@ def decode_mask(
     """(height, width) bool: the object's pixels in a mask file.
 
     sizes are the (width, height) that the file may have; it is resampled to the working size
-    (nearest). turned: how EXIF turns the photo, as `pictures.turn_of` says.
+    (nearest). turned: how EXIF turns the photo, as `images.turn_of` says.
     """
     drawn = read_drawn(data)
     _check_size(drawn, sizes, turned)

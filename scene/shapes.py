@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene.errors import BadInput
-from scene.pictures import MAX_MEGAPIXELS
+from scene.images import MAX_MEGAPIXELS
 from scene.types import Bool
 
 CIRCLE_CORNERS = 128

@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Collection
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from stages.backends import backend_names
@@ -55,6 +57,34 @@ def test_imports_point_one_way() -> None:
         and top not in MAY_IMPORT[package]
     ]
     assert wrong == []
+
+
+def test_no_import_leads_back_to_where_it_started() -> None:
+    """Nor a late one, inside a function: late is for what is heavy, never to get round a circle."""
+    modules = {_module(path): path for _, path in _files()}
+    imported = {name: _modules_of(path, modules) - {name} for name, path in modules.items()}
+    assert sum(map(len, imported.values())) > 1000  # they are found at all
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as circle:
+        raise AssertionError(" <- ".join(circle.args[1])) from None
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _modules_of(path: Path, modules: Collection[str]) -> set[str]:
+    """Which of our modules a file imports, whole or in part: `scene` in `from scene import child`
+    only if `scene.child` is no module itself."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= members & set(modules) or {node.module}
+    return names & set(modules)
 
 
 def test_only_flows_imports_prefect() -> None:
@@ -123,7 +153,7 @@ BROAD_HANDLERS = {
     "pixal3d/images.py": 1,  # JSON of posed views
     "scene/foreign_glb.py": 1,  # JSON and numbers of another program's GLB
     "scene/annotations.py": 4,  # JSON, XML, and the numbers in them
-    "scene/pictures.py": 1,  # LittleCMS
+    "scene/images.py": 1,  # LittleCMS
     "scene/profile.py": 1,  # PyYAML
     "scene/store.py": 1,  # JSON of a result that a disk may have damaged
     "stages/backends.py": 1,  # float()

@@ -40,7 +40,7 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
 
 
 def _edited(call: StageCall, store: Store) -> dict[str, Artifact]:
-    from scene.pictures import decode_cutout
+    from scene.images import decode_cutout
     from stages.edits import edited_completion
 
     cutout = decode_cutout(store.read(call.inputs["file"]))

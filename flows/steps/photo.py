@@ -22,7 +22,7 @@ def call(request: Request) -> StageCall:
 
 def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifact]:
     """photo, details (size, focal length, notes)."""
-    from scene.pictures import decode_photo
+    from scene.images import decode_photo
 
     try:
         photo, details = decode_photo(store.read(call.inputs["file"]), call.settings["max_side_px"])

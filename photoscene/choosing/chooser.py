@@ -19,8 +19,8 @@ from photoscene.choosing.prompt_file import ChosenPhoto, load_session, save_prom
 from photoscene.owned_files import is_owned, owned_files
 from scene.bundles import unpack_masks
 from scene.errors import BadInput
-from scene.files import encode_png
 from scene.keys import digest
+from scene.png import encode_png
 from scene.store import Store, write_atomically
 from scene.types import Artifact, Bool, Mask, ObjectPrompt, Photo, Uint8
 from stages.backends import find_backend

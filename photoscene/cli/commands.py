@@ -38,7 +38,7 @@ from photoscene.run_folder import (
     write_run,
 )
 from scene.errors import BadInput
-from scene.files import encode_png
+from scene.png import encode_png
 from scene.profile import known_stage, with_setting
 from scene.store import Store
 from scene.text import printable

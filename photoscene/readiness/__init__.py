@@ -13,9 +13,9 @@ from photoscene.readiness.findings import Finding as Finding
 from photoscene.readiness.findings import Readiness as Readiness
 from photoscene.readiness.findings import summed
 from scene.errors import BadInput
+from scene.images import decode_photo, turn_of
 from scene.masks import decode_mask
 from scene.morphology import dilated, square
-from scene.pictures import decode_photo, turn_of
 from scene.types import Bool, Photo, Uint8
 
 AROUND_SHARE = 0.02  # of the photo's long side: edges so near an object's outline are its own

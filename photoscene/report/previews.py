@@ -11,8 +11,9 @@ from typing import Any
 from photoscene.report import pictures
 from photoscene.report.viewer_model import light_object, object_budget
 from scene.bundles import numbered
-from scene.files import decode_png, encode_json
+from scene.files import encode_json
 from scene.keys import stage_key
+from scene.png import decode_png
 from scene.store import DamagedArtifact, Manifest, Store
 from scene.types import Artifact, Cutout, Float64, Mask, ObjectMesh, Photo, PointMap
 

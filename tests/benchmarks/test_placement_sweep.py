@@ -118,7 +118,7 @@ def test_every_row_makes_a_case_of_the_same_objects() -> None:
 
 
 def test_the_verdict_counts_what_the_table_shows() -> None:
-    from benchmarks.placement import Trial
+    from benchmarks.placement_tables import Trial
 
     case = exact(known_table(), np.random.default_rng(0))
     good = errors_of(case, placed(case, [STILL, STILL]))

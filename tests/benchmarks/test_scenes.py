@@ -10,7 +10,8 @@ from benchmarks.known_scenes import GROUND_TRUTH, scene_folders
 from benchmarks.overhead import run_plainly
 from benchmarks.scenes import masks_and_depth, recover_true_meshes
 from scene.cameras import camera_from_matrix
-from scene.files import decode_png, similarity_from_json
+from scene.files import similarity_from_json
+from scene.png import decode_png
 from scene.raycast import render
 from scene.store import Store
 from scene.types import ObjectMesh

@@ -20,9 +20,9 @@ from flows.request import prompt_from_json
 from photoscene.cli.errors import printable
 from photoscene.run_folder import default_folder
 from scene.errors import BadInput
+from scene.images import decode_photo
 from scene.keys import digest
 from scene.masks import decode_mask
-from scene.pictures import decode_photo
 from scene.types import DepthFile, Photo
 from stages import map_points
 from stages.map_points.file import Settings, load

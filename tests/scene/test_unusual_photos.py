@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from flows.compute import produce
 from flows.steps import photo as photo_step
 from photoscene.inputs import Arguments, build_request
-from scene.pictures import decode_photo
+from scene.images import decode_photo
 from scene.store import Store
 from scene.types import Uint8
 from stages.devices import ModelPool

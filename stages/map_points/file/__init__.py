@@ -13,8 +13,8 @@ import numpy as np
 
 from scene.cameras import camera_from_fov, camera_from_matrix, resize_camera
 from scene.errors import BadInput
+from scene.images import how_to_turn
 from scene.intrinsics import change_intrinsics
-from scene.pictures import how_to_turn
 from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap
 from stages.map_points.file.geometry import FAR_M, Geometry, fit_camera, read_geometry
 

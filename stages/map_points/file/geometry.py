@@ -19,7 +19,7 @@ from PIL import Image
 from scene.arrays import READ_ERRORS, check_count, read_exr, read_npy, read_npz, read_tiff
 from scene.cameras import camera_from_matrix, pixel_centres
 from scene.errors import BadInput, is_own_mistake
-from scene.pictures import load_upright
+from scene.images import load_upright
 from scene.types import Camera, DepthFile, Float64
 
 DEPTH_NAMES = ("depth", "z", "arr_0")

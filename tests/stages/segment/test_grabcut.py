@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.known_scenes import GROUND_TRUTH, load_scene
 from flows.request import prompt_from_json
-from scene.pictures import decode_photo
+from scene.images import decode_photo
 from scene.types import Bool, Float32, ObjectPrompt, Photo, Point, Uint8
 from stages import segment
 from stages.segment import grabcut

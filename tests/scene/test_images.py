@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
+from scene.images import decode_photo
 from scene.masks import decode_mask
-from scene.pictures import decode_photo
 from support import DATA
 
 PIXELS = np.zeros((60, 90, 3), np.uint8)
