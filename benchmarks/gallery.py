@@ -21,8 +21,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.known_scenes import GROUND_TRUTH, scene_folders
 from photoscene.cli.errors import keep_quiet, store_root
-from photoscene.inputs import Arguments, build_request
-from photoscene.reconstruction import reconstruct_photo
+from photoscene.inputs.request import Arguments, build_request
+from photoscene.runs.reconstruction import reconstruct_photo
 from scene.cameras import resize_camera
 from scene.errors import BadInput, CannotPlace, ObjectError
 from scene.png import decode_png

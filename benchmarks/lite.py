@@ -20,7 +20,7 @@ from benchmarks.report import replace_section
 from benchmarks.scenes import COLUMNS, DOCUMENT, masks_and_depth, score
 from flows.server import prefect_api
 from photoscene.cli.errors import keep_quiet
-from photoscene.inputs import Arguments
+from photoscene.inputs.request import Arguments
 from scene.store import Store
 from stages.backends import make_settings
 from stages.devices import ModelPool

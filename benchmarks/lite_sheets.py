@@ -21,8 +21,8 @@ from benchmarks.gallery import (
     placed_meshes,
     scene_entries,
 )
-from photoscene.inputs import build_request
-from photoscene.reconstruction import reconstruct_photo
+from photoscene.inputs.request import build_request
+from photoscene.runs.reconstruction import reconstruct_photo
 from scene.cameras import project
 from scene.raycast import render
 from scene.store import Store

@@ -19,10 +19,10 @@ from flows.calls import Outcome, StageCall
 from flows.compute import produce
 from flows.plan import carry_out, plan_scene
 from flows.server import private_server
-from photoscene.inputs import Arguments, build_request
-from photoscene.reconstruction import check_files
+from photoscene.inputs.request import Arguments, build_request
 from photoscene.report.page import write_report
-from photoscene.run_folder import new_run, write_run
+from photoscene.runs.folder import new_run, write_run
+from photoscene.runs.reconstruction import check_files
 from scene.store import Store
 from stages.devices import ModelPool
 

@@ -23,8 +23,8 @@ from benchmarks.report import replace_section
 from benchmarks.score_scene import score_all
 from flows.server import prefect_api
 from photoscene.cli.errors import keep_quiet
-from photoscene.inputs import Arguments, build_request
-from photoscene.reconstruction import reconstruct_photo
+from photoscene.inputs.request import Arguments, build_request
+from photoscene.runs.reconstruction import reconstruct_photo
 from scene.png import decode_png
 from scene.store import Store
 from stages import place

@@ -23,10 +23,10 @@ from benchmarks.many_objects import many_objects
 from benchmarks.report import replace_section
 from photoscene.choosing.chooser import Chooser
 from photoscene.cli.errors import keep_quiet
-from photoscene.inputs import Arguments, build_request
-from photoscene.reconstruction import reconstruct_photo
+from photoscene.inputs.request import Arguments, build_request
 from photoscene.report.page import write_report
-from photoscene.run_folder import new_run, write_run
+from photoscene.runs.folder import new_run, write_run
+from photoscene.runs.reconstruction import reconstruct_photo
 from scene.images import decode_photo
 from scene.store import Store
 from scene.types import ObjectPrompt

@@ -11,7 +11,7 @@ import numpy as np
 from flows.calls import Outcome, backend_call
 from flows.compute import produce
 from photoscene.device import check_device, chosen_device
-from photoscene.inputs import check_seed
+from photoscene.inputs.request import check_seed
 from scene import bundles
 from scene.bundles import pack_object_crop, pack_views
 from scene.errors import BadInput

@@ -13,10 +13,10 @@ from flows.compute import produce
 from flows.request import Request
 from flows.steps import photo, segment
 from photoscene.choosing import MASKS, PROMPTS
+from photoscene.choosing.choice_image import draw_choice
 from photoscene.choosing.entries import Session, begin, enter, split_entry
-from photoscene.choosing.picture import draw_choice
 from photoscene.choosing.prompt_file import ChosenPhoto, load_session, save_prompts
-from photoscene.owned_files import is_owned, owned_files
+from photoscene.runs.ownership import is_owned, owned_files
 from scene.bundles import unpack_masks
 from scene.errors import BadInput
 from scene.keys import digest

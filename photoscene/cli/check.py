@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flows.steps.photo import MAX_SIDE_PX
-from photoscene.inputs import read_boxes, read_file
+from photoscene.inputs.request import read_boxes, read_file
 from photoscene.readiness import READY, Readiness, check_photo
 from photoscene.readiness.findings import NOTABLE
 from scene.errors import BadInput

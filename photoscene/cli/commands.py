@@ -17,8 +17,7 @@ from photoscene.cli.choose import Choosing, choose_objects
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.device import check_device, device_for
-from photoscene.fits import GOOD, has_failed
-from photoscene.inputs import (
+from photoscene.inputs.request import (
     Arguments,
     build_request,
     check_backends,
@@ -26,9 +25,9 @@ from photoscene.inputs import (
     check_seed,
     input_files,
 )
-from photoscene.reconstruction import InputNames, check_files, reconstruct_photo
 from photoscene.report.page import report_page, write_report
-from photoscene.run_folder import (
+from photoscene.runs.fits import GOOD, has_failed
+from photoscene.runs.folder import (
     REPORT,
     check_contents,
     check_folder,
@@ -37,6 +36,7 @@ from photoscene.run_folder import (
     read_run,
     write_run,
 )
+from photoscene.runs.reconstruction import InputNames, check_files, reconstruct_photo
 from scene.errors import BadInput
 from scene.png import encode_png
 from scene.profile import known_stage, with_setting
@@ -122,8 +122,8 @@ def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -
     check_device(where.device)
     if asked.first not in (None, *RERUN_STAGES):
         raise BadInput(f"--from {asked.first}: expected {' or '.join(RERUN_STAGES)}")
-    from photoscene.edits import find_edits
-    from photoscene.inspection import find_object, scene_objects
+    from photoscene.runs.edits import find_edits
+    from photoscene.runs.inspection import find_object, scene_objects
 
     run = read_run(folder)
     check_folder(folder)
@@ -153,8 +153,8 @@ def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -
 
 def inspect_run(folder: Path, asked: Inspecting, store_path: str | None, as_json: bool) -> int:
     """`photoscene inspect`: returns the exit status."""
-    from photoscene.comparison import comparison, comparison_text
-    from photoscene.inspection import find_object, inspection, inspection_table, only, paths_of
+    from photoscene.runs.comparison import comparison, comparison_text
+    from photoscene.runs.inspection import find_object, inspection, inspection_table, only, paths_of
 
     run = read_run(folder)
     if asked.diff is not None:
@@ -270,8 +270,8 @@ def _masks_picture(
     request: Request, store: Store, scene: Scene, outcomes: Sequence[Outcome]
 ) -> bytes:
     """The picture of numbered masks that choosing by hand shows, too, as PNG."""
+    from photoscene.choosing.choice_image import draw_choice
     from photoscene.choosing.entries import Choice
-    from photoscene.choosing.picture import draw_choice
 
     opened = next(o.manifest for o in outcomes if o.call.stage == "photo" and o.manifest)
     details = store.load(opened.outputs["details"], dict)

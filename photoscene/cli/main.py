@@ -105,8 +105,8 @@ def run(
     with reported(debug):
         from photoscene.cli.choose import Choosing
         from photoscene.cli.commands import Where, run_photo
-        from photoscene.inputs import Arguments
-        from photoscene.run_folder import default_folder
+        from photoscene.inputs.request import Arguments
+        from photoscene.runs.folder import default_folder
 
         arguments = Arguments(
             photo=photo,
@@ -216,8 +216,8 @@ def segment(
     with reported(debug):
         from photoscene.cli.choose import Choosing
         from photoscene.cli.commands import Where, run_photo
-        from photoscene.inputs import Arguments
-        from photoscene.run_folder import default_folder
+        from photoscene.inputs.request import Arguments
+        from photoscene.runs.folder import default_folder
 
         arguments = Arguments(
             photo=photo,

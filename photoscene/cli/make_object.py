@@ -11,7 +11,7 @@ from typing import Any
 
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
-from photoscene.inputs import check_local
+from photoscene.inputs.request import check_local
 from photoscene.single_object import ObjectArguments, make_object, mesh_of, notes_of
 from scene.errors import BadInput
 from scene.profile import Profile, StageChoice, with_setting

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from photoscene.readiness import objects, overlays, picture
+from photoscene.readiness import image_measures, objects, overlays
 from photoscene.readiness.findings import READY as READY
 from photoscene.readiness.findings import Finding as Finding
 from photoscene.readiness.findings import Readiness as Readiness
@@ -68,20 +68,21 @@ def _mask(
 
 def _measured(rgb: Uint8, native: Uint8, found: list[Bool]) -> dict[str, float | None]:
     """What pixels and masks tell. Pixels are judged where the objects are."""
-    grey = picture.grey_of(rgb)
+    grey = image_measures.grey_of(rgb)
     inside = np.any(found, axis=0) if found else np.ones(grey.shape, bool)
     reach = max(1, round(AROUND_SHARE * max(grey.shape)))
     near = dilated(inside, reach, square)
+    native_block_steps = image_measures.block_steps(image_measures.grey_of(native))
     return {
         "objects": float(len(found)),
         "resolution": float(np.sqrt(native.shape[0] * native.shape[1])),
-        "sharpness": picture.edge_blur_px(grey, near),
-        "highlights": picture.burnt_percent(rgb, inside),
-        "shadows": picture.black_percent(grey, inside),
-        "contrast": picture.contrast_levels(grey),
-        "noise": picture.noise_level(grey),
+        "sharpness": image_measures.edge_blur_px(grey, near),
+        "highlights": image_measures.burnt_percent(rgb, inside),
+        "shadows": image_measures.black_percent(grey, inside),
+        "contrast": image_measures.contrast_levels(grey),
+        "noise": image_measures.noise_level(grey),
         # Made smaller, a photo keeps so much less of its blocks.
-        "compression": picture.block_steps(picture.grey_of(native)) * len(rgb) / len(native),
+        "compression": native_block_steps * len(rgb) / len(native),
         "cut off": objects.cut_off_percent(found),
         "clutter": objects.clutter(found),
         "see-through": objects.glass_share(rgb, found),

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from flows.calls import PER_OBJECT
-from photoscene.fits import percent_of_depth, support_name
 from photoscene.report.embed import data_uri
 from photoscene.report.previews import (
     UP_DIGITS,
@@ -19,6 +18,7 @@ from photoscene.report.previews import (
     mesh_preview,
 )
 from photoscene.report.steps import seconds_text
+from photoscene.runs.fits import percent_of_depth, support_name
 from scene.bundles import numbered
 from scene.drawing import mask_colour
 from scene.store import Store, artifact_from_json

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 
 from flows.calls import STEP_ORDER
-from photoscene.fits import has_failed
-from photoscene.inspection import inspected_steps
 from photoscene.report.cards import DAMAGED, Card, object_cards
 from photoscene.report.embed import (
     content_security_policy,
@@ -45,7 +43,9 @@ from photoscene.report.viewer_model import (
     box_corners,
     viewer_scene,
 )
-from photoscene.run_folder import REPORT, Run, read_run, read_scene, write_page
+from photoscene.runs.fits import has_failed
+from photoscene.runs.folder import REPORT, Run, read_run, read_scene, write_page
+from photoscene.runs.inspection import inspected_steps
 from scene.store import Store
 from scene.types import Camera, Float64, Scene
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
 
-from photoscene.report import pictures
+from photoscene.report import flat_images
 from photoscene.report.viewer_model import light_object, object_budget
 from scene.bundles import numbered
 from scene.files import encode_json
@@ -38,7 +38,7 @@ def photo_preview(store: Store, photo: Artifact) -> Files:
     """The photo: photo.jpg."""
 
     def draw() -> Files:
-        return {"photo.jpg": pictures.scene_picture(store.load(photo, Photo).rgb)}
+        return {"photo.jpg": flat_images.scene_picture(store.load(photo, Photo).rgb)}
 
     return _preview(store, "photo", {}, {"photo": photo}, draw)
 
@@ -47,7 +47,7 @@ def overlay_preview(store: Store, overlay: Artifact) -> Files:
     """The re-render: overlay.jpg."""
 
     def draw() -> Files:
-        return {"overlay.jpg": pictures.scene_picture(decode_png(store.read(overlay), "RGB"))}
+        return {"overlay.jpg": flat_images.scene_picture(decode_png(store.read(overlay), "RGB"))}
 
     return _preview(store, "overlay", {}, {"overlay": overlay}, draw)
 
@@ -57,7 +57,7 @@ def masks_preview(store: Store, photo: Artifact, masks: list[Artifact]) -> Files
 
     def draw() -> Files:
         loaded = [store.load(mask, Mask) for mask in masks]
-        return {"masks.jpg": pictures.masks_picture(store.load(photo, Photo), loaded)}
+        return {"masks.jpg": flat_images.masks_picture(store.load(photo, Photo), loaded)}
 
     inputs = {"photo": photo} | {numbered(i, "mask"): mask for i, mask in enumerate(masks)}
     return _preview(store, "masks", {}, inputs, draw)
@@ -71,22 +71,22 @@ def points_preview(store: Store, photo: Artifact, points: Artifact, up: Float64 
 
     def draw() -> Files:
         point_map = store.load(points, PointMap)
-        span = pictures.depth_range(point_map.depth)
+        span = flat_images.depth_range(point_map.depth)
         details = {"metric": point_map.metric, "notes": list(point_map.notes),
                    "range": span and asdict(span)}  # fmt: skip
         files = {"details.json": encode_json(details)}
         if span is None:
             return files
-        from photoscene.report.views import points_from_above, points_turned
+        from photoscene.report.rendered_views import points_from_above, points_turned
 
         shown = store.load(photo, Photo)
         if point_map.normals is not None:
-            files["normals.webp"] = pictures.normals_picture(point_map.normals)
+            files["normals.webp"] = flat_images.normals_picture(point_map.normals)
         return files | {
-            "depth.webp": pictures.depth_picture(point_map.depth, span),
-            "scale.webp": pictures.depth_scale_picture(),
-            "turned.webp": pictures.webp(points_turned(point_map, shown, up)),
-            "above.webp": pictures.webp(points_from_above(point_map, shown, up)),
+            "depth.webp": flat_images.depth_picture(point_map.depth, span),
+            "scale.webp": flat_images.depth_scale_picture(),
+            "turned.webp": flat_images.webp(points_turned(point_map, shown, up)),
+            "above.webp": flat_images.webp(points_from_above(point_map, shown, up)),
         }
 
     return _preview(store, "points", settings, {"photo": photo, "points": points}, draw)
@@ -100,7 +100,7 @@ def context_preview(
 
     def draw() -> Files:
         crop, hides = store.load(image, Cutout), store.load(occluder, Mask)
-        picture = pictures.context_picture(crop, hides, index, settings["side_px"])
+        picture = flat_images.context_picture(crop, hides, index, settings["side_px"])
         return {"context.webp": picture}
 
     return _preview(store, "context", settings, {"image": image, "occluder": occluder}, draw)
@@ -111,7 +111,7 @@ def cutout_preview(store: Store, image: Artifact, objects: int) -> Files:
     settings = {"side_px": round(CROP_SIDE_PX * size_share(objects))}
 
     def draw() -> Files:
-        picture = pictures.cutout_picture(store.load(image, Cutout), settings["side_px"])
+        picture = flat_images.cutout_picture(store.load(image, Cutout), settings["side_px"])
         return {"cutout.webp": picture}
 
     return _preview(store, "cutout", settings, {"image": image}, draw)
@@ -129,12 +129,12 @@ def mesh_preview(store: Store, mesh: Artifact, objects: int, up: Float64 | None)
     }
 
     def draw() -> Files:
-        from photoscene.report.views import turntable
+        from photoscene.report.rendered_views import turntable
 
         loaded = store.load(mesh, ObjectMesh)
         stills = turntable(loaded, settings["side_px"], up)
         return {
-            "turntable.webp": pictures.webp(stills),
+            "turntable.webp": flat_images.webp(stills),
             "viewer.glb": light_object(loaded, settings["budget_bytes"]),
         }
 

@@ -17,8 +17,8 @@ import pytest
 from flows.cached import NotCached, cached_scene
 from flows.calls import Outcome
 from flows.request import request_to_json
-from photoscene.inputs import Arguments, build_request
-from photoscene.reconstruction import reconstruct_photo
+from photoscene.inputs.request import Arguments, build_request
+from photoscene.runs.reconstruction import reconstruct_photo
 from scene.keys import canonical_json, digest
 from scene.scene_json import scene_to_json
 from scene.store import Store

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from photoscene.inputs import check_words
+from photoscene.inputs.request import check_words
 from scene.profile import STAGES, load_profile, profile_names, with_backend, with_setting
 from scene.types import ObjectPrompt
 from stages.backends import backend_names, find_backend, make_settings

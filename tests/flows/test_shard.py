@@ -11,7 +11,7 @@ import pytest
 from flows.calls import STEP_ORDER
 from flows.request import Request
 from flows.shard import reconstruct_scenes
-from photoscene.inputs import Arguments, build_request
+from photoscene.inputs.request import Arguments, build_request
 from scene.errors import BadInput, CannotGenerate
 from scene.scene_json import scene_to_json
 from scene.store import Store

@@ -37,8 +37,8 @@ app(prog_name="photoscene")
 LIBRARY = """
 import sys
 from pathlib import Path
-from photoscene.inputs import Arguments, build_request
-from photoscene.reconstruction import reconstruct_photo
+from photoscene.inputs.request import Arguments, build_request
+from photoscene.runs.reconstruction import reconstruct_photo
 from scene.store import Store
 photo, mask, root = map(Path, sys.argv[1:])
 store = Store(root)

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from flows.compute import produce
 from flows.steps import photo as photo_step
-from photoscene.inputs import Arguments, build_request
+from photoscene.inputs.request import Arguments, build_request
 from scene.images import decode_photo
 from scene.store import Store
 from scene.types import Uint8

@@ -27,7 +27,7 @@ from flows.calls import Outcome, StageCall  # noqa: E402
 from flows.compute import produce  # noqa: E402
 from flows.plan import carry_out, plan_scene  # noqa: E402
 from flows.tasks import Submitted  # noqa: E402
-from photoscene.inputs import Arguments, build_request  # noqa: E402
+from photoscene.inputs.request import Arguments, build_request  # noqa: E402
 from scene.store import Store  # noqa: E402
 from stages.backends import backend_names, find_backend, make_settings  # noqa: E402
 from stages.device_memory import (  # noqa: E402

@@ -13,8 +13,8 @@ import pytest
 
 from flows.calls import WHOLE_SCENE, Outcome, StageCall
 from flows.request import Request
-from photoscene import renewal
-from photoscene.run_folder import check_contents, files_until, new_run, write_run
+from photoscene.runs import transaction
+from photoscene.runs.folder import check_contents, files_until, new_run, write_run
 from scene.errors import BadInput
 from scene.keys import digest
 from scene.profile import load_profile
@@ -136,7 +136,7 @@ def dying_at(moment: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("replace", "rename", "unlink", "rmdir", "mkdir"):
             patch.setattr(os, name, counted(getattr(os, name)))
-        patch.setattr(renewal, "write_bytes", half_written)
+        patch.setattr(transaction, "write_bytes", half_written)
         yield
 
 

@@ -12,7 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from photoscene.cli import app
-from photoscene.inputs import Arguments
+from photoscene.inputs.request import Arguments
 from scene.types import Bool, Float32, Uint8
 
 HEIGHT, WIDTH = 180, 240

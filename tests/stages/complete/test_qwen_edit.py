@@ -22,8 +22,8 @@ torch = pytest.importorskip("torch", reason="the official models: pip install -e
 pytest.importorskip("transformers", reason="the official models: pip install -e '.[full]'")
 pytest.importorskip("diffusers", reason="the official models: pip install -e '.[full]'")
 
-from photoscene.inputs import build_request  # noqa: E402
-from photoscene.reconstruction import reconstruct_photo  # noqa: E402
+from photoscene.inputs.request import build_request  # noqa: E402
+from photoscene.runs.reconstruction import reconstruct_photo  # noqa: E402
 from scene.cameras import camera_from_fov  # noqa: E402
 from scene.errors import BadWeights  # noqa: E402
 from scene.store import Store  # noqa: E402

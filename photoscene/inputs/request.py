@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.request import MaskFile, Request, prompt_from_json
-from photoscene.object_files import MAX_OBJECTS, annotation_masks, label_map_masks
+from photoscene.inputs.object_masks import MAX_OBJECTS, annotation_masks, label_map_masks
 from scene.errors import BadInput
 from scene.profile import STAGES, Profile, load_profile, with_backend, with_setting
 from scene.store import SUFFIX, Store

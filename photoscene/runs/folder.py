@@ -20,9 +20,9 @@ from typing import Any
 
 from flows.calls import WHOLE_SCENE, Outcome
 from flows.request import Request, request_from_json, request_to_json
-from photoscene.changes import why_computed
 from photoscene.choosing import MASKS
-from photoscene.owned_files import (
+from photoscene.runs.changes import why_computed
+from photoscene.runs.ownership import (
     FILES,
     RECORD,
     SEAL,
@@ -32,7 +32,7 @@ from photoscene.owned_files import (
     owned_files,
     read_record,
 )
-from photoscene.renewal import Content, content_of, finish_interrupted, locked, renew
+from photoscene.runs.transaction import Content, content_of, finish_interrupted, locked, renew
 from scene.errors import BadInput
 from scene.files import encode_json
 from scene.scene_json import scene_from_json, scene_to_json

@@ -18,7 +18,7 @@ import pytest
 
 from flows.request import prompt_from_json
 from photoscene.cli.errors import printable
-from photoscene.run_folder import default_folder
+from photoscene.runs.folder import default_folder
 from scene.errors import BadInput
 from scene.images import decode_photo
 from scene.keys import digest

@@ -14,8 +14,8 @@ import trimesh
 from PIL import Image
 
 from alignment import contacts, fit, robust, scene_terms, support, visible
-from photoscene.changes import why_computed
-from photoscene.inspection import COLUMNS, OBJECT_COLUMNS
+from photoscene.runs.changes import why_computed
+from photoscene.runs.inspection import COLUMNS, OBJECT_COLUMNS
 from scene.keys import digest
 from stages import place
 from stages.place.pixel_aligned import Settings

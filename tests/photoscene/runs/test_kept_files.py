@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import pytest
 
-from photoscene.owned_files import owned_files, read_record, sealed_record
-from photoscene.renewal import finish_interrupted
-from photoscene.run_folder import read_run, write_page
+from photoscene.runs.folder import read_run, write_page
+from photoscene.runs.ownership import owned_files, read_record, sealed_record
+from photoscene.runs.transaction import finish_interrupted
 from scene.errors import BadInput
 from scene.keys import digest
 from scene.store import Store

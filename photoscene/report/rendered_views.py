@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photoscene.report.pictures import known_depth, shrunk, shrunk_rgba
+from photoscene.report.flat_images import known_depth, shrunk, shrunk_rgba
 from photoscene.report.viewer_model import merged
 from scene.cameras import camera_from_fov, pixel_centres, points_of, unproject
 from scene.types import Float64, ObjectMesh, Photo, PointMap, Uint8

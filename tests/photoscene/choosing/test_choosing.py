@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import stages.segment
+from photoscene.choosing.choice_image import tick_step
 from photoscene.choosing.entries import Choice, Session, begin, enter
 from photoscene.choosing.inline_image import inline_image, protocol_of, sixel
-from photoscene.choosing.picture import tick_step
 from photoscene.choosing.prompt_file import ChosenPhoto, load_session, save_prompts
 from scene.types import Bool, ObjectPrompt, Point
 from support import BACKENDS

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from photoscene.report.views import points_from_above, points_turned, turntable
+from photoscene.report.rendered_views import points_from_above, points_turned, turntable
 from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.types import Bool, Float64, ObjectMesh, Photo, PointMap, Uint8
 

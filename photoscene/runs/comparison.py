@@ -8,9 +8,9 @@ from typing import Any
 
 from flows.calls import WHOLE_SCENE
 from flows.request import request_to_json
-from photoscene.changes import input_changes, named, own_changes, with_named_inputs
-from photoscene.inspection import aligned, scene_objects, sources
-from photoscene.run_folder import Run
+from photoscene.runs.changes import input_changes, named, own_changes, with_named_inputs
+from photoscene.runs.folder import Run
+from photoscene.runs.inspection import aligned, scene_objects, sources
 
 RECORDED = ("versions", "machine")  # what may change a result under the same key
 # A request's files by their sha256; what a profile is called does not matter.

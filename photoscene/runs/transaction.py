@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from photoscene.owned_files import (
+from photoscene.runs.ownership import (
     FILES,
     PLAN,
     RECORD,

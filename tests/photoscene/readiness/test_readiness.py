@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from photoscene.readiness import READY, Readiness, check_photo
 from photoscene.readiness.findings import KINDS, judged, ramp
-from photoscene.readiness.picture import edge_blur_px, noise_level
+from photoscene.readiness.image_measures import edge_blur_px, noise_level
 from scene.types import Uint8
 from support import ROOT
 from support.small_photo import call

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from flows.calls import STEP_ORDER, WHOLE_SCENE
-from photoscene.fits import FAILED, percent_of_depth, support_name
-from photoscene.run_folder import Run
+from photoscene.runs.fits import FAILED, percent_of_depth, support_name
+from photoscene.runs.folder import Run
 from scene.errors import BadInput
 from scene.files import fit_from_json
 from scene.keys import digest

@@ -10,8 +10,8 @@ from typing import Any
 
 from flows.request import EDITED_FILES, Edits, Request
 from flows.steps import photo, segment
-from photoscene.inputs import read_file
-from photoscene.run_folder import Run, object_folder, read_scene
+from photoscene.inputs.request import read_file
+from photoscene.runs.folder import Run, object_folder, read_scene
 from scene.bundles import numbered, unpack_masks
 from scene.errors import BadInput
 from scene.files import similarity_to_json

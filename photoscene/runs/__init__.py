@@ -1,0 +1,1 @@
+"""A run and its folder: records, reconstruction, writing, inspection, comparison and edits."""
