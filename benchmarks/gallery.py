@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.known_scenes import GROUND_TRUTH, scene_folders
+from benchmarks.narrow import narrow
 from photoscene.cli.errors import keep_quiet, store_root
 from photoscene.inputs.request import Arguments, build_request
 from photoscene.runs.reconstruction import reconstruct_photo
@@ -208,15 +209,13 @@ def gallery_page(sheets: Sequence[Sheet]) -> str:
         "",
         f"Every photo and ground-truth scene reconstructed with the `{PROFILE}` profile, drawn by "
         "`python -m benchmarks.gallery`.",
+        "",
         "Each row shows the photo, the scene drawn through the photo's camera (with the masks' "
-        "outlines), the scene from",
-        "35 degrees further right and a little higher, and from 35 degrees further left and "
-        "higher up. What is upright is told by the",
-        "support plane, else by the camera. What no pixel of the photo shows (backs, undersides, "
-        "hidden parts) is guessed.",
-        "Silhouette IoU and depth residual compare the scene with the masks and the depth that it "
-        "was built from, so they measure",
-        "faithfulness to the photo, not truth.",
+        "outlines), the scene from 35 degrees further right and a little higher, and from 35 "
+        "degrees further left and higher up. The support plane gives the vertical; without one "
+        "the camera does. What no pixel of the photo shows (backs, undersides, hidden parts) is "
+        "guessed. Silhouette IoU and depth residual compare the scene with the masks and the "
+        "depth that it was built from: they measure faithfulness to the photo, not truth.",
     ]
     for sheet in sheets:
         entry = sheet.entry
@@ -224,9 +223,13 @@ def gallery_page(sheets: Sequence[Sheet]) -> str:
         if sheet.failure is None:
             lines += [f"![{entry.title}]({entry.name}.png)", ""]
         result = sheet.figures if sheet.failure is None else f"failed: {sheet.failure}"
-        lines.append(f"Given: {entry.given}. Result: {result}. Photo: {entry.licence}.")
-        lines += [f"Lost: {lost}." for lost in sheet.lost]
-    return "\n".join(lines) + "\n"
+        lines += [
+            f"- Given: {entry.given}.",
+            f"- Result: {result}.",
+            f"- Photo: {entry.licence}.",
+            *(f"- Lost: {lost}." for lost in sheet.lost),
+        ]
+    return narrow("\n".join(lines) + "\n")
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -64,10 +64,10 @@ def main() -> None:
         _write("Placement sweep", summary, SUMMARY)
     if asked.part in (None, "touching"):
         touching = touching_table(asked.data, asked.seeds, asked.workers)
-        _write("Things that touch", touching, DOCUMENT)
+        _write("Objects in contact", touching, DOCUMENT)
         draw_slice(known_scenes(asked.data), DOCUMENT.parent / PICTURE)
     if asked.part in (None, "growth"):
-        _write("How it grows", growth_table(), DOCUMENT)
+        _write("Time by number of objects", growth_table(), DOCUMENT)
 
 
 def _write(title: str, text: str, document: Path) -> None:

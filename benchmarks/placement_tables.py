@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.narrow import table as markdown_table
 from benchmarks.perturb import Row
 from benchmarks.placement_errors import Errors
 from benchmarks.report import replace_section
@@ -79,14 +80,24 @@ def write_sweep(sweep: Sweep, document: Path) -> str:
 
 
 def table(sweep: Sweep, figure: Figure) -> str:
-    """Mean and 95 % interval per row and method; the best method of a row in bold."""
-    lines = ["| row | " + " | ".join(sweep.methods) + " |", "|---|" + "---|" * len(sweep.methods)]
+    """Mean and 95 % interval per row and method; the best of all methods of a row in bold."""
+    rows = []
     for row in sweep.rows:
         found = [figure.factor * sweep.means(row.name, m, figure) for m in sweep.methods]
         best = min(float(f.mean()) for f in found)
         cells = [_cell(f, bold=row.noisy and float(f.mean()) == best) for f in found]
-        lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append([row.name, *cells])
+    return beside_ours(["row", *sweep.methods], rows)
+
+
+def beside_ours(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Tables of at most three methods, each with ours (the second column) beside them."""
+    tables = []
+    for first in range(2, len(header), 3):
+        shown = [0, 1, *range(first, min(first + 3, len(header)))]
+        columns, *cells = ([line[k] for k in shown] for line in (header, *rows))
+        tables.append(markdown_table(columns, cells))
+    return "\n\n".join(tables)
 
 
 def verdict(sweep: Sweep) -> str:

@@ -25,8 +25,8 @@ from benchmarks.generator.machine import (
     random_tensor,
     start_peak,
     stopwatch,
-    table,
 )
+from benchmarks.narrow import table
 from pixal3d.cascade import (
     COARSE_GRID,
     LATENT_STRIDE,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.generator.machine import UNKNOWN, Cost, gigabytes, measured, table
+from benchmarks.generator.machine import UNKNOWN, Cost, gigabytes, measured
+from benchmarks.narrow import table
 
 ROUNDS = {"cpu": 2, "cuda": 5}
 # Short comparisons go on for a while: the least of several is steadier.

@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.generator.cases import CASES, CONTEXT_TOKENS, GUIDED, META, Case
-from benchmarks.generator.machine import table
+from benchmarks.narrow import table
 from pixal3d.attention import token_layout
 from pixal3d.flow import TIME_CHANNELS, Condition, Flow, FlowConfig
 from pixal3d.sampling import guided

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.narrow import table
+
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 CPU_TIMES = Path("/proc/stat")
 RESET_PEAK = "5"  # what the kernel takes to forget a process's peak of resident memory
@@ -228,12 +230,6 @@ def random_tensor(
     """Unit normal numbers from a seed of their own."""
     random = torch.Generator(device).manual_seed(seed)
     return torch.randn(*shape, generator=random, device=device, dtype=dtype)
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def gigabytes(count: int | None) -> str:

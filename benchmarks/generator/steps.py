@@ -28,8 +28,8 @@ from benchmarks.generator.machine import (
     random_tensor,
     start_peak,
     stopwatch,
-    table,
 )
+from benchmarks.narrow import table
 from pixal3d.cascade import Request
 from pixal3d.flow import FlowConfig
 from pixal3d.sampling import guided

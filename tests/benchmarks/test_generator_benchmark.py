@@ -13,7 +13,6 @@ from benchmarks.generator.cases import CASES, CONTEXT_TOKENS, shell, shortened  
 from benchmarks.generator.compare import compare, comparison_table  # noqa: E402
 from benchmarks.generator.flops import count, count_pass, formula  # noqa: E402
 from benchmarks.generator.image import counted_passes  # noqa: E402
-from benchmarks.generator.machine import table  # noqa: E402
 from pixal3d.cascade import ImageUse, Request  # noqa: E402
 from pixal3d.checkpoints import OFFICIAL_SAMPLERS  # noqa: E402
 from pixal3d.networks import OFFICIAL, NetworkSpec  # noqa: E402
@@ -127,7 +126,3 @@ def _tiny_specs() -> dict[str, NetworkSpec]:
         name: NetworkSpec(OFFICIAL[name].kind, {**OFFICIAL[name].arguments, **change})
         for name, change in changes.items()
     }
-
-
-def test_tables_are_markdown() -> None:
-    assert table(("a", "b"), [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
