@@ -77,12 +77,12 @@ def find_pair_contacts(
     """
     pairs = [p for i, j in _overlapping(views) if (p := _pair(i, j, views, camera)) is not None]
     crossed = _cast_all(pairs, views)
-    near = [_near_outline(view, mask) for view, mask in zip(views, masks, strict=True)]
+    margins = [_outline_margin(view, mask) for view, mask in zip(views, masks, strict=True)]
     contacts = []
     for pair, (spans_i, spans_j) in zip(pairs, crossed, strict=True):
         both = _both_spans(pair, spans_i, spans_j)
         limits = _limits(both, float(np.log(scales[pair.i] / scales[pair.j])))
-        orders = _orders(pair, views, masks, near)
+        orders = _orders(pair, views, masks, margins)
         ends = ((pair.i, pair.j, both.end_i), (pair.j, pair.i, both.end_j))
         for (front, back, end), (limit, at), order in zip(ends, limits, orders, strict=True):
             if np.isfinite(limit) or np.isfinite(order):
@@ -135,11 +135,11 @@ def _pair(i: int, j: int, views: list[DepthView], camera: Camera) -> _Pair | Non
     at = np.stack([columns + box[1].start, rows + box[0].start], 1)[::step] + 0.5
     return _Pair(
         i, j, box, unproject(camera, at),
-        _vertices_seen(views[i], views[j], camera), _vertices_seen(views[j], views[i], camera),
+        _vertices_within(views[i], views[j], camera), _vertices_within(views[j], views[i], camera),
     )  # fmt: skip
 
 
-def _vertices_seen(of: DepthView, through: DepthView, camera: Camera) -> Float64:
+def _vertices_within(of: DepthView, through: DepthView, camera: Camera) -> Float64:
     """(N, 3) vertices of one object that project into another's outline."""
     pixels = of.vertices[:, :2] / of.vertices[:, 2:] * [camera.fx_px, camera.fy_px]
     columns, rows = np.floor(pixels + [camera.cx_px, camera.cy_px]).astype(int).T
@@ -231,7 +231,7 @@ def _limits(both: _BothSpans, ratio: float) -> tuple[tuple[float, int], tuple[fl
     overlap = ~i_before & ~j_before
     middle = both.start_i + both.end_i < np.exp(-ratio) * (both.start_j + both.end_j)
     few_i, few_j = (x & (x.mean() < MIN_ORDER_FRACTION) for x in (i_before, j_before))
-    best, least = None, np.inf
+    best, min_count = None, np.inf
     for i_first in (
         i_before | overlap & middle,
         i_before | overlap | few_j,
@@ -240,8 +240,8 @@ def _limits(both: _BothSpans, ratio: float) -> tuple[tuple[float, int], tuple[fl
         limit_i, limit_j = _min_ratio(to_j, i_first), _min_ratio(to_i, ~i_first)
         lacking = max(0.0, -limit_i[0] - limit_j[0])
         cost = max(ratio - limit_i[0], -ratio - limit_j[0], 0.0) + 2 * lacking
-        if best is None or cost < least:
-            best, least = (limit_i, limit_j), cost
+        if best is None or cost < min_count:
+            best, min_count = (limit_i, limit_j), cost
     assert best is not None
     return best
 
@@ -255,7 +255,7 @@ def _min_ratio(limits: Float64, counted: Bool) -> tuple[float, int]:
 
 
 def _orders(
-    pair: _Pair, views: list[DepthView], masks: list[Bool], near: list[Bool]
+    pair: _Pair, views: list[DepthView], masks: list[Bool], margins: list[Bool]
 ) -> tuple[float, float]:
     """log limits at which the photo's own order of the two objects' first surfaces holds.
 
@@ -264,25 +264,25 @@ def _orders(
     depth_i, depth_j = (_part_depth(views[k], pair.box) for k in (pair.i, pair.j))
     both = np.isfinite(depth_i) & np.isfinite(depth_j)
     sure_i, sure_j = (
-        both & masks[k][pair.box] & ~near[other][pair.box]
+        both & masks[k][pair.box] & ~margins[other][pair.box]
         for k, other in ((pair.i, pair.j), (pair.j, pair.i))
     )
-    least = max(MIN_SHARED_PIXELS, MIN_ORDER_FRACTION * int(both.sum()))
+    min_count = max(MIN_SHARED_PIXELS, MIN_ORDER_FRACTION * int(both.sum()))
     return (
-        _order(depth_j[sure_i] / depth_i[sure_i], least),
-        _order(depth_i[sure_j] / depth_j[sure_j], least),
+        _order(depth_j[sure_i] / depth_i[sure_i], min_count),
+        _order(depth_i[sure_j] / depth_j[sure_j], min_count),
     )
 
 
-def _near_outline(view: DepthView, mask: Bool) -> Bool:
+def _outline_margin(view: DepthView, mask: Bool) -> Bool:
     """(H, W) an object's visible pixels, and those about them that its outline may spill over."""
     reach = max(1, round(SPILL * max(s.stop - s.start for s in view.box)))
     return dilated(mask, reach, square)
 
 
-def _order(ratios: Float64, least: float) -> float:
+def _order(ratios: Float64, min_count: float) -> float:
     """The limit that all but a few pixels hold to; inf where hardly any pixel tells."""
-    if len(ratios) < least:
+    if len(ratios) < min_count:
         return np.inf
     return float(np.log(np.quantile(ratios, ORDER_QUANTILE)))
 

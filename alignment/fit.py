@@ -15,7 +15,7 @@ GOOD_OUTLINE, MIN_OUTLINE = 0.9, 0.5  # silhouette IoU: a pixel-aligned mesh kee
 GOOD_INLIERS, MIN_INLIERS = 0.7, 0.3  # share of the points within the truncation
 GOOD_RESIDUAL = 0.05  # median, of depth
 GOOD_PERSPECTIVE = 0.1  # |D / (s d) - 1| from which on the field of view or the map is in doubt
-TELLING_GAIN = 0.2  # by which the freer fit must lower the median residual to be believed
+MIN_RESIDUAL_GAIN = 0.2  # by which the freer fit must lower the median residual to be believed
 BORDER_PIXELS_USED = "few trusted pixels: border pixels were used"
 GOOD_SHIFT = 0.03  # relative depth by which the rest of the scene may move an object
 

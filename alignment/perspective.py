@@ -6,7 +6,7 @@ import numpy as np
 
 from alignment.baselines.refit import refit, relative_residual
 from alignment.baselines.scale_depth import fit_scale_depth
-from alignment.fit import GOOD_PERSPECTIVE, TELLING_GAIN
+from alignment.fit import GOOD_PERSPECTIVE, MIN_RESIDUAL_GAIN
 from scene.errors import CannotPlace
 from scene.types import Float64, Similarity
 
@@ -33,7 +33,7 @@ def check_perspective(
     perspective = float(free.translation[2] / (free.scale * distance))
     before = float(np.median(relative_residual(start, cube, measured)))
     after = float(np.median(relative_residual(free, cube, measured)))
-    if abs(perspective - 1) > GOOD_PERSPECTIVE and after < (1 - TELLING_GAIN) * before:
+    if abs(perspective - 1) > GOOD_PERSPECTIVE and after < (1 - MIN_RESIDUAL_GAIN) * before:
         return perspective, [
             f"size and depth ask for a focal length {perspective:.2f} times as long: "
             "check --fov or the point map"

@@ -24,7 +24,7 @@ from stages.segment import grabcut
 from stages.segment.grabcut.saliency import load_saliency
 
 DOCUMENT = Path("docs/benchmarks.md")
-PICTURES = 60  # of single objects on each ground
+IMAGES_PER_GROUND = 60  # of single objects on each ground
 PAIRS = 24
 FOUND = 0.8  # IoU with the drawn mask
 RECALLED = (0.5, 0.7)  # IoU with a scene's true mask
@@ -98,7 +98,9 @@ def best_ious(found: list[Bool], truths: tuple[Bool, ...]) -> tuple[float, ...]:
 def shapes_table(backend: grabcut.GrabCut) -> str:
     """Share of drawings with exactly one object and a good outline, per shape and ground."""
     right = {
-        ground: [(name, outcome(backend, d).right) for name, d in drawings(ground, PICTURES)]
+        ground: [
+            (name, outcome(backend, d).right) for name, d in drawings(ground, IMAGES_PER_GROUND)
+        ]
         for ground in GROUNDS
     }
     lines = [f"| exactly one object, IoU >= {FOUND} | {' | '.join(GROUNDS)} |", "|---|---|---|---|"]
@@ -106,7 +108,9 @@ def shapes_table(backend: grabcut.GrabCut) -> str:
         own = ([good for name, good in right[ground] if name == shape] for ground in GROUNDS)
         lines.append(f"| {shape} | {' | '.join(f'{sum(o)}/{len(o)}' for o in own)} |")
     means = (float(np.mean([good for _, good in right[ground]])) for ground in GROUNDS)
-    lines.append(f"| **all, {PICTURES} a ground** | {' | '.join(f'{m:.0%}' for m in means)} |")
+    lines.append(
+        f"| **all, {IMAGES_PER_GROUND} a ground** | {' | '.join(f'{m:.0%}' for m in means)} |"
+    )
     return "\n".join(lines)
 
 

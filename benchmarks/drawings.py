@@ -15,8 +15,8 @@ import numpy as np
 from scene.types import Bool, Float32, Float64, Uint8
 
 FINER = 4  # parts are drawn this many times finer, then averaged: antialiased outlines
-MAX_TURN_DEG = 12.0
-LEAST_CONTRAST = 90.0  # of a colour against what it must stand out from, in sRGB levels
+MAX_ROTATION_DEG = 12.0
+MIN_CONTRAST = 90.0  # of a colour against what it must stand out from, in sRGB levels
 SHARED_PX = 2  # columns that touching objects share, so that no ground shows between them
 GROUNDS = ("white", "grey", "textured")
 PAINTS = ("flat", "textured")
@@ -229,7 +229,7 @@ def two_touching(shapes: Sequence[Shape], ground: str, paint: str, random: Rando
 
 def posed(parts: Sequence[Part], size_px: float, random: Random) -> list[Part]:
     """The parts turned a little, perhaps mirrored, `size_px` large, about the origin."""
-    angle = np.radians(random.uniform(-MAX_TURN_DEG, MAX_TURN_DEG))
+    angle = np.radians(random.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     flip = np.array([random.choice([-1, 1]) * random.uniform(0.8, 1.1), 1])
     return [replace(part, points=((part.points - 0.5) * flip) @ turn.T * size_px,
@@ -335,5 +335,5 @@ def colour_unlike(others: Sequence[Float64], random: Random) -> Float64:
     """(3,) a colour that stands out from the others."""
     while True:
         colour = random.uniform(15, 240, 3)
-        if min(float(np.linalg.norm(colour - other)) for other in others) > LEAST_CONTRAST:
+        if min(float(np.linalg.norm(colour - other)) for other in others) > MIN_CONTRAST:
             return colour

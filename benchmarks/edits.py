@@ -58,23 +58,23 @@ def drifted(
     rgba = warp_rgba(truth, moved @ edit_from_truth, EDIT_SIDE_PX).astype(np.float32)
     alpha = rgba[..., 3:] / 255
     colours = _repainted(rgba[..., :3], alpha[..., 0] > 0.5, drift, random)
-    picture = colours * alpha + np.array(plain, np.float32) * (1 - alpha)
-    return finished(np.asarray(picture, np.float32), drift, random)
+    image = colours * alpha + np.array(plain, np.float32) * (1 - alpha)
+    return finished(np.asarray(image, np.float32), drift, random)
 
 
-def finished(picture: Float32, drift: Drift, random: np.random.Generator) -> Uint8:
+def finished(image: Float32, drift: Drift, random: np.random.Generator) -> Uint8:
     """What a decoder does to a picture (n, n, 3): tint, shade, softness, compression."""
-    side = picture.shape[0]
+    side = image.shape[0]
     angle = random.uniform(0, 2 * np.pi)
     steps = np.linspace(-1, 1, side)
     ramp = np.cos(angle) * steps[None] + np.sin(angle) * steps[:, None]
-    picture = np.asarray(
-        picture * np.array(drift.gain) + np.array(drift.bias) + drift.shade * ramp[..., None],
+    image = np.asarray(
+        image * np.array(drift.gain) + np.array(drift.bias) + drift.shade * ramp[..., None],
         np.float32,
     )
     if drift.blur_px:
-        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), drift.blur_px), np.float32)
-    out = np.rint(picture).clip(0, 255).astype(np.uint8)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), drift.blur_px), np.float32)
+    out = np.rint(image).clip(0, 255).astype(np.uint8)
     if not drift.jpeg:
         return out
     _, coded = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, drift.jpeg])

@@ -39,7 +39,7 @@ PANEL_HEIGHT_PX, CAPTION_HEIGHT_PX, CAPTION_FONT_PX, GAP_PX = 320, 28, 15, 4
 BACKGROUND = 232  # light grey
 SUPERSAMPLING = 2  # rays per panel pixel and axis
 # To the right and a little above the photo's own view; to the left and higher up.
-TURNS_RAD = (
+VIEW_ANGLES_RAD = (
     (math.radians(35), math.radians(12)),
     (math.radians(-35), math.radians(30)),
 )
@@ -127,14 +127,12 @@ def show_entry(entry: Entry, store: Store, out: Path) -> Sheet:
     try:
         scene, _ = reconstruct_photo(build_request(entry.arguments, store), store)
         sheet = Sheet(entry, _figures(scene, entry.objects), lost=_lost(scene))
-        picture = draw_sheet(
-            scene, store, f"{entry.title}   given: {entry.given}   {sheet.figures}"
-        )
+        image = draw_sheet(scene, store, f"{entry.title}   given: {entry.given}   {sheet.figures}")
     except (BadInput, ObjectError) as error:
         sheet = Sheet(entry, failure=str(error))
         (out / f"{entry.name}.png").unlink(missing_ok=True)
     else:
-        Image.fromarray(picture).save(out / f"{entry.name}.png", optimize=True)
+        Image.fromarray(image).save(out / f"{entry.name}.png", optimize=True)
     told = sheet.failure or ", ".join((sheet.figures, *sheet.lost))
     print(f"{entry.title:<30} {time.monotonic() - started:6.1f} s  {told}", flush=True)
     return sheet
@@ -155,8 +153,8 @@ def draw_sheet(scene: Scene, store: Store, caption: str) -> Uint8:
     panel_width = round(PANEL_HEIGHT_PX * photo.shape[1] / photo.shape[0])
     size = (panel_width, PANEL_HEIGHT_PX)
     camera = resize_camera(scene.camera, *size)
-    panels = [reduced(picture, size) for picture in (photo, overlay)]
-    panels += [orbited_image(placed, camera, up, *turn) for turn in TURNS_RAD]
+    panels = [reduced(image, size) for image in (photo, overlay)]
+    panels += [orbited_image(placed, camera, up, *turn) for turn in VIEW_ANGLES_RAD]
     gap = np.full((PANEL_HEIGHT_PX, GAP_PX, 3), 255, np.uint8)
     row = np.concatenate([part for p in panels for part in (gap, p)][1:], axis=1)
     return np.concatenate([row, caption_strip(caption, row.shape[1])])
@@ -288,13 +286,13 @@ def orbited_image(
     size = (camera.width, camera.height)
     fine = resize_camera(framed, size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING)
     rgba, _, _ = render(placed, fine, view, shaded=True)
-    picture = np.where(rgba[..., 3:] > 0, rgba[..., :3], np.uint8(BACKGROUND))
-    return reduced(picture, size)
+    image = np.where(rgba[..., 3:] > 0, rgba[..., :3], np.uint8(BACKGROUND))
+    return reduced(image, size)
 
 
-def reduced(picture: Uint8, size: tuple[int, int]) -> Uint8:
+def reduced(image: Uint8, size: tuple[int, int]) -> Uint8:
     """A picture (H, W, 3) at a smaller size (width, height)."""
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def caption_strip(text: str, width: int) -> Uint8:

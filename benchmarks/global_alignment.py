@@ -13,7 +13,7 @@ from scene.types import Float64
 SAMPLES, FIRST_SEED = 1500, 50  # per object
 MIN_PIXELS = 50  # for a fit of what the same pixels show
 STEPS, REWEIGHTED = 21, 6
-NEAR_FRACTION = (
+TRIMMED_FRACTION = (
     0.9  # of the points count in the distance that decides; the farthest are cut off there
 )
 STILL = 1e-6  # a change of scale or shift below which the refinement ends
@@ -113,4 +113,4 @@ def _refinement(
 
 
 def _trimmed(distances: Float64) -> float:
-    return float(np.minimum(distances, np.quantile(distances, NEAR_FRACTION)).mean())
+    return float(np.minimum(distances, np.quantile(distances, TRIMMED_FRACTION)).mean())

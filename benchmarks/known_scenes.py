@@ -143,7 +143,7 @@ def photograph(
     camera_from_world = np.linalg.inv(world_from_camera).astype(np.float64)
     objects = tuple(piece.moved(camera_from_world) for piece in pieces)
     touching, standing = contacts(objects, world_from_camera)
-    return _seen(name, camera, world_from_camera, objects, touching, standing)
+    return _photographed(name, camera, world_from_camera, objects, touching, standing)
 
 
 def rotated(known: KnownScene, angle_rad: float) -> KnownScene:
@@ -169,7 +169,7 @@ def rotated(known: KnownScene, angle_rad: float) -> KnownScene:
     objects = tuple(o.moved(after_from_before) for o in known.objects)
     world_from_camera = known.world_from_camera @ after_from_before.T
     name = f"{known.name}, {math.degrees(angle_rad):g} degrees off"
-    return _seen(name, camera, world_from_camera, objects, known.touching, known.standing)
+    return _photographed(name, camera, world_from_camera, objects, known.touching, known.standing)
 
 
 def true_cube(known: KnownObject, camera: Camera) -> tuple[ObjectMesh, CropCamera, Bool]:
@@ -232,7 +232,7 @@ def surface_gap(one: KnownObject, other: KnownObject, within_m: float) -> float:
     gaps = [_vertex_gap(one, other), _vertex_gap(other, one)]
     reach = np.full(3, within_m)
     a, b = edges_of(one.vertices, one.faces), edges_of(other.vertices, other.faces)
-    gaps += [_edge_gap(*pair) for pair in near_edges(a, b, reach, reach)]
+    gaps += [_edge_gap(*pair) for pair in edge_profiles(a, b, reach, reach)]
     return min(gaps) if min(gaps) < within_m else math.inf
 
 
@@ -248,7 +248,7 @@ def edges_of(vertices: Float64, faces: NDArray[np.int32]) -> Float64:
     return vertices[np.unique(pairs, axis=0)]
 
 
-def near_edges(
+def edge_profiles(
     a: Float64, b: Float64, below: Float64, above: Float64
 ) -> Iterator[tuple[Float64, Float64]]:
     """Pairs of edges (N, 2, 3), (N, 2, 3) whose boxes meet, a part at a time.
@@ -283,7 +283,7 @@ def _edge_gap(a: Float64, b: Float64) -> float:
     return float(gap[inside].min(initial=np.inf))
 
 
-def _seen(
+def _photographed(
     name: str,
     camera: Camera,
     world_from_camera: Float64,

@@ -14,8 +14,8 @@ from benchmarks.known_scenes import (
     NOTHING,
     KnownObject,
     KnownScene,
+    edge_profiles,
     edges_of,
-    near_edges,
     photograph,
     read_mesh,
 )
@@ -226,7 +226,7 @@ def clearance(piece: KnownObject, other: KnownObject, direction: Float64) -> flo
         _vertices_to_faces(a, b, other.faces, 1.0), _vertices_to_faces(b, a, piece.faces, -1.0)
     )
     ahead = np.array([0, 0, reach])
-    pairs = near_edges(edges_of(a, piece.faces), edges_of(b, other.faces), np.zeros(3), ahead)
+    pairs = edge_profiles(edges_of(a, piece.faces), edges_of(b, other.faces), np.zeros(3), ahead)
     return min([reach, *(_crossing_gap(*pair) for pair in pairs)])
 
 

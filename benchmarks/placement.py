@@ -24,7 +24,7 @@ from benchmarks.known_scenes import GROUND_TRUTH, KnownScene, load_scene, scene_
 from benchmarks.perturb import ROWS, Row
 from benchmarks.piles import piles
 from benchmarks.placement_errors import errors_of
-from benchmarks.placement_figure import PICTURE, draw_slice
+from benchmarks.placement_figure import FIGURE_FILE, draw_slice
 from benchmarks.placement_tables import Sweep, Trial, write_sweep
 from benchmarks.report import replace_section
 from benchmarks.touching import touching_table
@@ -65,7 +65,7 @@ def main() -> None:
     if asked.part in (None, "touching"):
         touching = touching_table(asked.data, asked.seeds, asked.workers)
         _write("Objects in contact", touching, DOCUMENT)
-        draw_slice(known_scenes(asked.data), DOCUMENT.parent / PICTURE)
+        draw_slice(known_scenes(asked.data), DOCUMENT.parent / FIGURE_FILE)
     if asked.part in (None, "growth"):
         _write("Time by number of objects", growth_table(), DOCUMENT)
 

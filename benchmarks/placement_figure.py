@@ -17,7 +17,7 @@ from benchmarks.touching import WITH, WITHOUT, deepest_pair
 from scene.types import Float64
 from stages.place import pixel_aligned
 
-PICTURE = "placement_slice.png"
+FIGURE_FILE = "placement_slice.png"
 ROW, SEED = "shape off by 10 %", 0
 COLOURS = ("tab:blue", "tab:orange")
 

@@ -43,9 +43,9 @@ from stages.place.pixel_aligned import Settings, load
 DOCUMENT = Path("docs/benchmarks.md")
 TITLE = "Registration of an edit"
 MAX_LEFT_PX, MAX_COST = 0.3, 0.001  # what is asked for: pixels; share of the depth
-ZOOMS = (0.95, 0.98, 1.02, 1.05)
+SCALES = (0.95, 0.98, 1.02, 1.05)
 SHIFTS_PX = ((12.0, -8.5), (-4.3, 12.0))
-LOOKS = {
+DRIFTS = {
     "moved only": Drift(),
     "tinted, shaded, softened, compressed": Drift(
         gain=(1.06, 0.97, 0.92), bias=(6, -8, 10), shade=10, blur_px=1.2, jpeg=80
@@ -88,7 +88,7 @@ class Measured:
     error of the placed object over its depth, with a perfect, a registered and a raw edit."""
 
     name: str
-    look: str
+    drift_name: str
     before_px: float
     after_px: float
     refused: str
@@ -135,14 +135,14 @@ def measure(case: Occluded, seed: int) -> list[Measured]:
     side, visible = case.crop.rgba.shape[0], case.crop.rgba[..., 3] > 127
     found = []
     perfect = placement_error(case, np.eye(3))
-    for (look, drift), zoom, shift in product(LOOKS.items(), ZOOMS, SHIFTS_PX):
+    for (drift_name, drift), zoom, shift in product(DRIFTS.items(), SCALES, SHIFTS_PX):
         moved = replace(drift, zoom=zoom, shift_px=shift)
         true, raw = crop_from_edit(moved, side), Registration(side, 1, 0, 0)
         result = check_edit(case.edit(moved, seed), case.crop)
         where = result.where or raw
         found.append(
             Measured(
-                case.name, look, _rms(raw, true, visible), _rms(where, true, visible),
+                case.name, drift_name, _rms(raw, true, visible), _rms(where, true, visible),
                 result.rejection, perfect, placement_error(case, _left(where, true)),
                 placement_error(case, _left(raw, true)),
             )
@@ -231,12 +231,12 @@ def refusals(cases: list[Occluded]) -> dict[str, list[bool]]:
 def _moved_table(good: list[Measured]) -> str:
     rows = ["| edits | number | median before | worst | median after | worst | refused |",
             "|---|---|---|---|---|---|---|"]  # fmt: skip
-    for look in (*LOOKS, "all"):
-        mine = [m for m in good if look in (m.look, "all")]
+    for drift_name in (*DRIFTS, "all"):
+        mine = [m for m in good if drift_name in (m.drift_name, "all")]
         before = np.array([m.before_px for m in mine])
         after = np.array([m.after_px for m in mine])
         rows.append(
-            f"| {look} | {len(mine)} | {np.median(before):.2f} px | {before.max():.2f} px | "
+            f"| {drift_name} | {len(mine)} | {np.median(before):.2f} px | {before.max():.2f} px | "
             f"{np.median(after):.3f} px | {after.max():.3f} px | "
             f"{sum(bool(m.refused) for m in mine)} |"
         )
@@ -270,10 +270,10 @@ def _cost_table(good: list[Measured]) -> str:
         rows.append(f"| {name} | {np.median(errors):.3%} | {np.max(errors):.3%} | "
                     f"{beyond.max():.3%} |")  # fmt: skip
     lines = []
-    for look in LOOKS:
-        mine = [m for m in good if m.look == look]
+    for drift_name in DRIFTS:
+        mine = [m for m in good if m.drift_name == drift_name]
         within = sum(m.registered <= m.perfect + MAX_COST for m in mine)
-        lines.append(f"{look}: {within} of {len(mine)}")
+        lines.append(f"{drift_name}: {within} of {len(mine)}")
     return "\n".join([*rows, "", f"Within {MAX_COST:.1%} of the depth: {'; '.join(lines)}."])
 
 

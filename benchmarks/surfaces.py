@@ -21,7 +21,7 @@ Mesh = tuple[Float64, NDArray[np.int32]]  # vertices (N, 3), faces (M, 3)
 CELLS = 40  # of the lattice, along the longer side of the two bodies' common box
 RAYS = 5  # per point, of which the majority says whether it is inside: small holes do no harm
 PENETRATION_SAMPLES = 4000
-TURNS_DEG = range(0, 360, 15)
+AZIMUTHS_DEG = range(0, 360, 15)
 
 
 def surface_of(*meshes: Mesh) -> Any:
@@ -160,7 +160,7 @@ def shape_chamfer(mine: Float64, true: Float64) -> float:
     goal = _unit(true)
     tree = KDTree(goal)
     best = math.inf
-    for degrees in TURNS_DEG:
+    for degrees in AZIMUTHS_DEG:
         c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         turned = _unit(mine @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]))
         there, back = tree.query(turned)[0].mean(), KDTree(turned).query(goal)[0].mean()

@@ -9,10 +9,10 @@ and xatlas):
     mesh = pixal3d.bake(made.vertices, made.faces, made.attributes)
 """
 
-from pixal3d.cascade import Borrow, Generated, Progress, Request
+from pixal3d.cascade import Borrow, Generated, GenerationOptions, StepCallback
 from pixal3d.checkpoints import Checkpoint, open_checkpoint
 from pixal3d.errors import BadConfiguration, BadImage, CannotRun, NothingMade
-from pixal3d.generation import Running, generate, keep_loaded, load_named
+from pixal3d.generation import RuntimeOptions, generate, keep_loaded, load_named
 from pixal3d.images import (
     PosedImage,
     PosedImages,
@@ -34,9 +34,9 @@ __all__ = [
     "NothingMade",
     "PosedImages",
     "PosedImage",
-    "Progress",
-    "Request",
-    "Running",
+    "StepCallback",
+    "GenerationOptions",
+    "RuntimeOptions",
     "TexturedMesh",
     "VoxelAttributes",
     "WeightsError",

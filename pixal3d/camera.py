@@ -26,7 +26,7 @@ DEPTH_EPSILON = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class PosedCamera:
     """A camera that looks at the object.
 
     fov_x_rad: horizontal field of view, radians, in (0, pi).
@@ -97,7 +97,7 @@ def front_camera(distance: float) -> Tensor:
     )
 
 
-def align_views(views: Sequence[View]) -> list[View]:
+def align_views(views: Sequence[PosedCamera]) -> list[PosedCamera]:
     """Move a rig of cameras so that the first one becomes the front camera.
 
     M_i = F(d_0) inverse(C_0) C_i with d_0 the first camera's distance from the origin; the first
@@ -111,8 +111,8 @@ def align_views(views: Sequence[View]) -> list[View]:
     main = views[0].world_from_camera
     front = front_camera(views[0].distance).to(main)
     turn = front @ torch.linalg.inv(main)
-    others = [View(view.fov_x_rad, turn @ view.world_from_camera) for view in views[1:]]
-    return [View(views[0].fov_x_rad, front), *others]
+    others = [PosedCamera(view.fov_x_rad, turn @ view.world_from_camera) for view in views[1:]]
+    return [PosedCamera(views[0].fov_x_rad, front), *others]
 
 
 def grid_coords(grid_size: int, like: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def voxel_points(coords: Tensor, grid_size: int, mesh_scale: float = 1.0) -> Ten
     return torch.stack((x, -z, y), -1) / mesh_scale / 2
 
 
-def project_points(points: Tensor, view: View, image_size: int) -> ImagePoints:
+def project_points(points: Tensor, view: PosedCamera, image_size: int) -> ImagePoints:
     """Project world points (N, 3) float32 into a square image of `image_size` pixels.
 
     A point is visible when it lies inside the image and in front of the camera; points that are
@@ -162,7 +162,11 @@ def sampling_positions(pixel_xy: Tensor, image_size: int) -> Tensor:
 
 
 def project_voxels(
-    coords: Tensor, grid_size: int, view: View, mesh_scale: float = 1.0, image_size: int = 512
+    coords: Tensor,
+    grid_size: int,
+    view: PosedCamera,
+    mesh_scale: float = 1.0,
+    image_size: int = 512,
 ) -> Tensor:
     """Where voxels (N, 3) int x, y, z are sampled in a photo: (N, 2) float32, x then y.
 

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 # Lends one network by name for the time of a `with`; whoever lends decides where networks wait.
 Borrow = Callable[[str], AbstractContextManager[Any]]
 # Told after every step: the network's name, the steps done and the steps there are.
-Progress = Callable[[str, int, int], None]
+StepCallback = Callable[[str, int, int], None]
 
 STRUCTURE_GRID, STRUCTURE_CHANNELS = 16, 8
 COARSE_GRID, COARSE_RESOLUTION = 32, 512
@@ -63,7 +63,7 @@ IMAGE_USES: Mapping[str, ImageUse] = {
 
 
 @dataclass(frozen=True)
-class Request:
+class GenerationOptions:
     """What is asked of a generation.
 
     resolution: 1024 or 1536; lowered in steps of 128 while there are max_tokens voxels or more.
@@ -109,24 +109,24 @@ class Job:
     features: pictures by size, as the image encoder sees them.
     """
 
-    pictures: PosedImages
+    posed_images: PosedImages
     checkpoint: Checkpoint
     borrow: Borrow
-    request: Request
+    options: GenerationOptions
     device: torch.device
     random: torch.Generator
     features: Mapping[int, Sequence[ImageFeatures]]
-    progress: Progress
+    on_step: StepCallback
 
 
 @torch.inference_mode()
 def run_cascade(
-    pictures: PosedImages,
+    posed_images: PosedImages,
     checkpoint: Checkpoint,
     borrow: Borrow,
-    request: Request,
+    options: GenerationOptions,
     device: str | torch.device = "cpu",
-    progress: Progress | None = None,
+    on_step: StepCallback | None = None,
 ) -> Generated:
     """Generate one object; same inputs, seed and device give the same output.
 
@@ -134,11 +134,11 @@ def run_cascade(
     is predicted.
     """
     # The reference draws from the CPU's generator, seeded once: the same numbers everywhere.
-    random = torch.Generator().manual_seed(request.seed)
-    features = encode_images(pictures, borrow, request, torch.device(device))
+    random = torch.Generator().manual_seed(options.seed)
+    features = encode_images(posed_images, borrow, options, torch.device(device))
     job = Job(
-        pictures, checkpoint, borrow, request, torch.device(device), random, features,
-        progress or _silent,
+        posed_images, checkpoint, borrow, options, torch.device(device), random, features,
+        on_step or _silent,
     )  # fmt: skip
     voxels = generate_structure(job)
     coarse = generate_shape(job, "512", voxels, COARSE_GRID)
@@ -149,13 +149,13 @@ def run_cascade(
 
 
 def encode_images(
-    pictures: PosedImages, borrow: Borrow, request: Request, device: torch.device
+    posed_images: PosedImages, borrow: Borrow, options: GenerationOptions, device: torch.device
 ) -> dict[int, list[ImageFeatures]]:
     """One pass of the image encoder per picture and size; all stages share them."""
-    sizes = {use.image_size for use in request.image_uses.values()}
+    sizes = {use.image_size for use in options.image_uses.values()}
     with borrow("image_encoder") as encoder:
         return {
-            size: [encode_image(encoder, image.to(device)) for image in pictures.images[size]]
+            size: [encode_image(encoder, image.to(device)) for image in posed_images.images[size]]
             for size in sorted(sizes)
         }
 
@@ -195,7 +195,7 @@ def refine_voxels(job: Job, voxels: Voxels, latent: Tensor) -> tuple[Voxels, int
         fine = decoder.upsample(latent, voxels, REFINED_LEVELS)
     if len(fine) == 0:
         raise NothingMade(NO_SURFACE)
-    coords, resolution = choose_grid(fine.coords, job.request.resolution, job.request.max_tokens)
+    coords, resolution = choose_grid(fine.coords, job.options.resolution, job.options.max_tokens)
     logger.info("shape: %d voxels, resolution %d", len(coords), resolution)
     return Voxels(coords), resolution
 
@@ -227,9 +227,9 @@ def decode(job: Job, voxels: Voxels, shape: Tensor, texture: Tensor, resolution:
 
 def project_conditioning(job: Job, stage: str, voxels: Voxels, grid_size: int) -> Condition:
     """What the pictures say of each voxel, averaged over the views."""
-    use = job.request.image_uses[stage]
-    views = list(zip(job.pictures.views, job.features[use.image_size], strict=True))
-    coords, scale = voxels.coords[:, 1:], job.pictures.mesh_scale
+    use = job.options.image_uses[stage]
+    views = list(zip(job.posed_images.views, job.features[use.image_size], strict=True))
+    coords, scale = voxels.coords[:, 1:], job.posed_images.mesh_scale
     if use.naf_size is None:
         return condition(views, coords, grid_size, scale)
     with job.borrow("upsampler") as naf:
@@ -247,16 +247,16 @@ def sample_flow(
     unbiased_spread: bool = False,
 ) -> Tensor:
     """Sample one flow from noise (N, C) to latents (N, C); `kind` names its sampler."""
-    sampler = job.request.samplers.get(kind, job.checkpoint.samplers[kind])
+    sampler = job.options.samplers.get(kind, job.checkpoint.samplers[kind])
     with job.borrow(name) as flow:
         velocity = conditioned(
-            flow, voxels, seen, concatenated, job.request.term_bytes, job.request.batch_rows
+            flow, voxels, seen, concatenated, job.options.term_bytes, job.options.batch_rows
         )
         latent = noise
         steps = sample(velocity, noise, sampler, voxels.lengths, unbiased_spread)
         for done, step in enumerate(steps, start=1):
             latent = step.x
-            job.progress(name, done, sampler.steps)
+            job.on_step(name, done, sampler.steps)
     return latent
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pixal3d.cascade import Borrow, Generated, Progress, Request, run_cascade
+from pixal3d.cascade import Borrow, Generated, GenerationOptions, StepCallback, run_cascade
 from pixal3d.checkpoints import Checkpoint
 from pixal3d.flow import Flow
 from pixal3d.images import PosedImages
@@ -23,7 +23,7 @@ CASCADE_NETWORKS = (
 
 
 @dataclass(frozen=True)
-class Running:
+class RuntimeOptions:
     """How networks run: body_dtype (None: as released), the library of sparse convolutions, and
     whether flows are compiled by `torch.compile`, which takes minutes once."""
 
@@ -33,12 +33,12 @@ class Running:
 
 
 def generate(
-    pictures: PosedImages,
+    posed_images: PosedImages,
     checkpoint: Checkpoint,
-    request: Request | None = None,
+    options: GenerationOptions | None = None,
     device: str = "cpu",
     borrow: Borrow | None = None,
-    progress: Progress | None = None,
+    on_step: StepCallback | None = None,
 ) -> Generated:
     """Generate one object from its pictures.
 
@@ -48,7 +48,9 @@ def generate(
     """
     check_complete(checkpoint)
     lend = borrow or keep_loaded(checkpoint, device)
-    return run_cascade(pictures, checkpoint, lend, request or Request(), device, progress)
+    return run_cascade(
+        posed_images, checkpoint, lend, options or GenerationOptions(), device, on_step
+    )
 
 
 def check_complete(checkpoint: Checkpoint) -> None:
@@ -59,7 +61,7 @@ def check_complete(checkpoint: Checkpoint) -> None:
 
 
 def keep_loaded(
-    checkpoint: Checkpoint, device: str = "cpu", running: Running | None = None
+    checkpoint: Checkpoint, device: str = "cpu", runtime: RuntimeOptions | None = None
 ) -> Borrow:
     """Lend a checkpoint's networks, each read when first wanted and kept on the device."""
     loaded: dict[str, Any] = {}
@@ -67,14 +69,14 @@ def keep_loaded(
     @contextmanager
     def borrow(name: str) -> Iterator[Any]:
         if name not in loaded:
-            loaded[name] = load_named(checkpoint, name, device, running)
+            loaded[name] = load_named(checkpoint, name, device, runtime)
         yield loaded[name]
 
     return borrow
 
 
 def load_named(
-    checkpoint: Checkpoint, name: str, device: str = "cpu", running: Running | None = None
+    checkpoint: Checkpoint, name: str, device: str = "cpu", runtime: RuntimeOptions | None = None
 ) -> Any:
     """One network of a checkpoint on a device.
 
@@ -82,8 +84,8 @@ def load_named(
     times slower on most. Raises WeightsError, also for flows without a projection (TRELLIS.2),
     which cannot follow a picture's pixels; ImportError for a convolution library that is missing.
     """
-    running = running or Running()
-    source, body_dtype = checkpoint.networks[name], running.body_dtype
+    runtime = runtime or RuntimeOptions()
+    source, body_dtype = checkpoint.networks[name], runtime.body_dtype
     if body_dtype is None and device == "cpu":
         body_dtype = torch.float32
     network = load_network(source, device, body_dtype)
@@ -93,7 +95,7 @@ def load_named(
                 f"{source.file} has no projection (TRELLIS.2): "
                 "generation needs the weights of TencentARC/Pixal3D"
             )
-        if running.compiled:
+        if runtime.compiled:
             network.compile()
-    set_convolution(network, running.convolution)
+    set_convolution(network, runtime.convolution)
     return network

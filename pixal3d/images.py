@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from pixal3d.camera import View, align_views, distance_from_fov, front_camera
+from pixal3d.camera import PosedCamera, align_views, distance_from_fov, front_camera
 from pixal3d.errors import BadImage
 from pixal3d.preprocess import check_cutout, crop_to_object, image_tensor, over, view_tensor
 
@@ -36,7 +36,7 @@ class PosedImages:
     (3, size, size) float32 in [0, 1] per view. mesh_scale: of the object, shared by all views.
     """
 
-    views: Sequence[View]
+    views: Sequence[PosedCamera]
     images: Mapping[int, Sequence[Tensor]]
     mesh_scale: float = 1.0
 
@@ -66,23 +66,23 @@ def from_crop(rgba: Uint8, fov_x_rad: float, sizes: Iterable[int] = IMAGE_SIZES)
 
 
 def from_views(
-    pictures: Sequence[PosedImage], mesh_scale: float = 1.0, sizes: Iterable[int] = IMAGE_SIZES
+    posed: Sequence[PosedImage], mesh_scale: float = 1.0, sizes: Iterable[int] = IMAGE_SIZES
 ) -> PosedImages:
     """Several pictures of one object with known cameras; never cropped, the first is the front.
 
     Raises ValueError for no picture, BadImage for a camera that is not rigid.
     """
-    if not pictures:
+    if not posed:
         raise ValueError("several views: there is none")
     views = []
-    for number, picture in enumerate(pictures, start=1):
-        check_cutout(picture.rgba)
-        pose = torch.tensor(np.asarray(picture.world_from_camera), dtype=torch.float32)
+    for number, image in enumerate(posed, start=1):
+        check_cutout(image.rgba)
+        pose = torch.tensor(np.asarray(image.world_from_camera), dtype=torch.float32)
         try:
-            views.append(View(picture.fov_x_rad, pose))
+            views.append(PosedCamera(image.fov_x_rad, pose))
         except BadImage as error:
             raise BadImage(f"view {number}: {error}") from None
-    images = {size: [view_tensor(p.rgba, size) for p in pictures] for size in sizes}
+    images = {size: [view_tensor(p.rgba, size) for p in posed] for size in sizes}
     return PosedImages(align_views(views), images, mesh_scale)
 
 
@@ -104,11 +104,11 @@ def read_views(file: Path) -> tuple[list[PosedImage], float]:
     scale = _number(value.get("mesh_scale", 1.0), f"the views {file}: mesh_scale")
     if not scale > 0:
         raise BadImage(f"the views {file}: mesh_scale is {scale:g}, expected above 0")
-    pictures = [
+    posed = [
         _read_view(file, number, frame, value.get("camera_angle_x"))
         for number, frame in enumerate(frames, start=1)
     ]
-    return pictures, scale
+    return posed, scale
 
 
 def _read_view(file: Path, number: int, frame: Any, shared_fov: Any) -> PosedImage:
@@ -128,8 +128,8 @@ def _read_view(file: Path, number: int, frame: Any, shared_fov: Any) -> PosedIma
 
 def _read_rgba(path: Path, where: str) -> Uint8:
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGBA"))
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGBA"))
     except UnidentifiedImageError:
         raise BadImage(f"{where}: {path.name} is not a picture") from None
     except OSError as error:
@@ -143,5 +143,5 @@ def _number(value: Any, what: str) -> float:
 
 
 def _from_rgb(rgb: Uint8, fov_x_rad: float, sizes: Iterable[int]) -> PosedImages:
-    view = View(fov_x_rad, front_camera(distance_from_fov(fov_x_rad)))
+    view = PosedCamera(fov_x_rad, front_camera(distance_from_fov(fov_x_rad)))
     return PosedImages([view], {size: [image_tensor(rgb, size)] for size in sizes})

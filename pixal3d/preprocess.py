@@ -27,12 +27,12 @@ def crop_to_object(rgba: Uint8, background: tuple[int, int, int] = (0, 0, 0)) ->
     and may reach over the picture's edge. Raises BadImage where there is nothing to see.
     """
     check_cutout(rgba)
-    picture = Image.fromarray(rgba, "RGBA")
-    scale = MAX_SIDE_PX / max(picture.size)
+    image = Image.fromarray(rgba, "RGBA")
+    scale = MAX_SIDE_PX / max(image.size)
     if scale < 1:
-        size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
-    rows, columns = np.nonzero(np.asarray(picture)[..., 3] > OPAQUE_ALPHA)
+        size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    rows, columns = np.nonzero(np.asarray(image)[..., 3] > OPAQUE_ALPHA)
     if len(rows) == 0:
         raise BadImage("the cut-out has no solid pixel: its opacity is nowhere above 80 percent")
     left, right, top, bottom = columns.min(), columns.max(), rows.min(), rows.max()
@@ -40,7 +40,7 @@ def crop_to_object(rgba: Uint8, background: tuple[int, int, int] = (0, 0, 0)) ->
     if half == 0:
         raise BadImage("the object in the cut-out is one pixel wide: give a larger picture")
     x, y = (left + right) / 2, (top + bottom) / 2
-    framed = picture.crop((x - half, y - half, x + half, y + half))  # Pillow rounds the box
+    framed = image.crop((x - half, y - half, x + half, y + half))  # Pillow rounds the box
     return over(np.asarray(framed), background)
 
 
@@ -82,6 +82,6 @@ def check_cutout(rgba: Uint8) -> None:
         raise BadImage("the picture is fully transparent: there is no object in it")
 
 
-def _to_tensor(picture: Image.Image) -> Tensor:
-    values = np.asarray(picture, np.float32) / 255
+def _to_tensor(image: Image.Image) -> Tensor:
+    values = np.asarray(image, np.float32) / 255
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))

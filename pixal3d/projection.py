@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pixal3d.camera import View, grid_coords, project_voxels
+from pixal3d.camera import PosedCamera, grid_coords, project_voxels
 from pixal3d.dinov3 import ImageFeatures
 from pixal3d.flow import Condition
 from pixal3d.naf import DEFAULT_CHUNK_BYTES, Guide, Naf, attend_at_pixels
@@ -32,7 +32,7 @@ class Taps:
 
 
 def condition(
-    views: Sequence[tuple[View, ImageFeatures]],
+    views: Sequence[tuple[PosedCamera, ImageFeatures]],
     coords: Tensor,
     grid_size: int,
     mesh_scale: float = 1.0,
@@ -69,7 +69,7 @@ def guide_of(naf: Naf, features: ImageFeatures, naf_size: int) -> Guide:
 
 
 def project_features(
-    view: View,
+    view: PosedCamera,
     features: ImageFeatures,
     coords: Tensor,
     grid_size: int,
@@ -99,7 +99,7 @@ def project_features(
 
 
 def project_dense(
-    view: View,
+    view: PosedCamera,
     features: ImageFeatures,
     grid_size: int,
     mesh_scale: float = 1.0,

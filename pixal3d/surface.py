@@ -127,7 +127,7 @@ def _trilinear(
     total = values.new_zeros(len(cells), ATTRIBUTES)
     weights = values.new_zeros(len(cells), 1)
     for x, y, z in product((0, 1), repeat=3):
-        row, present = _look_up(codes, _codes(low, grid_size, (x, y, z)))
+        row, present = _find_rows(codes, _codes(low, grid_size, (x, y, z)))
         weight = (shares[x, :, 0] * shares[y, :, 1] * shares[z, :, 2] * present)[:, None]
         total.addcmul_(weight, values[row])
         weights += weight
@@ -141,7 +141,7 @@ def _nearest(codes: Tensor, values: Tensor, cells: Tensor, grid_size: int) -> tu
     own = cells.floor().clamp(0, grid_size - 1)
     to_centre = own + 0.5 - cells
     for offset in product(range(-NEAREST_REACH, NEAREST_REACH + 1), repeat=3):
-        row, present = _look_up(codes, _codes(own, grid_size, offset))
+        row, present = _find_rows(codes, _codes(own, grid_size, offset))
         away = (to_centre + to_centre.new_tensor(offset)).square().sum(1)
         nearer = present & (away < distance)
         best, distance = torch.where(nearer, row, best), torch.where(nearer, away, distance)
@@ -161,7 +161,7 @@ def _halved(attributes: VoxelAttributes) -> VoxelAttributes:
     return VoxelAttributes(coords, values / torch.bincount(group)[:, None], grid_size)
 
 
-def _look_up(codes: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+def _find_rows(codes: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of the voxels with these codes, any row where missing, and which are present."""
     row = torch.searchsorted(codes, wanted).clamp_(max=len(codes) - 1)
     return row, codes[row] == wanted

@@ -248,7 +248,7 @@ def _cvat_pixels(element: ElementTree.Element, width: int, height: int) -> Bool:
         corners = _corners(pairs)
     elif element.tag == "box":
         x0, y0, x1, y1 = numbers("xtl", "ytl", "xbr", "ybr")
-        corners = _turned(rectangle(x0, y0, x1, y1), turn_rad)
+        corners = _rotated(rectangle(x0, y0, x1, y1), turn_rad)
     elif element.tag == "ellipse":
         x, y, radius_x, radius_y = numbers("cx", "cy", "rx", "ry")
         corners = ellipse(x, y, radius_x, radius_y, turn_rad)
@@ -257,7 +257,7 @@ def _cvat_pixels(element: ElementTree.Element, width: int, height: int) -> Bool:
     return polygon(_corners(corners), width, height)
 
 
-def _turned(corners: np.ndarray, turn_rad: float) -> np.ndarray:
+def _rotated(corners: np.ndarray, turn_rad: float) -> np.ndarray:
     """Turned about the corners' middle."""
     c, s = np.cos(turn_rad), np.sin(turn_rad)
     middle = corners.mean(0)

@@ -21,20 +21,20 @@ def mask_colour(index: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_outlines(picture: Uint8, masks: Sequence[Bool], width_px: int) -> None:
+def draw_outlines(image: Uint8, masks: Sequence[Bool], width_px: int) -> None:
     """Draw the borders of masks (H, W) into a picture (H, W, 3), holes included."""
     for index, mask in enumerate(masks):
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(picture, contours, -1, mask_colour(index), width_px)
+        cv2.drawContours(image, contours, -1, mask_colour(index), width_px)
 
 
 def draw_masks(rgb: Uint8, masks: Sequence[Bool]) -> Uint8:
     """A copy of a picture (H, W, 3) with every mask (H, W) tinted, outlined and numbered from 1."""
-    picture = rgb.astype(np.float32)
+    image = rgb.astype(np.float32)
     for index, mask in enumerate(masks):
         colour = np.array(mask_colour(index), np.float32)
-        picture[mask] = picture[mask] * (1 - TINT) + colour * TINT
-    drawn = np.ascontiguousarray(np.rint(picture).astype(np.uint8))
+        image[mask] = image[mask] * (1 - TINT) + colour * TINT
+    drawn = np.ascontiguousarray(np.rint(image).astype(np.uint8))
     draw_outlines(drawn, masks, max(1, round(max(rgb.shape) * OUTLINE_FRACTION)))
     radius_px = max(8, round(max(rgb.shape) * BADGE_FRACTION))
     for index, mask in enumerate(masks):
@@ -50,12 +50,12 @@ def _innermost(mask: Bool) -> tuple[int, int]:
     return int(x), int(y)
 
 
-def _draw_badge(picture: Uint8, centre: tuple[int, int], radius_px: int, index: int) -> None:
+def _draw_badge(image: Uint8, centre: tuple[int, int], radius_px: int, index: int) -> None:
     """A dark disc with a coloured rim and the object's number."""
     text, font, size = str(index + 1), cv2.FONT_HERSHEY_SIMPLEX, radius_px / 20
     thickness = max(1, radius_px // 9)
-    cv2.circle(picture, centre, radius_px, (20, 20, 20), -1, cv2.LINE_AA)
-    cv2.circle(picture, centre, radius_px, mask_colour(index), thickness, cv2.LINE_AA)
+    cv2.circle(image, centre, radius_px, (20, 20, 20), -1, cv2.LINE_AA)
+    cv2.circle(image, centre, radius_px, mask_colour(index), thickness, cv2.LINE_AA)
     (wide, high), _ = cv2.getTextSize(text, font, size, thickness)
     corner = (centre[0] - wide // 2, centre[1] + high // 2)
-    cv2.putText(picture, text, corner, font, size, (255, 255, 255), thickness, cv2.LINE_AA)
+    cv2.putText(image, text, corner, font, size, (255, 255, 255), thickness, cv2.LINE_AA)

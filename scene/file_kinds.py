@@ -26,7 +26,7 @@ MISTAKEN = (
     (rb"%!ps", "a PostScript document"),
 )
 BOM = b"\xef\xbb\xbf"
-PICTURE_BEGINS = (b"\xff\xd8\xff", b"\x89png", b"gif8", b"bm", b"ii*\0", b"mm\0*", b"riff")
+IMAGE_BEGINS = (b"\xff\xd8\xff", b"\x89png", b"gif8", b"bm", b"ii*\0", b"mm\0*", b"riff")
 BIG_TIFF_BEGINS = (b"II+\0", b"MM\0+")
 TIFF_BEGINS = (b"II*\0", b"MM\0*", *BIG_TIFF_BEGINS)
 # Camera raws that are no TIFF: Fujifilm, Canon (three generations), Olympus, Panasonic, Sigma,
@@ -68,7 +68,7 @@ def why_unknown(data: bytes) -> str:
     start = data[:1024].lower().removeprefix(BOM)
     if data[:4] in TIFF_BEGINS and (layout := _tiff_layout(data)):
         return f"is a TIFF of {layout}, which is not supported: save it with 8 or 16 bits a channel"
-    if start.startswith(PICTURE_BEGINS) or data[8:12] in (*BRANDS, b"avif", b"avis"):
+    if start.startswith(IMAGE_BEGINS) or data[8:12] in (*BRANDS, b"avif", b"avis"):
         return f"is damaged (its header cannot be read): {SAVE_AGAIN}"
     mistaken = next((what for begin, what in MISTAKEN if re.match(begin, start, re.DOTALL)), None)
     if mistaken:

@@ -31,7 +31,7 @@ TRIANGLES, STRIP, FAN = 4, 5, 6
 MAX_DEPTH = 1000  # of nodes below nodes
 # Without these a file cannot be read; others that it may require change how it looks, no more.
 GEOMETRY_EXTENSIONS = {"KHR_mesh_quantization", "KHR_texture_transform", "EXT_texture_webp"}
-LOOKS = ("KHR_materials_", "KHR_lights_", "KHR_xmp", "KHR_animation_")
+APPEARANCE_EXTENSIONS = ("KHR_materials_", "KHR_lights_", "KHR_xmp", "KHR_animation_")
 SPECULAR = "KHR_materials_pbrSpecularGlossiness"
 WHITE = (1.0, 1.0, 1.0, 1.0)
 
@@ -94,7 +94,7 @@ def _open(data: bytes) -> _File:
 
 def _check_extensions(tree: Tree) -> None:
     for name in tree.get("extensionsRequired", []):
-        if name not in GEOMETRY_EXTENSIONS and not str(name).startswith(LOOKS):
+        if name not in GEOMETRY_EXTENSIONS and not str(name).startswith(APPEARANCE_EXTENSIONS):
             raise BadInput(f"needs {name}: save it without that extension (no compression)")
 
 
@@ -200,8 +200,8 @@ def _painted(file: _File, primitive: Tree, vertices: Float64, faces: NDArray[np.
     named = texture and f"TEXCOORD_{_texture_set(texture)}"
     if texture is not None and named in attributes:
         uv = _transformed(_accessor(file, attributes[named]).astype(np.float64), texture)
-        picture, wraps = _picture(file, file.listed("textures", texture["index"]))
-        return Part(vertices, faces, uv, picture, linear, wraps)
+        image, wraps = _texture_image(file, file.listed("textures", texture["index"]))
+        return Part(vertices, faces, uv, image, linear, wraps)
     colours = None
     if "COLOR_0" in attributes:
         colours = _accessor(file, attributes["COLOR_0"])[:, :3].astype(np.float64)
@@ -223,7 +223,7 @@ def _transformed(uv: Float64, texture: Tree) -> Float64:
     return (uv * moved.get("scale", (1, 1))) @ rotation.T + moved.get("offset", (0, 0))
 
 
-def _picture(file: _File, texture: Tree) -> tuple[Uint8, tuple[str, str]]:
+def _texture_image(file: _File, texture: Tree) -> tuple[Uint8, tuple[str, str]]:
     """A texture's picture (H, W, 3) sRGB, and how it goes on beyond its sides in u and in v."""
     webp = texture.get("extensions", {}).get("EXT_texture_webp", {})
     image = file.listed("images", webp["source"] if "source" in webp else texture["source"])

@@ -37,7 +37,7 @@ DECODE_ERRORS = (
     NotImplementedError,
 )  # fmt: skip
 # By EXIF orientation: how a file's pixels are turned to stand upright.
-TURNS = {
+ORIENTATIONS = {
     2: "mirrored",
     3: "by 180 degrees",
     4: "mirrored top to bottom",
@@ -56,7 +56,7 @@ def decode_photo(data: bytes, max_side_px: int) -> tuple[Photo, dict[str, Any]]:
     Details: width and height (upright, before any reduction), focal_35mm (EXIF, or None), notes in
     words. Raises BadInput when the bytes are no readable picture.
     """
-    image = open_picture(data)
+    image = open_image(data)
     _check_sides(*image.size, max_side_px)
     with damage_reported():
         notes = _frame_notes(image)
@@ -64,7 +64,7 @@ def decode_photo(data: bytes, max_side_px: int) -> tuple[Photo, dict[str, Any]]:
         focal_35mm = _focal_35mm(image)
     check_panorama(image)
     width, height = image.size
-    if _is_see_through(image):
+    if _has_transparency(image):
         image = _over_white(image)
         notes.append("transparent picture: shown on white")
     with damage_reported():
@@ -86,7 +86,7 @@ def decode_cutout(data: bytes) -> Cutout:
 
     Raises BadInput when the bytes are no readable picture, or one without anything cut out.
     """
-    image = open_picture(data)
+    image = open_image(data)
     if image.width < 2 or image.height < 2:
         raise BadInput(f"has {image.width} x {image.height} pixels: give a larger picture")
     with damage_reported():
@@ -100,7 +100,7 @@ def decode_cutout(data: bytes) -> Cutout:
     return Cutout(np.asarray(rgba))
 
 
-def open_picture(data: bytes) -> Image.Image:
+def open_image(data: bytes) -> Image.Image:
     """Read the header only; BadInput for what is no picture or has too many pixels."""
     if not data:
         raise BadInput("is empty (0 bytes): save or download it again")
@@ -225,15 +225,15 @@ def _frame_notes(image: Image.Image) -> list[str]:
     return [f"animated picture: the first of {count} frames is used"]
 
 
-def turn_of(data: bytes) -> str | None:
+def orientation_of(data: bytes) -> str | None:
     """How EXIF turns a photo's pixels upright, in words; None where it does not."""
-    image = open_picture(data)
+    image = open_image(data)
     with damage_reported():
-        return TURNS.get(_orientation(image))
+        return ORIENTATIONS.get(_orientation(image))
 
 
-def how_to_turn(turned: str | None) -> str:
-    """What to do with a file that has the photo's size turned; turned: by `turn_of` the photo."""
+def orientation_remedy(turned: str | None) -> str:
+    """What to do with a file that has the photo's size on its side; turned: `orientation_of` it."""
     if turned:
         return f"turn it {turned}, as the photo's EXIF orientation turns the photo"
     return "turn it by 90 degrees"
@@ -250,7 +250,7 @@ def _focal_35mm(image: Image.Image) -> float | None:
     return focal if low <= focal <= high else None
 
 
-def _is_see_through(image: Image.Image) -> bool:
+def _has_transparency(image: Image.Image) -> bool:
     """Whether a pixel is transparent; BadInput when nothing would be left to see."""
     if is_deep(image) or not image.has_transparency_data:
         return False

@@ -28,7 +28,7 @@ from scene.images import (
     damage_reported,
     is_deep,
     load_upright,
-    open_picture,
+    open_image,
 )
 from scene.types import Bool
 
@@ -57,12 +57,12 @@ def read_drawn(data: bytes) -> Drawn:
     if data[:4] == EXR_BEGINS:
         return _from_numbers(data, "exr")
     try:
-        image = open_picture(data)
+        image = open_image(data)
     except BadInput:
         if data[:4] not in TIFF_BEGINS:
             raise
         return _from_numbers(data, "tiff")
-    return _from_picture(image)
+    return _from_image(image)
 
 
 def _from_numbers(data: bytes, kind: str) -> Drawn:
@@ -108,7 +108,7 @@ def _exr_channel(channels: dict[str, NDArray]) -> NDArray:
     return first
 
 
-def _from_picture(image: Image.Image) -> Drawn:
+def _from_image(image: Image.Image) -> Drawn:
     with damage_reported():
         if image.format in PAGED and getattr(image, "n_frames", 1) > 1:
             pages = image.n_frames  # type: ignore[attr-defined]

@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scene.errors import BadInput
-from scene.images import full_scale, how_to_turn
+from scene.images import full_scale, orientation_remedy
 from scene.mask_files import Drawn, read_drawn
 from scene.types import Bool
 
 IGNORE, VOC_IGNORE = 255, 0xE0E0C0  # what PASCAL VOC gives the borders of objects, and its colour
 # A label's pixels lie beside their like; a soft edge's, or those of JPEG's ripples, do not.
 MIN_LABEL_PX = 16
-MIN_FLAT_SHARE = 0.3  # of a label's pixels, those with four like neighbours
-MIN_AREA_SHARE = 0.05  # of a soft picture's bright pixels: an area of one level that is a label
-SAME_SHARE = 1 / 16  # of the range: levels so near each other are one area's
-WHITE_SHARE = 0.75  # of the range: such levels are shades of white
-MAX_BETWEEN_SHARE = 0.4  # of the pixels, neither background nor object: then it is no mask
-OTHER_COLOUR, MAX_OTHER_SHARE = 48, 0.05  # levels; of the object's pixels
-RIM_SHARE = 0.1  # of the contacts with the background: an area with fewer lies behind a rim
-FEW_LABELS = 8  # a palette of so few colours is no picture's
+MIN_FLAT_FRACTION = 0.3  # of a label's pixels, those with four like neighbours
+MIN_AREA_FRACTION = 0.05  # of a soft picture's bright pixels: an area of one level that is a label
+SAME_FRACTION = 1 / 16  # of the range: levels so near each other are one area's
+WHITE_FRACTION = 0.75  # of the range: such levels are shades of white
+MAX_BETWEEN_FRACTION = 0.4  # of the pixels, neither background nor object: then it is no mask
+OTHER_COLOUR, MAX_OTHER_FRACTION = 48, 0.05  # levels; of the object's pixels
+RIM_FRACTION = 0.1  # of the contacts with the background: an area with fewer lies behind a rim
+MAX_PALETTE_LABELS = 8  # a palette of so few colours is no picture's
 SHOWN_LABELS = 6
 MANY_COLOURS = (
     "has many colours and no area of one: is it the photo? Paint the object white, the rest black"
@@ -63,7 +63,7 @@ def decode_mask(
     """(height, width) bool: the object's pixels in a mask file.
 
     sizes are the (width, height) that the file may have; it is resampled to the working size
-    (nearest). turned: how EXIF turns the photo, as `images.turn_of` says.
+    (nearest). turned: how EXIF turns the photo, as `images.orientation_of` says.
     """
     drawn = read_drawn(data)
     _check_size(drawn, sizes, turned)
@@ -107,7 +107,7 @@ def _check_size(drawn: Drawn, sizes: list[tuple[int, int]], turned: str | None) 
     if (width, height) in sizes:
         return
     if (height, width) in sizes:
-        remedy = "remove its own EXIF orientation" if drawn.turned else how_to_turn(turned)
+        remedy = "remove its own EXIF orientation" if drawn.turned else orientation_remedy(turned)
         raise BadInput(
             f"is {width} x {height} pixels, the photo's {height} x {width} turned: {remedy}"
         )
@@ -152,12 +152,12 @@ def _distinct(codes: NDArray) -> tuple[NDArray, NDArray]:
 def _are_labels(drawn: Drawn, counted: _Counted) -> bool:
     """Whether most values are met in areas, not on soft edges only; all are whole numbers."""
     values = counted.values
-    if drawn.exact is False or (drawn.exact and len(values) <= FEW_LABELS):
+    if drawn.exact is False or (drawn.exact and len(values) <= MAX_PALETTE_LABELS):
         return bool(drawn.exact)
     if not np.array_equal(values, np.rint(values)):
         return False
     named = values != 0
-    areas = (counted.flat >= MIN_LABEL_PX) & (counted.flat >= MIN_FLAT_SHARE * counted.counts)
+    areas = (counted.flat >= MIN_LABEL_PX) & (counted.flat >= MIN_FLAT_FRACTION * counted.counts)
     return named.sum() <= 1 or bool((areas & named).sum() > named.sum() / 2)
 
 
@@ -181,7 +181,7 @@ def _split(drawn: Drawn, codes: NDArray, counted: _Counted) -> tuple[list[int], 
     painted = drawn.pixels.ndim == 2 and not drawn.exact and min(labels) > ignored / 4
     if painted and ignored in left_out:
         of_labels, of_ignored = _contacts(codes, labels), _contacts(codes, [ignored])
-        if of_labels >= RIM_SHARE * of_ignored:
+        if of_labels >= RIM_FRACTION * of_ignored:
             return [*labels, ignored], [v for v in left_out if v != ignored]
     return labels, left_out
 
@@ -201,7 +201,7 @@ def _object_of(drawn: Drawn) -> Bool:
     if one_label and drawn.exact is not False:
         return codes != 0
     top = 255.0 if drawn.pixels.ndim == 3 else full_scale(drawn.pixels)
-    black_and_white = values[0] <= top / 4 and values[1] >= WHITE_SHARE * top
+    black_and_white = values[0] <= top / 4 and values[1] >= WHITE_FRACTION * top
     if len(values) == 2 and drawn.pixels.ndim == 2 and not drawn.exact and black_and_white:
         return codes > top / 2
     if labels:
@@ -223,7 +223,7 @@ def _only_label(drawn: Drawn, codes: NDArray, counted: _Counted, top: float) -> 
     if len(labels) == 2 and labels[1] == _ignore_label(drawn, counted):
         # Grey and white, as `_split` found: the rim of a white object, or two shades of white?
         of_grey, of_white = _contacts(codes, labels[:1]), _contacts(codes, labels[1:])
-        if of_white < RIM_SHARE * of_grey or labels[0] > (1 - SAME_SHARE) * top:
+        if of_white < RIM_FRACTION * of_grey or labels[0] > (1 - SAME_FRACTION) * top:
             return codes > top / 2
     raise BadInput(f"has {_listed(labels, colours)} besides the background: {REMEDY}")
 
@@ -247,25 +247,25 @@ def _brighter(pixels: NDArray, codes: NDArray, counted: _Counted, top: float) ->
     if colours and not areas:
         raise BadInput(MANY_COLOURS)
     lit = _rgb(areas[:1])[0] if colours else np.array([areas[0] if areas else top])
-    if not colours and lit[0] >= WHITE_SHARE * top:
+    if not colours and lit[0] >= WHITE_FRACTION * top:
         lit = np.array([top])
-    share = pixels.reshape(*pixels.shape[:2], -1) @ (lit / (lit @ lit))
+    fraction = pixels.reshape(*pixels.shape[:2], -1) @ (lit / (lit @ lit))
     if colours:
-        _check_other_colours(pixels, share, lit)
-    between = float(((share > 0.25) & (share < 0.75)).mean())
-    if between > MAX_BETWEEN_SHARE:
+        _check_other_colours(pixels, fraction, lit)
+    between = float(((fraction > 0.25) & (fraction < 0.75)).mean())
+    if between > MAX_BETWEEN_FRACTION:
         raise BadInput(
             f"is neither black nor white in {between:.0%} of its pixels: is it a mask? Paint the "
             "object white, the rest black"
         )
-    return share > 0.5
+    return fraction > 0.5
 
 
-def _check_other_colours(pixels: NDArray, share: NDArray, lit: NDArray) -> None:
+def _check_other_colours(pixels: NDArray, fraction: NDArray, lit: NDArray) -> None:
     """Raise BadInput where many pixels are no shade (H, W) of the object's colour."""
-    off = np.abs(pixels - share[..., None] * lit).max(-1) > OTHER_COLOUR
-    others = float((off & (pixels.max(-1) > OTHER_COLOUR)).sum() / max(1, (share > 0.5).sum()))
-    if others > MAX_OTHER_SHARE:
+    off = np.abs(pixels - fraction[..., None] * lit).max(-1) > OTHER_COLOUR
+    others = float((off & (pixels.max(-1) > OTHER_COLOUR)).sum() / max(1, (fraction > 0.5).sum()))
+    if others > MAX_OTHER_FRACTION:
         colour = _named(int(lit @ (65536, 256, 1)), True)
         raise BadInput(
             f"has other colours beside {colour}, soft edges, and no two clear labels: save one "
@@ -276,14 +276,14 @@ def _check_other_colours(pixels: NDArray, share: NDArray, lit: NDArray) -> None:
 def _areas(counted: _Counted, top: float, colours: bool) -> list[int]:
     """One code for every area of a bright level or colour in a soft picture; shades are one."""
     vectors = _rgb(counted.values) if colours else counted.values[:, None]
-    bright = vectors.max(1) > SAME_SHARE * top
-    wide = counted.flat >= max(MIN_LABEL_PX, MIN_AREA_SHARE * counted.counts[bright].sum())
+    bright = vectors.max(1) > SAME_FRACTION * top
+    wide = counted.flat >= max(MIN_LABEL_PX, MIN_AREA_FRACTION * counted.counts[bright].sum())
     found: list[tuple[NDArray, int]] = []
     for index in np.flatnonzero(bright & wide):
         vector = vectors[index]
-        if (vector >= WHITE_SHARE * top).all():
+        if (vector >= WHITE_FRACTION * top).all():
             vector = np.full_like(vector, top)
-        if all(np.abs(other - vector).max() > SAME_SHARE * top for other, _ in found):
+        if all(np.abs(other - vector).max() > SAME_FRACTION * top for other, _ in found):
             found.append((vector, counted.values[index].item()))
     return [code for _, code in found]
 

@@ -171,7 +171,7 @@ def copy_artifact(store: Store, artifact: Artifact, target: Path) -> None:
 def write_atomically(target: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old bytes or the new ones, never a part."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(target)
+    temporary = _writing_path(target)
     try:
         write_bytes(temporary, data)
         os.replace(temporary, target)
@@ -188,7 +188,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
-def _beside(target: Path) -> Path:
+def _writing_path(target: Path) -> Path:
     return target.parent / f".writing-{uuid.uuid4().hex}"
 
 

@@ -30,7 +30,7 @@ class Part:
     vertices: Float64
     faces: NDArray[np.int32]
     uv: Float64 | None
-    picture: Uint8 | None
+    image: Uint8 | None
     factor: Float64
     wraps: tuple[str, str]
     colours: Float64 | None = None
@@ -47,7 +47,7 @@ def join_parts(
     offsets = np.cumsum([0, *(len(p.vertices) for p in flat)])
     vertices = np.concatenate([p.vertices for p in flat])
     faces = np.concatenate([p.faces + o for p, o in zip(flat, offsets, strict=False)])
-    tiles, which = _distinct([_picture_of(p) for p in flat])
+    tiles, which = _distinct([_image_of(p) for p in flat])
     uvs = [_uv_of(p) for p in flat]
     if len(tiles) == 1:
         return vertices, faces.astype(np.int32), np.concatenate(uvs).astype(np.float32), tiles[0]
@@ -78,12 +78,12 @@ def _compact(part: Part) -> Part:
 
 def _with_tile(part: Part) -> Part:
     """The part with a picture of its own in which all its uv lie."""
-    if part.picture is None or part.uv is None:
+    if part.image is None or part.uv is None:
         return _flat_tile(part)
-    picture = part.picture
+    image = part.image
     if not np.allclose(part.factor, 1):
-        picture = _srgb(_linear(picture) * part.factor)
-    part = replace(part, picture=picture)
+        image = _srgb(_linear(image) * part.factor)
+    part = replace(part, image=image)
     for axis in (0, 1):
         part = _within(part, axis)
     return part
@@ -92,9 +92,9 @@ def _with_tile(part: Part) -> Part:
 def _flat_tile(part: Part) -> Part:
     """Colours without a picture: one texel per face, or per part."""
     if part.colours is None:
-        picture = np.broadcast_to(_srgb(part.factor[None, None]), (FLAT_PX, FLAT_PX, 3)).copy()
+        image = np.broadcast_to(_srgb(part.factor[None, None]), (FLAT_PX, FLAT_PX, 3)).copy()
         middle = np.full((len(part.vertices), 2), 0.5)
-        return replace(part, picture=picture, uv=middle)
+        return replace(part, image=image, uv=middle)
     corners = part.colours[part.faces]
     shown = _srgb((corners.mean(1) * part.factor).clip(0, 1)[None])[0]
     side = int(np.ceil(np.sqrt(len(shown))))
@@ -102,19 +102,19 @@ def _flat_tile(part: Part) -> Part:
     texels[: len(shown)] = shown
     number = np.arange(len(shown))
     middle = (np.stack([number % side, number // side], 1) + 0.5) / side
-    picture = texels.reshape(side, side, 3).repeat(FLAT_PX, 0).repeat(FLAT_PX, 1)
+    image = texels.reshape(side, side, 3).repeat(FLAT_PX, 0).repeat(FLAT_PX, 1)
     return replace(
         part,
         vertices=part.vertices[part.faces.reshape(-1)],
         faces=np.arange(3 * len(shown), dtype=np.int32).reshape(-1, 3),
         uv=middle.repeat(3, 0),
-        picture=picture,
+        image=image,
     )
 
 
 def _within(part: Part, axis: int) -> Part:
     """Coordinates u (axis 0) or v (axis 1) within the picture, which is repeated where it must."""
-    uv, picture = _uv_of(part), _picture_of(part)
+    uv, image = _uv_of(part), _image_of(part)
     if uv[:, axis].min() >= -EDGE and uv[:, axis].max() <= 1 + EDGE:
         return part
     if part.wraps[axis] == "clamp":
@@ -123,7 +123,7 @@ def _within(part: Part, axis: int) -> Part:
         return replace(part, uv=clamped)
     period = 1
     if part.wraps[axis] == "mirror":
-        picture = np.concatenate([picture, np.flip(picture, 1 - axis)], 1 - axis)
+        image = np.concatenate([image, np.flip(image, 1 - axis)], 1 - axis)
         period = 2
     corner = uv[part.faces, axis] / period  # (M, 3)
     shift = np.floor(corner.min(1) + EDGE)
@@ -138,7 +138,7 @@ def _within(part: Part, axis: int) -> Part:
         vertices=part.vertices[old],
         faces=new_faces,
         uv=new_uv,
-        picture=np.concatenate([picture] * repeats, 1 - axis),
+        image=np.concatenate([image] * repeats, 1 - axis),
     )
 
 
@@ -149,15 +149,15 @@ def _split(faces: NDArray[np.int32], shift: Float64) -> tuple[NDArray[np.int64],
     return found[:, 0].astype(np.int64), new.reshape(-1, 3).astype(np.int32)
 
 
-def _distinct(pictures: Sequence[Uint8]) -> tuple[list[Uint8], list[int]]:
+def _distinct(images: Sequence[Uint8]) -> tuple[list[Uint8], list[int]]:
     """Each picture once, and which of them every part has."""
     tiles: list[Uint8] = []
     numbers: dict[tuple[tuple[int, ...], bytes], int] = {}
     which = []
-    for picture in pictures:
-        number = numbers.setdefault((picture.shape, picture.tobytes()), len(tiles))
+    for image in images:
+        number = numbers.setdefault((image.shape, image.tobytes()), len(tiles))
         if number == len(tiles):
-            tiles.append(picture)
+            tiles.append(image)
         which.append(number)
     return tiles, which
 
@@ -203,9 +203,9 @@ def _uv_of(part: Part) -> Float64:
     return part.uv
 
 
-def _picture_of(part: Part) -> Uint8:
-    assert part.picture is not None
-    return part.picture
+def _image_of(part: Part) -> Uint8:
+    assert part.image is not None
+    return part.image
 
 
 def _linear(pixels: Uint8) -> Float64:

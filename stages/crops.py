@@ -61,14 +61,14 @@ def context_crop(photo: Photo, camera: Camera, mask: Mask, nearer: Sequence[Mask
     crop_camera = look_at_pixels(camera, mask.pixels, CONTEXT_FRAMING)
     homography, side = crop_from_photo(camera, crop_camera), crop_camera.camera.width
 
-    def seen(pixels: Bool) -> Float32:
+    def warped(pixels: Bool) -> Float32:
         return warp(pixels.astype(np.float32), homography, side)
 
     rgb = np.rint(warp(photo.rgb, homography, side)).clip(0, 255)
-    alpha = np.rint(seen(mask.pixels) * 255)
-    hidden = seen(union([m.pixels for m in nearer], np.zeros_like(mask.pixels))) > 0.5
-    outside = seen(np.ones_like(mask.pixels)) < 0.5
-    areas = [(int((seen(m.pixels) > 0.5).sum()), m.label) for m in nearer]
+    alpha = np.rint(warped(mask.pixels) * 255)
+    hidden = warped(union([m.pixels for m in nearer], np.zeros_like(mask.pixels))) > 0.5
+    outside = warped(np.ones_like(mask.pixels)) < 0.5
+    areas = [(int((warped(m.pixels) > 0.5).sum()), m.label) for m in nearer]
     named = dict.fromkeys(label for area, label in sorted(areas, reverse=True) if area and label)
     rgba = np.concatenate([rgb, alpha[..., None]], -1).astype(np.uint8)
     return Crop(rgba, hidden, crop_camera, tuple(named), outside if outside.any() else None)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scene.morphology import eroded, square
 from scene.types import Bool, Float32, Uint8
-from stages.generate.lite.layered import Seen, camera_distance
+from stages.generate.lite.layered import NetworkImages, camera_distance
 
 Generator = np.random.Generator
 Batch = dict[str, NDArray]
@@ -34,7 +34,7 @@ class Truth:
 
 def augmented(
     batch: Batch, generator: Generator, measured: float, hidden_share: float
-) -> tuple[Seen, Truth]:
+) -> tuple[NetworkImages, Truth]:
     """Pictures as they could come from photos, shares of them with depth and with something in
     front, and their truth."""
     flipped = _flip(batch, generator)
@@ -60,18 +60,20 @@ def augmented(
             # A completed picture does not always say which part of it was seen.
             told = np.isfinite(depth[i]).any() or generator.random() < 0.6
             hidden[i] &= bool(told)
-    return Seen(seen_rgb, seen_alpha, hidden, depth, flipped["fov_rad"]), truth
+    return NetworkImages(seen_rgb, seen_alpha, hidden, depth, flipped["fov_rad"]), truth
 
 
-def clean(batch: Batch) -> tuple[Seen, Truth]:
+def clean(batch: Batch) -> tuple[NetworkImages, Truth]:
     """The pictures as they were rendered, without depth."""
     rgb = batch["rgba"][..., :3].astype(np.float32) / np.float32(255)
     alpha = batch["rgba"][..., 3] > 127
     unknown = np.full(alpha.shape, np.nan, np.float32)
     back, inner = (batch[n].astype(np.float32) / np.float32(255) for n in ("back", "inner"))
     truth = halved_truth(batch["layers"].astype(np.float32), alpha, back, inner)
-    seen = Seen(rgb, alpha.astype(np.float32), np.zeros_like(alpha), unknown, batch["fov_rad"])
-    return seen, truth
+    images = NetworkImages(
+        rgb, alpha.astype(np.float32), np.zeros_like(alpha), unknown, batch["fov_rad"]
+    )
+    return images, truth
 
 
 def halved_truth(layers: Float32, alpha: Bool, back: Float32, inner: Float32) -> Truth:
@@ -105,7 +107,7 @@ def _flip(batch: Batch, generator: Generator) -> Batch:
     return out
 
 
-def _relit(pictures: tuple[Uint8, ...], generator: Generator) -> tuple[Float32, ...]:
+def _relit(textures: tuple[Uint8, ...], generator: Generator) -> tuple[Float32, ...]:
     """Gamma, exposure, offset, saturation and white balance, the same for all pictures, in
     [0, 1]."""
     gamma, gain = generator.uniform(0.55, 1.7), generator.uniform(0.65, 1.35)
@@ -115,8 +117,8 @@ def _relit(pictures: tuple[Uint8, ...], generator: Generator) -> tuple[Float32, 
     # One row per value of a byte, one column per channel: a lookup is faster than a power.
     table, weight = level.astype(np.float32), np.float32(saturation)
     out = []
-    for picture in pictures:
-        lit = np.stack([table[:, c].take(picture[..., c]) for c in range(3)], -1)
+    for texture in textures:
+        lit = np.stack([table[:, c].take(texture[..., c]) for c in range(3)], -1)
         grey = cv2.transform(lit, np.full((1, 3), 1 / 3, np.float32))[..., None]
         lit *= weight
         lit += grey * (1 - weight)

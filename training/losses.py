@@ -78,7 +78,7 @@ def overlap(output: Tensor, target: Target) -> Tensor:
 
     def common(first: Tensor, last: Tensor) -> Tensor:
         """The length of a stretch that lies in the true object."""
-        return _shared(first, last, true_front, true_back) - true_gap * _shared(
+        return _overlap_length(first, last, true_front, true_back) - true_gap * _overlap_length(
             first, last, true_near, true_far
         )
 
@@ -89,7 +89,7 @@ def overlap(output: Tensor, target: Target) -> Tensor:
     return sums[2] / (sums[0] + sums[1] - sums[2]).clamp(min=1e-3)
 
 
-def _shared(first: Tensor, last: Tensor, other_first: Tensor, other_last: Tensor) -> Tensor:
+def _overlap_length(first: Tensor, last: Tensor, other_first: Tensor, other_last: Tensor) -> Tensor:
     """The length that two stretches have in common."""
     nearer, farther = torch.maximum(first, other_first), torch.minimum(last, other_last)
     return functional.relu(farther - nearer)

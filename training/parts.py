@@ -69,7 +69,7 @@ RECIPES = {
 class PartBatch(NamedTuple):
     """What a part of a step is computed from, on the CPU: the network's input, and the truth."""
 
-    pictures: Tensor
+    images: Tensor
     target: Target
 
 
@@ -94,10 +94,10 @@ def part_batch(recipe: Recipe, data: Data, step: int, part: int) -> PartBatch:
 
 def add_gradient(network: LayeredDepth, batch: PartBatch, share: float, device: str) -> Loss:
     """Add one part's share of a step's gradient to that of the network's parameters."""
-    pictures, target = batch.pictures.to(device, non_blocking=True), batch.target.to(device)
+    images, target = batch.images.to(device, non_blocking=True), batch.target.to(device)
     # The network alone: differences of depths need the digits that half the bytes do not have.
     with torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
-        output = network(pictures).float()
+        output = network(images).float()
     loss = loss_of(output, target)
     (loss.total * share).backward()
     return loss
@@ -168,7 +168,7 @@ class Steps(torch.utils.data.Dataset[list[PartBatch]]):
         parts = range(len(self._recipe.parts))
         drawn = [part_batch(self._recipe, self._data, step, part) for part in parts]
         # Half the bytes between processes; the first layer keeps fewer digits anyway.
-        return [PartBatch(batch.pictures.half(), batch.target) for batch in drawn]
+        return [PartBatch(batch.images.half(), batch.target) for batch in drawn]
 
 
 def drawn_ahead(recipe: Recipe, folder: Path, first: int) -> Iterator[list[PartBatch]]:

@@ -49,11 +49,11 @@ def make_sample(rgb: Uint8, layers: Float32, back: Uint8, inner: Uint8, fov_rad:
     )
 
 
-def halved(picture: Uint8, known: NDArray[np.bool_]) -> Uint8:
+def halved(image: Uint8, known: NDArray[np.bool_]) -> Uint8:
     """(S/2, S/2, C) mean of the known pixels of every 2 x 2 block; 0 where there is none."""
-    half = picture.shape[0] // 2
+    half = image.shape[0] // 2
     weight = known.astype(np.float32)[..., None]
-    blocks = (picture * weight).reshape(half, 2, half, 2, -1).sum((1, 3))
+    blocks = (image * weight).reshape(half, 2, half, 2, -1).sum((1, 3))
     share = weight.reshape(half, 2, half, 2, 1).sum((1, 3))
     return np.rint(blocks / np.maximum(share, 1)).astype(np.uint8)
 

@@ -131,7 +131,7 @@ def refine_layout(
     outline = Outline(mesh.vertices, mesh.faces)
 
     def iou(pose: Similarity) -> float:
-        return _agreement(_seen(outline, pose, measure), measure)
+        return _agreement(_rendered_pixels(outline, pose, measure), measure)
 
     start_iou = iou(start)
     if start_iou == 0:  # apart, no small move brings the outline nearer: the loss has no slope
@@ -175,7 +175,7 @@ def _render_and_compare(
     pixel_weight = np.sqrt(MASK_WEIGHT / max(1, int(counted.sum())))
 
     def residuals(numbers: Float64) -> Float64:
-        seen = _soft(_seen(outline, move.apply(numbers), window) & ~window.occluder)
+        seen = _soft(_rendered_pixels(outline, move.apply(numbers), window) & ~window.occluder)
         differences = pixel_weight * (seen - wanted).reshape(-1)[counted]
         return np.concatenate([differences, _penalties(numbers)])
 
@@ -217,7 +217,7 @@ def _rotation(numbers: Float64) -> Rotation:
     return Rotation.from_quat([*vector, 1])
 
 
-def _seen(outline: Outline, crop_from_object: Similarity, window: _Window) -> Bool:
+def _rendered_pixels(outline: Outline, crop_from_object: Similarity, window: _Window) -> Bool:
     """(h, w) the window's pixels that meet the mesh: rays go to the object, not it to them."""
     rotation, scale = crop_from_object.rotation, crop_from_object.scale
     origin = -crop_from_object.translation @ rotation / scale

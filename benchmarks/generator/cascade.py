@@ -32,8 +32,8 @@ from pixal3d.cascade import (
     LATENT_STRIDE,
     STRUCTURE_CHANNELS,
     STRUCTURE_GRID,
+    GenerationOptions,
     Job,
-    Request,
     encode_images,
     generate_shape,
     generate_texture,
@@ -94,7 +94,7 @@ def cascade_table(device: torch.device) -> str:
             if device.type != "cuda":
                 rows.append([*named, f"{UNKNOWN} (no GPU)", *["-"] * (len(COLUMNS) - 4)])
                 continue
-            cost = measure_cascade(Request(resolution), tokens, device, keeping)
+            cost = measure_cascade(GenerationOptions(resolution), tokens, device, keeping)
             seconds = [
                 *(cost.seconds[name] for name in FLOWS),
                 cost.total(FLOWS),
@@ -105,7 +105,7 @@ def cascade_table(device: torch.device) -> str:
 
 
 def measure_cascade(
-    request: Request,
+    options: GenerationOptions,
     tokens: int,
     device: torch.device,
     keeping: Keeping,
@@ -122,35 +122,37 @@ def measure_cascade(
     for name in CASCADE_NETWORKS:
         with pool.borrow(name, keeping):
             pass
-    one_step = {name: replace(s, steps=1) for name, s in _samplers(request).items()}
-    _generate(replace(request, samplers=one_step), tokens, device, TimedPool(pool, device, keeping))
+    one_step = {name: replace(s, steps=1) for name, s in _samplers(options).items()}
+    _generate(replace(options, samplers=one_step), tokens, device, TimedPool(pool, device, keeping))
     start_peak(device)
     timed = TimedPool(pool, device, keeping)
-    _generate(request, tokens, device, timed)
+    _generate(options, tokens, device, timed)
     peak = peak_bytes(device)
     pool.release()
     return CascadeCost(dict(timed.seconds), peak)
 
 
-def _samplers(request: Request) -> dict[str, Sampler]:
-    return {**OFFICIAL_SAMPLERS, **request.samplers}
+def _samplers(options: GenerationOptions) -> dict[str, Sampler]:
+    return {**OFFICIAL_SAMPLERS, **options.samplers}
 
 
-def _generate(request: Request, tokens: int, device: torch.device, timed: TimedPool) -> None:
+def _generate(
+    options: GenerationOptions, tokens: int, device: torch.device, timed: TimedPool
+) -> None:
     """The stages from pictures to texture latents, on shells of voxels."""
-    sizes = {use.image_size for use in request.image_uses.values()}
+    sizes = {use.image_size for use in options.image_uses.values()}
     images = {size: [random_tensor(0, (3, size, size), device).sigmoid()] for size in sizes}
     pictures = PosedImages([front_view()], images)
-    features = encode_images(pictures, timed.borrow, request, device)
+    features = encode_images(pictures, timed.borrow, options, device)
     job = Job(
-        pictures, Checkpoint(Path(), {}), timed.borrow, request, device,
+        pictures, Checkpoint(Path(), {}), timed.borrow, options, device,
         torch.Generator().manual_seed(0), features, lambda *_: None,
     )  # fmt: skip
     everywhere = full_grid(1, STRUCTURE_GRID, device)
     noise = random_tensor(1, (STRUCTURE_GRID**3, STRUCTURE_CHANNELS), device)
     seen = project_conditioning(job, "structure", everywhere, STRUCTURE_GRID)
     sample_flow(job, "structure_flow", "structure", noise, everywhere, seen, unbiased_spread=True)
-    grid = request.resolution // LATENT_STRIDE
+    grid = options.resolution // LATENT_STRIDE
     coarse = shell(COARSE_GRID, tokens * COARSE_GRID**2 // grid**2, device)
     generate_shape(job, "512", coarse, COARSE_GRID)
     fine = shell(grid, tokens, device)

@@ -14,8 +14,8 @@ from benchmarks.generator.cases import META, shell
 from benchmarks.generator.compare import Comparison, compare
 from benchmarks.generator.flops import count
 from benchmarks.generator.machine import available_bytes, random_tensor
-from pixal3d.camera import View, distance_from_fov, front_camera, project_voxels
-from pixal3d.cascade import IMAGE_USES, Request, encode_images
+from pixal3d.camera import PosedCamera, distance_from_fov, front_camera, project_voxels
+from pixal3d.cascade import IMAGE_USES, GenerationOptions, encode_images
 from pixal3d.dinov3 import DinoV3, DinoV3Config, ImageFeatures
 from pixal3d.images import PosedImages
 from pixal3d.naf import Guide, NafConfig, attend_at_pixels, attend_everywhere
@@ -30,9 +30,9 @@ SPARE_BYTES = 2 << 30
 PROJECTION_TOLERANCE, NAF_TOLERANCE = 5e-5, 1e-5
 
 
-def front_view() -> View:
+def front_view() -> PosedCamera:
     """A camera in front that has the whole grid in its picture."""
-    return View(FOV_RAD, front_camera(distance_from_fov(FOV_RAD)))
+    return PosedCamera(FOV_RAD, front_camera(distance_from_fov(FOV_RAD)))
 
 
 def compare_projection(grid: int, active: int, device: torch.device) -> Comparison:
@@ -157,7 +157,7 @@ def counted_passes() -> int:
 
     images = {size: [torch.zeros(3, size, size)] for size in (512, 1024)}
     pictures = PosedImages([front_view()], images)
-    encode_images(pictures, borrow, Request(), torch.device("cpu"))
+    encode_images(pictures, borrow, GenerationOptions(), torch.device("cpu"))
     return len(calls)
 
 

@@ -30,7 +30,7 @@ from benchmarks.generator.machine import (
     stopwatch,
 )
 from benchmarks.narrow import table
-from pixal3d.cascade import Request
+from pixal3d.cascade import GenerationOptions
 from pixal3d.flow import FlowConfig
 from pixal3d.sampling import guided
 from pixal3d.velocity import ConditionedFlow, conditioned
@@ -98,7 +98,7 @@ def _row(case: Case, dtype: torch.dtype, machine: Machine, budget: Budget) -> li
         f"{config.num_blocks} of {case.config.num_blocks}",
         str(dtype).removeprefix("torch."),
     ]
-    work = count_pass(config, case.tokens, "conditional", Request().term_bytes)
+    work = count_pass(config, case.tokens, "conditional", GenerationOptions().term_bytes)
     if on_cpu and (reason := _too_long(config, case.tokens, dtype, machine, budget)):
         return [*named, f"{UNKNOWN} ({reason})", *["-"] * (len(COLUMNS) - 4)]
     cost = measure_step(case, config, dtype, machine.device)
@@ -119,7 +119,7 @@ def _too_long(
 ) -> str:
     """Why a guided step does not fit into what is left of the budget; empty where it does."""
     attention = 4 * tokens**2 * config.model_channels * config.num_blocks
-    work = count_pass(config, tokens, "guided", Request().term_bytes)
+    work = count_pass(config, tokens, "guided", GenerationOptions().term_bytes)
     expected_s = 2 * attention / machine.attention[dtype]
     expected_s += (work - 2 * attention) / (ASSUMED_FRACTION * machine.matmul[dtype])
     if expected_s < budget.left_s:
@@ -156,5 +156,7 @@ def random_velocity(
 ) -> tuple[ConditionedFlow, Tensor]:
     """A flow with random weights on random features, two passes per guided step, and noise."""
     flow, seen = random_flow(config, dtype, device), random_condition(config, case.tokens, device)
-    velocity = conditioned(flow, case.voxels(device), seen, term_bytes=Request().term_bytes)
+    velocity = conditioned(
+        flow, case.voxels(device), seen, term_bytes=GenerationOptions().term_bytes
+    )
     return velocity, random_tensor(2, (case.tokens, config.in_channels), device)

@@ -13,7 +13,7 @@ from photoscene.readiness.findings import Finding as Finding
 from photoscene.readiness.findings import Readiness as Readiness
 from photoscene.readiness.findings import summed
 from scene.errors import BadInput
-from scene.images import decode_photo, turn_of
+from scene.images import decode_photo, orientation_of
 from scene.masks import decode_mask
 from scene.morphology import dilated, square
 from scene.types import Bool, Photo, Uint8
@@ -38,7 +38,7 @@ def check_photo(
     native = photo.rgb
     if scale < 1:
         native = decode_photo(data, max(details["width"], details["height"]))[0].rgb
-    turned = turn_of(data) if masks else None
+    turned = orientation_of(data) if masks else None
     chosen = [_mask(name, mask, photo, details, turned) for name, mask in masks]
     inside = [(a * scale, b * scale, c * scale, d * scale) for a, b, c, d in boxes]
     for given, (x0, y0, x1, y1) in zip(boxes, inside, strict=True):

@@ -11,7 +11,7 @@ from flows.request import Request
 from flows.steps.photo import MAX_SIDE_PX
 from photoscene.device import device_for
 from scene.errors import BadInput
-from scene.images import decode_photo, turn_of
+from scene.images import decode_photo, orientation_of
 from scene.store import Store
 from scene.types import DepthFile, Scene
 
@@ -67,7 +67,9 @@ def check_files(request: Request, store: Store, names: InputNames = UNNAMED) -> 
         photo, size = decode_photo(store.read(request.photo), MAX_SIDE_PX)
     except BadInput as error:
         raise BadInput(f"{names.photo} {error}") from None
-    turned = turn_of(store.read(request.photo)) if request.masks or request.point_map else None
+    turned = (
+        orientation_of(store.read(request.photo)) if request.masks or request.point_map else None
+    )
     segment.check_prompts(size["width"], size["height"], request.prompts)
     files = [
         read_mask(store.read(m.file), i, m.label, photo, size, turned)

@@ -21,7 +21,7 @@ from stages.devices import Keeping, NetworkPool, retrying_after_freeing
 from stages.weights import weights_digest, weights_folder
 
 if TYPE_CHECKING:
-    from pixal3d import Checkpoint, PosedImages, Request, Running, TexturedMesh
+    from pixal3d import Checkpoint, GenerationOptions, PosedImages, RuntimeOptions, TexturedMesh
 
 VERSION = "1"
 MODEL = "pixal3d"
@@ -98,8 +98,8 @@ class Pixal3D:
     settings: Settings
     device: str
     folder: Path
-    running: Running
-    kits: dict[bool, LoadedCheckpoint] = field(default_factory=dict)
+    runtime: RuntimeOptions
+    checkpoints: dict[bool, LoadedCheckpoint] = field(default_factory=dict)
     busy: threading.Lock = field(default_factory=threading.Lock)
 
     def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
@@ -126,42 +126,44 @@ class Pixal3D:
     @property
     def held_bytes(self) -> int:
         """What the networks hold on the device now."""
-        return sum(loaded.networks.held_bytes for loaded in list(self.kits.values()))
+        return sum(loaded.networks.held_bytes for loaded in list(self.checkpoints.values()))
 
     def release(self) -> None:
         """Let go of all networks; they are read again when they are wanted."""
-        for loaded in self.kits.values():
+        for loaded in self.checkpoints.values():
             loaded.networks.release()
 
-    def _make(self, pictures: PosedImages, seed: int) -> ObjectMesh:
+    def _make(self, posed_images: PosedImages, seed: int) -> ObjectMesh:
         with self.busy:
-            loaded = self._loaded_checkpoint(len(pictures.views) > 1)
-            request = _request(self.settings, seed, loaded.checkpoint)
-            what = f"resolution {request.resolution}"
-            work = partial(self._work, loaded, pictures, request)
+            loaded = self._loaded_checkpoint(len(posed_images.views) > 1)
+            options = _generation_options(self.settings, seed, loaded.checkpoint)
+            what = f"resolution {options.resolution}"
+            work = partial(self._work, loaded, posed_images, options)
             return retrying_after_freeing(work, self.release, what, REMEDY)
 
     def _work(
-        self, loaded: LoadedCheckpoint, pictures: PosedImages, request: Request
+        self, loaded: LoadedCheckpoint, posed_images: PosedImages, options: GenerationOptions
     ) -> ObjectMesh:
         from pixal3d import bake, generate
 
         borrow = partial(loaded.networks.borrow, keeping=self.settings.memory)
-        made = generate(pictures, loaded.checkpoint, request, self.device, borrow, _log_steps)
+        made = generate(posed_images, loaded.checkpoint, options, self.device, borrow, _log_steps)
         logger.info("decoded %d faces at resolution %d", len(made.faces), made.resolution)
         px, faces = self.settings.texture_px, self.settings.faces
         mesh = bake(made.vertices, made.faces, made.attributes, px, faces)
-        return object_mesh(mesh, _notes(request, made.resolution))
+        return object_mesh(mesh, _notes(options, made.resolution))
 
     def _loaded_checkpoint(self, several_views: bool) -> LoadedCheckpoint:
         """Networks for one view or for several."""
-        if several_views not in self.kits:
+        if several_views not in self.checkpoints:
             from pixal3d import load_named, open_checkpoint
 
             checkpoint = open_checkpoint(self.folder, several_views)
-            read = partial(load_named, checkpoint, running=self.running)
-            self.kits[several_views] = LoadedCheckpoint(checkpoint, NetworkPool(read, self.device))
-        return self.kits[several_views]
+            read = partial(load_named, checkpoint, runtime=self.runtime)
+            self.checkpoints[several_views] = LoadedCheckpoint(
+                checkpoint, NetworkPool(read, self.device)
+            )
+        return self.checkpoints[several_views]
 
 
 def object_mesh(mesh: TexturedMesh, notes: tuple[str, ...] = ()) -> ObjectMesh:
@@ -176,18 +178,18 @@ def object_mesh(mesh: TexturedMesh, notes: tuple[str, ...] = ()) -> ObjectMesh:
 def load(settings: Settings, device: str) -> Pixal3D:
     """Weights are read when they are first wanted, so that a wrong folder fails the first call."""
     folder = _folder(settings)
-    return Pixal3D(settings, device, folder, _running(settings))
+    return Pixal3D(settings, device, folder, _runtime_options(settings))
 
 
 @contextmanager
-def _our_errors(bad_picture: type[ValueError]) -> Iterator[None]:
+def _our_errors(bad_image: type[ValueError]) -> Iterator[None]:
     """Pixal3D's own classes of error as ours; bad_picture: what a picture of no use is here."""
     import pixal3d
 
     try:
         yield
     except pixal3d.BadImage as error:
-        raise bad_picture(str(error)) from error
+        raise bad_image(str(error)) from error
     except pixal3d.NothingMade as error:
         raise CannotGenerate(str(error)) from error
     except pixal3d.CannotRun as error:
@@ -198,19 +200,19 @@ def _folder(settings: Settings) -> Path:
     return weights_folder(settings.weights, MODEL, "generate")
 
 
-def _running(settings: Settings) -> Running:
+def _runtime_options(settings: Settings) -> RuntimeOptions:
     import torch
 
-    from pixal3d import Running
+    from pixal3d import RuntimeOptions
 
     official = settings.precision == "official"
     body_dtype = None if official else getattr(torch, settings.precision)
-    return Running(body_dtype, settings.convolution, settings.compiled)
+    return RuntimeOptions(body_dtype, settings.convolution, settings.compiled)
 
 
-def _request(settings: Settings, seed: int, checkpoint: Checkpoint) -> Request:
+def _generation_options(settings: Settings, seed: int, checkpoint: Checkpoint) -> GenerationOptions:
     """Steps replace those of every stage; guidance only that of stages that are guided at all."""
-    from pixal3d import Request
+    from pixal3d import GenerationOptions
 
     samplers = {}
     for name, sampler in checkpoint.samplers.items():
@@ -219,13 +221,13 @@ def _request(settings: Settings, seed: int, checkpoint: Checkpoint) -> Request:
         if settings.guidance is not None and sampler.guidance != 1:
             sampler = replace(sampler, guidance=settings.guidance)
         samplers[name] = sampler
-    return Request(settings.resolution, seed, settings.max_tokens, samplers)
+    return GenerationOptions(settings.resolution, seed, settings.max_tokens, samplers)
 
 
-def _notes(request: Request, resolution: int) -> tuple[str, ...]:
-    if resolution == request.resolution:
+def _notes(options: GenerationOptions, resolution: int) -> tuple[str, ...]:
+    if resolution == options.resolution:
         return ()
-    limit = f"more than {request.max_tokens} voxels at resolution {request.resolution}"
+    limit = f"more than {options.max_tokens} voxels at resolution {options.resolution}"
     return (f"{limit}: made at {resolution} (generate.max_tokens)",)
 
 

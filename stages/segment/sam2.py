@@ -21,9 +21,9 @@ from stages.segment.shared.instances import (
     INSIDE,
     Instance,
     cleaned,
+    distinct_objects,
     settle,
     shared_areas,
-    told_apart,
     without_duplicates,
 )
 from stages.segment.shared.memory import remembered
@@ -34,7 +34,7 @@ from stages.segment.shared.sam_images import (
     Precision,
     at_photo_size,
     in_bfloat16,
-    network_picture,
+    network_image,
     normalization_of,
     uses_bfloat16,
 )
@@ -103,7 +103,7 @@ class Network:
     def _maps_of(self, rgb: Uint8) -> list[Tensor]:
         side = int(self.model.prompt_encoder.input_image_size)
         weight = next(self.model.vision_encoder.parameters())
-        picture = network_picture(rgb, side, self.normalization).to(self.device, weight.dtype)
+        picture = network_image(rgb, side, self.normalization).to(self.device, weight.dtype)
         return click_maps(self.model, self.model.vision_encoder(picture).fpn_hidden_states)
 
 
@@ -171,7 +171,7 @@ class Sam2:
         logger.debug("%d masks of %d points, %d whole", len(candidates), len(points), len(wholes))
         grown = [grown_to(o, photo) for o in wholes]
         smallest = round(self.settings.min_area_share * photo.height * photo.width)
-        return told_apart(grown, [False] * len(grown), smallest, self.settings.max_objects)
+        return distinct_objects(grown, [False] * len(grown), smallest, self.settings.max_objects)
 
 
 def load(settings: Settings, device: str) -> Sam2:

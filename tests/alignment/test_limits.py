@@ -61,7 +61,7 @@ from scene.cameras import camera_from_fov
 from scene.errors import CannotPlace
 from scene.types import Bool, CropCamera, FitReport, Float64, Similarity
 from stages.generate.lite.columns import Columns, _thick_enough
-from stages.generate.lite.layered import Seen, camera_distance, network_input
+from stages.generate.lite.layered import NetworkImages, camera_distance, network_input
 from support.photographed import block, fit_of, photographed_table
 from support.shapes import box_mesh
 
@@ -288,14 +288,14 @@ def test_so_many_vertices_of_an_object_are_rays_too(count: int, kept: int) -> No
     assert pair is not None and len(pair.vertices_i) == kept
 
 
-def _votes(log: Float64, columns: Float64) -> ScaleEstimates:
+def _estimates(log: Float64, columns: Float64) -> ScaleEstimates:
     pixels = np.stack([np.full(len(columns), 50), columns.astype(int)], 1)
     return scale_estimates_of(VisiblePoints(np.ones(len(log)), np.exp(log), pixels, False))
 
 
 def test_near_is_within_a_quarter_of_the_objects_size() -> None:
     columns = np.arange(2000) / 10
-    leaning = _votes(0.001 * columns, columns)
+    leaning = _estimates(0.001 * columns, columns)
     local, _ = leaning.near(np.array([50.0, 0.0]))
     assert local == pytest.approx(0.001 * 25, rel=0.03)
 
@@ -304,7 +304,7 @@ def test_near_is_within_a_quarter_of_the_objects_size() -> None:
 def test_a_part_of_few_points_tells_nothing(points: int, told: bool) -> None:
     columns = np.concatenate([np.arange(points), 100 + np.arange(points)]).astype(float)
     log = np.where(columns < 50, 0.0, 0.1)
-    assert (_votes(log, columns).spread > 0) == told
+    assert (_estimates(log, columns).spread > 0) == told
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,9 @@ def test_what_is_touched_by_the_foot_and_stands_lower_carries(
         vertices = np.array([[0, top, 3.0], [0, bottom, 3.0], [0.1, bottom, 3.0]])
         view = replace(_card(30, 3.0), vertices=vertices)
         points = VisiblePoints(np.ones(1), np.ones(1), np.zeros((1, 2), int), False)
-        objects.append(SingleObjectFit(view, points, _votes(np.zeros(30), np.arange(30.0)), 0.0))
+        objects.append(
+            SingleObjectFit(view, points, _estimates(np.zeros(30), np.arange(30.0)), 0.0)
+        )
     meeting = PairContact(0, 1, 0.0, np.array([0, -touched_at, 3.0]), np.inf)
     ground = Ground(_floor(40), plane)
     assert _support_graph([meeting], objects, ground) == [1 if carries else None, None]
@@ -473,7 +475,7 @@ def test_a_warp_of_the_map_is_told_by_four_cells_about_the_foot(
     beside = np.array([5.0, 0, 0]) + stands + 0.3 * height * plane.normal
     foot = np.stack([stands, stands + 0.3 * plane.normal, beside])
     points = VisiblePoints(np.ones(1), np.ones(1), np.zeros((1, 2), int), False)
-    scale_estimates = _votes(np.zeros(40), np.arange(40.0) + 30)
+    scale_estimates = _estimates(np.zeros(40), np.arange(40.0) + 30)
     one = SingleObjectFit(replace(_card(30, 3.0), vertices=foot), points, scale_estimates, 0.0)
     (rest,), _ = find_plane_contacts([one], Ground(background, plane), CAMERA)
     assert (abs(rest.gap + rest.limit) > 5e-3) == believed
@@ -493,7 +495,7 @@ def test_the_lite_network_is_told_depths_near_the_object_only(relative: float, k
     distance = camera_distance(0.5)
     depth = np.full((1, 32, 32), distance, np.float32)
     depth[0, 16, 16] = distance + relative
-    seen = Seen(np.ones((1, 32, 32, 3), np.float32), np.ones((1, 32, 32), np.float32),
+    seen = NetworkImages(np.ones((1, 32, 32, 3), np.float32), np.ones((1, 32, 32), np.float32),
                 np.zeros((1, 32, 32), bool), depth, fov_rad)  # fmt: skip
     assert network_input(seen)[0, 9, 16, 16] == known
 

@@ -13,7 +13,7 @@ from benchmarks.generator.cases import CASES, CONTEXT_TOKENS, shell, shortened  
 from benchmarks.generator.compare import compare, comparison_table  # noqa: E402
 from benchmarks.generator.flops import count, count_pass, formula  # noqa: E402
 from benchmarks.generator.image import counted_passes  # noqa: E402
-from pixal3d.cascade import ImageUse, Request  # noqa: E402
+from pixal3d.cascade import GenerationOptions, ImageUse  # noqa: E402
 from pixal3d.checkpoints import OFFICIAL_SAMPLERS  # noqa: E402
 from pixal3d.networks import OFFICIAL, NetworkSpec  # noqa: E402
 
@@ -104,8 +104,8 @@ def test_the_cascade_that_is_timed_runs_all_networks() -> None:
         "structure": ImageUse(64, None), "shape_512": ImageUse(64, 64),
         "shape_1024": ImageUse(128, 64), "texture_1024": ImageUse(128, 128),
     }  # fmt: skip
-    request = Request(1024, samplers=samplers, image_uses=uses)
-    cost = measure_cascade(request, 200, CPU, "keep", _tiny_specs())
+    options = GenerationOptions(1024, samplers=samplers, image_uses=uses)
+    cost = measure_cascade(options, 200, CPU, "keep", _tiny_specs())
     worked = {name for name, seconds in cost.seconds.items() if seconds > 0}
     assert worked == {name for name in _tiny_specs() if "decoder" not in name}
 

@@ -17,7 +17,7 @@ from scene.types import Camera, CropCamera, ObjectMesh
 
 Array = NDArray[np.float64]
 
-EYE_M, LOOKS_DOWN_RAD = np.array([0.0, -0.62, 0.42]), math.radians(33)
+EYE_M, PITCH_RAD = np.array([0.0, -0.62, 0.42]), math.radians(33)
 LIGHT = np.array([0.36, -0.48, 0.8])
 NOISE = 0.004  # of the depth, as a sensor has it
 NAMES = ("bowl", "box", "ball", "egg", "lid", "nut")
@@ -25,7 +25,7 @@ COLOURS = (
     (196, 88, 60), (70, 110, 190), (80, 160, 90), (210, 180, 60), (150, 70, 150), (120, 90, 50),
 )  # fmt: skip
 BOWL_M, BOWL_OUTER_M, BOWL_INNER_M = np.array([0.09, 0.02, 0.085]), 0.085, 0.072
-BOX_TURN_RAD = 0.5  # about the vertical; of the lid, too
+BOX_YAW_RAD = 0.5  # about the vertical; of the lid, too
 # Middle and half extents: of boxes, and of ellipsoids.
 BOXES_M = {
     "box": (np.array([-0.10, 0.0, 0.05]), np.array([0.05, 0.035, 0.05])),
@@ -63,7 +63,7 @@ class Table:
 
 def camera_axes() -> Array:
     """(3, 3) rows: the camera's right, down and forward in the world (z up)."""
-    c, s = math.cos(LOOKS_DOWN_RAD), math.sin(LOOKS_DOWN_RAD)
+    c, s = math.cos(PITCH_RAD), math.sin(PITCH_RAD)
     return np.array([[1, 0, 0], [0, -s, -c], [0, c, -s]])
 
 
@@ -141,7 +141,7 @@ def _bowl(rays: Array) -> Hit:
 
 
 def _box(rays: Array, centre: Array, half: Array) -> Hit:
-    turn = _about_z(BOX_TURN_RAD)
+    turn = _about_z(BOX_YAW_RAD)
     local, start = rays @ turn, (EYE_M - centre) @ turn
     with np.errstate(divide="ignore", invalid="ignore"):
         sides = np.stack([(s * half - start) / local for s in (-1.0, 1.0)])
@@ -197,7 +197,7 @@ def mesh_of(name: str) -> tuple[Array, NDArray[np.int32]]:
     if name in BOXES_M:
         centre, half = BOXES_M[name]
         vertices, faces = _grid_box(4)
-        vertices = (vertices * half) @ _about_z(BOX_TURN_RAD).T + centre
+        vertices = (vertices * half) @ _about_z(BOX_YAW_RAD).T + centre
     elif name in ROUND_M:
         centre, half = ROUND_M[name]
         angles = np.linspace(-np.pi / 2, np.pi / 2, 17)

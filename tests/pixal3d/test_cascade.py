@@ -30,9 +30,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "weights")
 
 
-def quick(checkpoint: pixal3d.Checkpoint, seed: int = 42, steps: int = 1) -> pixal3d.Request:
+def quick(
+    checkpoint: pixal3d.Checkpoint, seed: int = 42, steps: int = 1
+) -> pixal3d.GenerationOptions:
     samplers = {n: replace(s, steps=steps) for n, s in checkpoint.samplers.items()}
-    return pixal3d.Request(seed=seed, samplers=samplers)
+    return pixal3d.GenerationOptions(seed=seed, samplers=samplers)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from pixal3d.voxels import Voxels, coarsen, full_grid, subdivide  # noqa: E402
 
 SHAPE = LatentConfig(7, 4, (32, 16, 16), (1, 1, 0))
 TEXTURE = LatentConfig(6, 4, (32, 16, 16), (1, 1, 0))
-FEW_ROWS = 60_000  # bytes: some 30 rows at these widths
+SMALL_LIMIT = 60_000  # bytes: some 30 rows at these widths
 
 
 def with_random_weights(network: nn.Module) -> nn.Module:
@@ -56,7 +56,7 @@ def test_slices_of_rows_do_not_change_what_is_decoded() -> None:
     """Some dozens of rows at a time and all at once: the same voxels, features up to rounding."""
     voxels, decoder = some_voxels(seed=0, side=4), shape_decoder()
     whole = decoder(some_latent(voxels), voxels)
-    sliced = decoder(some_latent(voxels), voxels, chunk_bytes=FEW_ROWS)
+    sliced = decoder(some_latent(voxels), voxels, chunk_bytes=SMALL_LIMIT)
     assert torch.equal(sliced.voxels.coords, whole.voxels.coords)
     torch.testing.assert_close(sliced.features, whole.features, atol=1e-5, rtol=1e-4)
     texture = TextureDecoder(TEXTURE)
@@ -65,7 +65,7 @@ def test_slices_of_rows_do_not_change_what_is_decoded() -> None:
     colours = texture(*inputs)
     assert len(colours) == len(whole.voxels)
     torch.testing.assert_close(
-        texture(*inputs, chunk_bytes=FEW_ROWS), colours, atol=1e-5, rtol=1e-4
+        texture(*inputs, chunk_bytes=SMALL_LIMIT), colours, atol=1e-5, rtol=1e-4
     )
 
 
@@ -76,7 +76,10 @@ def test_slices_of_rows_do_not_change_what_is_encoded() -> None:
     random = torch.Generator().manual_seed(2)
     vertices = torch.rand(len(voxels), 3, generator=random)
     crossed = torch.rand(len(voxels), 3, generator=random) < 0.5
-    whole, sliced = encoder(vertices, crossed, voxels), encoder(vertices, crossed, voxels, FEW_ROWS)
+    whole, sliced = (
+        encoder(vertices, crossed, voxels),
+        encoder(vertices, crossed, voxels, SMALL_LIMIT),
+    )
     torch.testing.assert_close(sliced.mean, whole.mean, atol=1e-5, rtol=1e-4)
     assert torch.equal(whole.voxels.coords, coarsen(voxels).parents.coords)
 

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="the generator's extra: pip install 
 from alignment.visible import generator_distance  # noqa: E402
 from pixal3d import VoxelAttributes, bake  # noqa: E402
 from pixal3d.camera import (  # noqa: E402
-    View,
+    PosedCamera,
     distance_from_fov,
     front_camera,
     grid_coords,
@@ -37,7 +37,7 @@ def _crop(fov_rad: float) -> CropCamera:
 def test_a_voxel_s_pixel_is_its_point_s_pixel(fov_rad: float) -> None:
     """The projection that conditions a voxel, and our camera on the same point, agree."""
     coords = grid_coords(7, torch.zeros(1))
-    view = View(fov_rad, front_camera(distance_from_fov(fov_rad)))
+    view = PosedCamera(fov_rad, front_camera(distance_from_fov(fov_rad)))
     theirs = project_points(voxel_points(coords, 7), view, SIDE_PX)
     crop = _crop(fov_rad)
     corners = coords.numpy() / 6 - 0.5  # Pixal3D's grid, in the cube of side 1

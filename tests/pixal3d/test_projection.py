@@ -15,7 +15,7 @@ torch = pytest.importorskip(
 from torch import Tensor, nn  # noqa: E402
 
 from pixal3d.camera import (  # noqa: E402
-    View,
+    PosedCamera,
     align_views,
     distance_from_fov,
     focal_px,
@@ -84,7 +84,7 @@ def some_voxels(grid_size: int, count: int = 40) -> Tensor:
 
 def test_the_unit_grid_spans_the_image_at_its_distance() -> None:
     for fov, scale, size in ((0.3, 1.0, 512), (0.9, 0.7, 1024), (2.0, 1.3, 512)):
-        view = View(fov, front_camera(distance_from_fov(fov, scale, size, 5)))
+        view = PosedCamera(fov, front_camera(distance_from_fov(fov, scale, size, 5)))
         left = torch.tensor([[-0.5 / scale, 0.0, 0.0]])
         pixel_x, pixel_y = project_points(left, view, size).pixel_xy[0].tolist()
         assert pixel_x == pytest.approx(-5, abs=2e-3)
@@ -99,13 +99,13 @@ def test_voxels_land_where_the_closed_formula_says() -> None:
     focal = size / (2 * math.tan(fov / 2))
     pixels = torch.stack((focal * x / (distance - z), -focal * y / (distance - z)), -1) + size / 2
     expected = (pixels + 0.5) / size * 2 - 1
-    view = View(fov, front_camera(distance))
+    view = PosedCamera(fov, front_camera(distance))
     positions = project_voxels(coords, grid_size, view, scale, size)
     torch.testing.assert_close(positions.double(), expected, atol=2e-6, rtol=0)
 
 
 def test_points_behind_and_beside_the_camera_are_not_visible() -> None:
-    view = View(0.5, front_camera(2.0))
+    view = PosedCamera(0.5, front_camera(2.0))
     points = torch.tensor([[0.0, 0, 0], [0, -3, 0], [1.5, 0, 0]])
     seen = project_points(points, view, 256)
     assert seen.visible.tolist() == [True, False, False]
@@ -113,7 +113,7 @@ def test_points_behind_and_beside_the_camera_are_not_visible() -> None:
 
 
 def test_aligned_views_keep_their_places_among_each_other() -> None:
-    views = [View(0.4, random_pose(1, 3.0)), View(0.5, random_pose(2, 2.0))]
+    views = [PosedCamera(0.4, random_pose(1, 3.0)), PosedCamera(0.5, random_pose(2, 2.0))]
     first, second = align_views(views)
     assert torch.equal(first.world_from_camera, front_camera(views[0].distance))
     assert (first.fov_x_rad, second.fov_x_rad) == (0.4, 0.5)
@@ -124,7 +124,7 @@ def test_aligned_views_keep_their_places_among_each_other() -> None:
 
 def test_a_rig_that_stands_right_stays_as_it_is() -> None:
     quarter = torch.tensor([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    views = [View(0.4, front_camera(3.0)), View(0.4, quarter @ front_camera(3.0))]
+    views = [PosedCamera(0.4, front_camera(3.0)), PosedCamera(0.4, quarter @ front_camera(3.0))]
     for aligned, view in zip(align_views(views), views, strict=True):
         torch.testing.assert_close(aligned.world_from_camera, view.world_from_camera)
     # A quarter turn about the vertical puts the front camera, at -y, on the right, at +x.
@@ -150,12 +150,12 @@ def test_a_rig_that_stands_right_stays_as_it_is() -> None:
 def test_bad_views_are_refused(fov, change, message) -> None:
     pose = front_camera(2.0)
     with pytest.raises(ValueError) as refusal:
-        View(fov, change(pose) if change else pose)
+        PosedCamera(fov, change(pose) if change else pose)
     assert message in str(refusal.value)
 
 
 def test_bad_numbers_are_refused() -> None:
-    view = View(0.5, front_camera(2.0))
+    view = PosedCamera(0.5, front_camera(2.0))
     for call in (
         lambda: front_camera(0.0),
         lambda: distance_from_fov(0.5, mesh_scale=0),
@@ -167,7 +167,7 @@ def test_bad_numbers_are_refused() -> None:
         lambda: voxel_points(torch.zeros(1, 4, dtype=torch.int32), 8),
         lambda: voxel_points(torch.zeros(1, 3, dtype=torch.int32), 1),
         lambda: align_views([]),
-        lambda: align_views([View(0.5, torch.eye(4))]),
+        lambda: align_views([PosedCamera(0.5, torch.eye(4))]),
         lambda: condition([], some_voxels(8), 8),
         lambda: condition([(view, example_features())], some_voxels(8), 8, naf_size=32),
         lambda: DinoV3(TINY_DINO)(torch.zeros(1, 3, 60, 64)),
@@ -209,7 +209,7 @@ def test_image_features_of_the_final_norm_and_mask_do_not_matter() -> None:
 def test_active_voxels_equal_the_whole_grid(with_naf: bool, distance: float) -> None:
     """The nearer camera leaves a part of the grid out of view: its border features count too."""
     grid_size, features = 8, example_features()
-    view, coords = View(0.8, front_camera(distance)), some_voxels(grid_size)
+    view, coords = PosedCamera(0.8, front_camera(distance)), some_voxels(grid_size)
     guide = upsampled = None
     with torch.inference_mode():
         if with_naf:
@@ -235,7 +235,7 @@ def test_the_dense_grid_is_the_sampled_map_where_the_map_is_linear() -> None:
     sampled = sample_map(ramp[None], positions[None])[0]
     expected = ((positions + 1) * torch.tensor([width, height]) - 1) / 2
     torch.testing.assert_close(sampled, expected.clamp(0, 15))
-    view, coords = View(0.8, front_camera(1.5)), some_voxels(8)
+    view, coords = PosedCamera(0.8, front_camera(1.5)), some_voxels(8)
     linear = ImageFeatures(features.global_tokens, ramp, features.image)
     positions = project_voxels(coords, 8, view, 1.0, SIZE)
     expected = (((positions + 1) * 16 - 1) / 2).clamp(0, 15)
@@ -246,7 +246,7 @@ def test_views_are_averaged() -> None:
     coords, grid_size = some_voxels(8), 8
     naf = random_weights(Naf(TINY_NAF), 2)
     poses = (front_camera(2.5), random_pose(4, 2.0), random_pose(5, 3.0))
-    views = [(View(0.6, pose), example_features(seed)) for seed, pose in enumerate(poses)]
+    views = [(PosedCamera(0.6, pose), example_features(seed)) for seed, pose in enumerate(poses)]
     with torch.inference_mode():
         together = condition(views, coords, grid_size, 0.9, naf, 32)
         alone = [condition([view], coords, grid_size, 0.9, naf, 32) for view in views]
@@ -261,13 +261,13 @@ def test_views_are_averaged() -> None:
 
 def test_no_voxels_have_no_rows() -> None:
     naf = random_weights(Naf(TINY_NAF), 2)
-    view = View(0.6, front_camera(2.5))
+    view = PosedCamera(0.6, front_camera(2.5))
     empty = condition([(view, example_features())], some_voxels(8)[:0], 8, 1.0, naf, 32)
     assert empty.projected.shape == (0, 48)
 
 
 def test_conditioning_leaves_its_inputs_alone() -> None:
-    view, coords = View(0.6, front_camera(2.5)), some_voxels(8)
+    view, coords = PosedCamera(0.6, front_camera(2.5)), some_voxels(8)
     features = example_features()
     before = features.patch_map.clone(), features.global_tokens.clone()
     first = condition([(view, features)] * 2, coords, 8)

@@ -176,7 +176,7 @@ NOTES = {
     "MPO of two views": "file with several pictures: the main one of 2 is used",
     "100 megapixels": "photo of 10000 x 10000 is worked on at 2048 x 2048",
 }
-ANOTHER_PICTURE = ("HEIC", "2000 x 40 pixels", "100 megapixels", "JPEG with damaged pixels")
+OTHER_IMAGE = ("HEIC", "2000 x 40 pixels", "100 megapixels", "JPEG with damaged pixels")
 # Decoded, these are the plain drawing to the bit: with that one known, nothing is computed.
 SAME_PIXELS = (*(f"EXIF orientation {n}" for n in range(2, 9)), "colour PNG of 16 bits",
                "colour TIFF of 16 bits", "BMP", "JPEG 2000", "no suffix")  # fmt: skip
@@ -241,7 +241,7 @@ def test_an_unusual_photo_gives_a_scene(
     photo, run = tmp_path / file, tmp_path / "run"
     photo.write_bytes(make())
     size = size_of(photo)
-    assert size == (WIDTH, HEIGHT) or name in ANOTHER_PICTURE
+    assert size == (WIDTH, HEIGHT) or name in OTHER_IMAGE
     if name in SAME_PIXELS:
         decode_ahead(photo, store)
     told = run_photo(photo, store)
@@ -263,7 +263,7 @@ def test_an_unusual_photo_gives_a_scene(
         > 127
     )
     np.testing.assert_array_equal(kept, expected)
-    if name not in ANOTHER_PICTURE + GREY_ONLY:
+    if name not in OTHER_IMAGE + GREY_ONLY:
         # The re-rendered object stands upright where the photo has it: red, its top right blue.
         assert _reddish(overlay, BOX[0] + 12, BOX[3] - 12)
         assert not _reddish(overlay, BOX[2] - 8, BOX[1] + 8)
@@ -274,7 +274,7 @@ def _reddish(overlay: np.ndarray, x: int, y: int) -> bool:
     return bool(patch[0] > patch[2] + 40)
 
 
-@pytest.mark.parametrize("name", [n for n in PHOTOS if n not in ANOTHER_PICTURE])
+@pytest.mark.parametrize("name", [n for n in PHOTOS if n not in OTHER_IMAGE])
 def test_its_pixels_are_the_drawing(name: str) -> None:
     photo, _ = decode_photo(PHOTOS[name][1](), 2048)
     expected = drawn().astype(np.int16)

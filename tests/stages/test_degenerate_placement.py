@@ -109,7 +109,7 @@ SPOILED: dict[str, tuple[Spoil, str, str | tuple[str, str]]] = {
 }
 
 
-def assert_told(placement: Placement, expected: str | tuple[str, str]) -> None:
+def assert_reported(placement: Placement, expected: str | tuple[str, str]) -> None:
     """A failure with these words, or a placement with this grade and a warning in these words."""
     if isinstance(expected, str):
         assert placement.camera_from_object is None and placement.fit is None
@@ -129,7 +129,7 @@ def test_spoiled_objects_are_told_and_the_others_placed_as_if_alone(backend: str
     spoiled = [spoil(first) for spoil, _, _ in SPOILED.values()]
     *found, beside = run(backend, [*spoiled, good], scene.point_map, scene.masks)
     for placement, (_, reason, of_default) in zip(found, SPOILED.values(), strict=True):
-        assert_told(placement, of_default if backend == DEFAULT else reason)
+        assert_reported(placement, of_default if backend == DEFAULT else reason)
     (alone,) = run(backend, [good], scene.point_map, scene.masks)
     np.testing.assert_array_equal(pose_of(beside).matrix, pose_of(alone).matrix)
     assert fit_of(beside) == fit_of(alone)
@@ -141,7 +141,7 @@ def test_a_spoiled_object_alone_is_told_by_the_default(name: str) -> None:
     spoil, _, expected = SPOILED[name]
     scene = two_blocks()
     (placement,) = run(DEFAULT, [spoil(scene.objects[0])], scene.point_map, scene.masks)
-    assert_told(placement, expected)
+    assert_reported(placement, expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -167,7 +167,7 @@ def test_no_known_depth_in_a_mask_is_a_reason(backend: str, value: float) -> Non
     depth = np.where(scene.masks[0], np.float32(value), scene.point_map.depth)
     lost, kept = run(backend, scene.objects, PointMap(depth, scene.point_map.camera), scene.masks)
     reason = "knows no depth" if backend == DEFAULT else "a known depth"
-    assert_told(lost, reason)
+    assert_reported(lost, reason)
     assert scene.errors([kept, kept])[1] < 1e-6
 
 
@@ -178,7 +178,7 @@ def test_a_map_that_knows_nothing_is_a_reason_for_everybody(backend: str, value:
     depth = np.full_like(scene.point_map.depth, value)
     placements = run(backend, scene.objects, PointMap(depth, scene.point_map.camera), scene.masks)
     for placement in placements:
-        assert_told(placement, "knows no depth" if backend == DEFAULT else "a known depth")
+        assert_reported(placement, "knows no depth" if backend == DEFAULT else "a known depth")
 
 
 NO_DEPTH = {True: "knows no depth inside the object's mask", False: "no pixel has both"}
@@ -195,7 +195,7 @@ def test_a_depth_of_zero_or_less_is_unknown(backend: str, factor: float) -> None
         for values in (np.float32(factor) * depth, np.float32(np.nan))
     )
     lost, kept = run(backend, scene.objects, spoiled.point_map, scene.masks)
-    assert_told(lost, NO_DEPTH[backend == DEFAULT])
+    assert_reported(lost, NO_DEPTH[backend == DEFAULT])
     _, beside_hole = run(backend, scene.objects, hole.point_map, scene.masks)
     np.testing.assert_array_equal(pose_of(kept).matrix, pose_of(beside_hole).matrix)
     assert scene.errors([kept, kept])[1] < 1e-6
@@ -208,7 +208,7 @@ def test_a_whole_map_behind_the_camera_is_a_reason_for_everybody(
 ) -> None:
     point_map = PointMap(-scene.point_map.depth, scene.point_map.camera)
     for placement in run(backend, scene.objects, point_map, scene.masks):
-        assert_told(placement, NO_DEPTH[backend == DEFAULT])
+        assert_reported(placement, NO_DEPTH[backend == DEFAULT])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

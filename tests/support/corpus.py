@@ -84,7 +84,7 @@ def flipped(data: bytes, begin: int, count: int) -> bytes:
     return data[:begin] + part + data[begin + count :]
 
 
-def good_pictures(rgb: Uint8) -> dict[str, bytes]:
+def good_images(rgb: Uint8) -> dict[str, bytes]:
     """One small picture in every format that people have, by suffix."""
     formats = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF", "tif": "TIFF",
                "gif": "GIF", "bmp": "BMP"}  # fmt: skip
@@ -125,7 +125,7 @@ def build(folder: Path, rgb: Uint8, masks: Mapping[str, Bool]) -> dict[str, obje
 
 def _photos(rgb: Uint8) -> dict[str, bytes | str]:
     files: dict[str, bytes | str] = {}
-    for suffix, data in good_pictures(rgb).items():
+    for suffix, data in good_images(rgb).items():
         files[f"cut.{suffix}"] = data[: len(data) // 2]
         files[f"head.{suffix}"] = flipped(data, 8, 16)
         files[f"middle.{suffix}"] = flipped(data, len(data) // 2, 64)

@@ -21,7 +21,7 @@ from support.shapes import box_mesh, letter_f
 CAMERA = camera_from_fov(480, 360, 0.9)
 OFF = {"plane": 0.0, "contact": 0.0, "penetration": 0.0, "order": 0.0}  # every object by itself
 TABLE_CAMERA = camera_from_fov(320, 240, math.radians(42))
-HEIGHT_M, LOOKS_DOWN_RAD = 0.35, math.radians(22)  # of the camera over a table
+HEIGHT_M, PITCH_RAD = 0.35, math.radians(22)  # of the camera over a table
 NOTHING_BEYOND_M = 3.0  # no depth is known past this
 
 
@@ -132,7 +132,7 @@ def photographed_table(
 
 def table_world_from_camera() -> Float64:
     """(4, 4) of the camera that `photographed_table` is seen by: it looks along y and down."""
-    c, s = math.cos(LOOKS_DOWN_RAD), math.sin(LOOKS_DOWN_RAD)
+    c, s = math.cos(PITCH_RAD), math.sin(PITCH_RAD)
     world_from_camera = np.eye(4)
     world_from_camera[:3, :3] = np.array([[1, 0, 0], [0, -s, c], [0, -c, -s]])
     world_from_camera[:3, 3] = [0, -0.8, HEIGHT_M]

@@ -274,6 +274,6 @@ def test_batches_drawn_ahead_are_those_drawn_at_once(data: Path) -> None:
     opened = parts.open_data(data)
     for step, drawn in enumerate(parts.drawn_ahead(recipe, data, 1), 1):
         (batch,), again = drawn, parts.part_batch(recipe, opened, step, 0)
-        torch.testing.assert_close(batch.pictures, again.pictures.half())
+        torch.testing.assert_close(batch.images, again.images.half())
         torch.testing.assert_close(batch.target.depths, again.target.depths)
         assert step < 3

@@ -13,15 +13,15 @@ from training.shapes.grammar import MORE, STUDY, Family, draw_object
 from training.shapes.parts import Floats, Paint, Solid, about_x, about_y, about_z, any_rotation
 from training.shapes.tracing import (
     Light,
-    Picture,
     Scene,
+    TracedImage,
     View,
     inside_points,
     occupied,
     trace_each,
 )
 
-Tracer = Callable[[int, Sequence[Scene]], list[Picture]]
+Tracer = Callable[[int, Sequence[Scene]], list[TracedImage]]
 
 FOV_DEG = (8.0, 45.0)
 FILL = (0.78, 0.94)  # of the frame by the larger side of the outline; the pipeline's is 0.91

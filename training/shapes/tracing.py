@@ -49,7 +49,7 @@ class Light(NamedTuple):
 
 
 Scene = tuple[Solid, Paint, View, Light]
-Picture = tuple[Uint8, Float32, Uint8, Uint8]  # what `trace` returns
+TracedImage = tuple[Uint8, Float32, Uint8, Uint8]  # what `trace` returns
 
 
 @compiled
@@ -233,7 +233,7 @@ def trace(
     return rgb, layers, back_rgb, inner_rgb
 
 
-def trace_each(size: int, scenes: Sequence[Scene]) -> list[Picture]:
+def trace_each(size: int, scenes: Sequence[Scene]) -> list[TracedImage]:
     """The pictures and layers of objects, one after the other."""
     return [trace(size, *scene) for scene in scenes]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import cuda
 
 from training.shapes.parts import Paint, Solid
-from training.shapes.tracing import Light, Picture, Scene, View, trace_pixel
+from training.shapes.tracing import Light, Scene, TracedImage, View, trace_pixel
 
 THREADS = 128  # of a block
 _kernel: Any = cuda.jit(fastmath=True)
@@ -45,7 +45,7 @@ def _trace_all(size, first_part, solids, paints, views, lights, rgb, layers, bac
     )  # fmt: skip
 
 
-def trace_all(size: int, scenes: Sequence[Scene]) -> list[Picture]:
+def trace_all(size: int, scenes: Sequence[Scene]) -> list[TracedImage]:
     """What `tracing.trace` returns for each; last digits may differ."""
     shape = (len(scenes), size, size)
     solids, paints, views, lights = zip(*scenes, strict=True)

@@ -32,7 +32,7 @@ from stages.complete.qwen_edit.edit_request import (
 from stages.complete.qwen_edit.edit_result import EditCheck, check_edit
 from stages.complete.qwen_edit.pipeline import (
     Sampling,
-    Weights,
+    WeightFiles,
     class_name,
     load_pipeline,
     run_pipeline,
@@ -134,10 +134,10 @@ class QwenEdit:
             return Completion(crop.rgba)
         backdrop = backdrop_name(crop.rgba)
         words = words_for(self.settings.prompt, label, crop.occluder_labels, backdrop)
-        picture = image_to_edit(crop, backdrop)
+        image = image_to_edit(crop, backdrop)
         rejections: list[str] = []
         for attempt in range(self.settings.tries):
-            found = check_edit(self._edit(picture, words, seed + attempt * NEXT_SEED), crop)
+            found = check_edit(self._edit(image, words, seed + attempt * NEXT_SEED), crop)
             if not found.rejection:
                 return _completion(found, crop, attempt + 1)
             rejections.append(found.rejection)
@@ -157,12 +157,12 @@ class QwenEdit:
         """Let go of the editor; it is read again when it is wanted."""
         self.pipeline.release()
 
-    def _edit(self, picture: Uint8, words: str, seed: int) -> Uint8:
+    def _edit(self, image: Uint8, words: str, seed: int) -> Uint8:
         s = self.settings
         how = Sampling(s.steps, s.true_cfg, s.shift, s.side_px)
         with self.busy:
             started = time.monotonic()
-            work = partial(self._run, picture, words, how, seed)
+            work = partial(self._run, image, words, how, seed)
             what = f"an edit of {s.side_px} x {s.side_px} pixels"
             edit = retrying_after_freeing(work, self.release, what, REMEDY)
             logger.info(
@@ -170,8 +170,8 @@ class QwenEdit:
             )
         return edit
 
-    def _run(self, picture: Uint8, words: str, how: Sampling, seed: int) -> Uint8:
-        return run_pipeline(self.pipeline.get(), picture, words, how, seed)
+    def _run(self, image: Uint8, words: str, how: Sampling, seed: int) -> Uint8:
+        return run_pipeline(self.pipeline.get(), image, words, how, seed)
 
 
 def load(settings: Settings, device: str) -> QwenEdit:
@@ -213,11 +213,11 @@ def _continued(crop: Crop, rejections: list[str]) -> Completion:
     return Completion(made.rgba, (f"{count} rejected, {instead}: {rejections[-1]}", *made.notes))
 
 
-def _weights(settings: Settings) -> Weights:
+def _weights(settings: Settings) -> WeightFiles:
     """The files of the settings; MissingWeights or BadInput where they are not here."""
     folder = weights_folder(settings.weights, _frame(settings), "complete")
     transformer = _file("transformer", settings.transformer)
-    return Weights(folder, transformer, _file("lora", settings.lora))
+    return WeightFiles(folder, transformer, _file("lora", settings.lora))
 
 
 def _frame(settings: Settings) -> str:

@@ -160,8 +160,8 @@ def rejection_reason(where: Registration, found: Agreement) -> str:
 def _pattern(photo: Float32, drawn: Float32, core: Bool, right: Bool) -> float:
     """Correlation of grey values between two blurs; right: which of the core's pixels count."""
     bands = []
-    for picture in (photo, drawn):
-        grey = picture @ np.array([0.299, 0.587, 0.114], np.float32)
+    for image in (photo, drawn):
+        grey = image @ np.array([0.299, 0.587, 0.114], np.float32)
         fine = _blurred(grey, core)
         band = (fine - _blurred(fine, core, WIDE))[core][right].astype(np.float64)
         bands.append(band - band.mean() if len(band) else band)
@@ -181,14 +181,14 @@ def _outline_distance(visible: Bool, body: Bool, free: Bool) -> float:
     return float(np.quantile(distance[outline], OUTLINE_QUANTILE)) / len(visible)
 
 
-def _blurred(picture: Float32, inside: Bool, width: float = COARSE) -> Float32:
+def _blurred(image: Float32, inside: Bool, width: float = COARSE) -> Float32:
     """Gaussian blur over inside pixels alone; width over the side."""
-    deviation = width * picture.shape[0]
+    deviation = width * image.shape[0]
     mask = inside.astype(np.float32)
     share = np.maximum(cv2.GaussianBlur(mask, (0, 0), deviation), 1e-6)
-    weighted = picture * (mask if picture.ndim == 2 else mask[..., None])
+    weighted = image * (mask if image.ndim == 2 else mask[..., None])
     total = cv2.GaussianBlur(weighted, (0, 0), deviation)
-    return np.asarray(total / (share if picture.ndim == 2 else share[..., None]), np.float32)
+    return np.asarray(total / (share if image.ndim == 2 else share[..., None]), np.float32)
 
 
 def _core(crop: Uint8) -> Bool:

@@ -36,7 +36,7 @@ _sizing = threading.Lock()  # the library keeps its picture size in a module
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightFiles:
     """Where the weights lie: the released folder, and files that replace or add to parts of it.
 
     transformer: a GGUF or safetensors file instead of the folder's; lora: a safetensors file.
@@ -58,7 +58,7 @@ class Sampling:
     side_px: int
 
 
-def load_pipeline(weights: Weights, device: str, offload: Offload) -> Any:
+def load_pipeline(weights: WeightFiles, device: str, offload: Offload) -> Any:
     """The pipeline of a folder, in its place. bfloat16 on CUDA, float32 on a CPU.
 
     Raises ValueError, in one line, where a weight is missing, left over or of another shape.
@@ -197,7 +197,7 @@ def _processor(folder: Path, tokenizer: Any) -> Any:
     return ImageProcessor(_read(Qwen2VLImageProcessorPil, folder), tokenizer)
 
 
-def _transformer(weights: Weights, dtype: Any) -> Any:
+def _transformer(weights: WeightFiles, dtype: Any) -> Any:
     model_class = diffusers_class("QwenImageTransformer2DModel")
     if weights.transformer is None:
         return _diffusers_model(model_class, weights.folder / "transformer", dtype)

@@ -22,7 +22,7 @@ from scene.morphology import dilated, eroded
 from scene.types import Bool, Float32, Float64, Uint8
 
 SMALLEST_SIDE_PX = 96  # of the pyramid, where zoom and shift are looked for
-ZOOMS = np.linspace(0.92, 1.08, 17)
+SCALES = np.linspace(0.92, 1.08, 17)
 MAX_SHIFT = 0.04  # of the side; 12 px of 1024 are 0.012
 MEAN_SIDE = 0.06  # the local mean's window over the side: larger shading says nothing
 STEPS = 12  # of Gauss-Newton per level; most need 4
@@ -69,7 +69,7 @@ class Registration:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class PyramidLevel:
     """One level of the pyramid, of some side n.
 
     photo, edit (n, n, 4) float32: colours in grey levels, and coverage in [0, 1]. inside (n, n):
@@ -107,7 +107,7 @@ def register(edit: Uint8, edit_alpha: Float32, crop: Uint8, unknown: Bool) -> Re
     return Registration(len(crop), zoom, x * len(crop), y * len(crop), spread_px)
 
 
-def pyramid(edit: Uint8, edit_alpha: Float32, crop: Uint8, unknown: Bool) -> list[View]:
+def pyramid(edit: Uint8, edit_alpha: Float32, crop: Uint8, unknown: Bool) -> list[PyramidLevel]:
     """Views from the crop's own side down to about 96 pixels."""
     side = len(crop)
     photo = np.concatenate([crop[..., :3], crop[..., 3:] / 255], -1).astype(np.float32)
@@ -117,7 +117,7 @@ def pyramid(edit: Uint8, edit_alpha: Float32, crop: Uint8, unknown: Bool) -> lis
     views = []
     while side >= SMALLEST_SIDE_PX or not views:
         views.append(
-            View(
+            PyramidLevel(
                 _smoothed(_resized(photo, side)),
                 _smoothed(_resized(both, side)),
                 _resized(inside, side) > 0.99,
@@ -128,7 +128,7 @@ def pyramid(edit: Uint8, edit_alpha: Float32, crop: Uint8, unknown: Bool) -> lis
     return views
 
 
-def search(view: View) -> list[Float64]:
+def search(view: PyramidLevel) -> list[Float64]:
     """Candidates (3,): zoom and shift over the side where colours, outline and both correlate best.
 
     Correlates at all shifts for every zoom of the grid. The mean is taken out of each channel over
@@ -138,7 +138,7 @@ def search(view: View) -> list[Float64]:
     side = view.side_px
     margin = int(np.ceil(MAX_SHIFT * side))
     best: dict[str, tuple[float, Float64]] = {}
-    for zoom in ZOOMS:
+    for zoom in SCALES:
         large = _warped(view.edit, np.array([zoom, 0, 0]), margin)
         colours = _correlation(large[..., :3], view.photo[..., :3], view.inside)
         outline = _correlation(large[..., 3], view.photo[..., 3], view.around)
@@ -162,7 +162,7 @@ def _correlation(large: Float32, photo: Float32, use: Bool) -> Float32:
     return np.where(sound, scores, 0).astype(np.float32)
 
 
-def disagreement(view: View, found: Float64) -> float:
+def disagreement(view: PyramidLevel, found: Float64) -> float:
     """Mean of Tukey's loss, 0 to 1 each, over colours and outline at stated deviations."""
     warped = _warped(view.edit, found)
     photo, edit = (_less_local_mean(p, view.inside) for p in (view.photo, warped))
@@ -179,7 +179,7 @@ def _loss(residual: Float32, deviation: float) -> float:
     return float((1 - np.clip(1 - (residual / (TUKEY * deviation)) ** 2, 0, None) ** 3).mean())
 
 
-def refine(view: View, start: Float64) -> tuple[Float64, float]:
+def refine(view: PyramidLevel, start: Float64) -> tuple[Float64, float]:
     """(3,) zoom and shift over the side after Gauss-Newton, and their spread on the object in px.
 
     photo(x) = gain_c edit(W(x)) for each colour, both less their local mean, and likewise for the
@@ -213,7 +213,9 @@ def refine(view: View, start: Float64) -> tuple[Float64, float]:
     return found, _spread_px(np.linalg.inv(information).astype(np.float64), view)
 
 
-def _gains_and_weights(view: View, photo: Float32, edit: Float32) -> tuple[Float32, Float32]:
+def _gains_and_weights(
+    view: PyramidLevel, photo: Float32, edit: Float32
+) -> tuple[Float32, Float32]:
     """(4,) gains and (n, n, 4) weights: Tukey's biweight over the variance of each channel."""
     gain, weight = np.ones(4, np.float32), np.zeros_like(photo)
     for k in range(4):
@@ -235,7 +237,7 @@ def _gains_and_weights(view: View, photo: Float32, edit: Float32) -> tuple[Float
     return gain, weight
 
 
-def _spread_px(covariance: Float64, view: View) -> float:
+def _spread_px(covariance: Float64, view: PyramidLevel) -> float:
     """Root mean square over the visible pixels of the standard error of their place."""
     x, y = _centred(view.side_px)[view.inside].T
     one, zero = np.ones_like(x), np.zeros_like(x)
@@ -244,9 +246,9 @@ def _spread_px(covariance: Float64, view: View) -> float:
     return float(view.side_px * np.sqrt(variance))
 
 
-def _warped(picture: Float32, found: Float64, margin: int = 0) -> Float32:
+def _warped(image: Float32, found: Float64, margin: int = 0) -> Float32:
     """(n + 2 margin, n + 2 margin, C): the edit as the photo shows it; its border goes on."""
-    side = picture.shape[0]
+    side = image.shape[0]
     zoom, shift_x, shift_y = found
     # Pixel i has its centre at i + 0.5 here and at i in OpenCV.
     middle = (side - 1) / 2
@@ -254,29 +256,29 @@ def _warped(picture: Float32, found: Float64, margin: int = 0) -> Float32:
     forward = np.array([[zoom, 0, offset[0]], [0, zoom, offset[1]]])
     size = (side + 2 * margin,) * 2
     return cv2.warpAffine(
-        picture, forward, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        image, forward, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     ).astype(np.float32)
 
 
-def _less_local_mean(picture: Float32, inside: Bool) -> Float32:
+def _less_local_mean(image: Float32, inside: Bool) -> Float32:
     """The colours less their mean over the window's inside pixels; coverage as it is."""
-    side = picture.shape[0]
+    side = image.shape[0]
     window = (2 * max(1, round(MEAN_SIDE * side / 2)) + 1,) * 2
     mask = inside.astype(np.float32)
     share = cv2.blur(mask, window, borderType=cv2.BORDER_CONSTANT)
-    mean = cv2.blur(picture[..., :3] * mask[..., None], window, borderType=cv2.BORDER_CONSTANT)
+    mean = cv2.blur(image[..., :3] * mask[..., None], window, borderType=cv2.BORDER_CONSTANT)
     mean /= np.maximum(share, 1e-6)[..., None]
-    return np.concatenate([picture[..., :3] - mean, picture[..., 3:]], -1)
+    return np.concatenate([image[..., :3] - mean, image[..., 3:]], -1)
 
 
-def _slopes(picture: Float32) -> tuple[Float32, Float32]:
+def _slopes(image: Float32) -> tuple[Float32, Float32]:
     """Central differences along x and y, per pixel."""
-    along_x = cv2.filter2D(picture, -1, np.array([[-0.5, 0, 0.5]]))
-    along_y = cv2.filter2D(picture, -1, np.array([[-0.5], [0], [0.5]]))
+    along_x = cv2.filter2D(image, -1, np.array([[-0.5, 0, 0.5]]))
+    along_y = cv2.filter2D(image, -1, np.array([[-0.5], [0], [0.5]]))
     return np.asarray(along_x, np.float32), np.asarray(along_y, np.float32)
 
 
-def _box_of(view: View) -> tuple[slice, slice]:
+def _box_of(view: PyramidLevel) -> tuple[slice, slice]:
     """The part of the view that can say something: the object and its surroundings."""
     rows, columns = np.nonzero((view.photo[..., 3] > 0.02) | (view.edit[..., 3] > 0.02))
     margin = int(np.ceil(MAX_SHIFT * view.side_px)) + 2
@@ -294,15 +296,15 @@ def _is_edge(coverage: Float32) -> Bool:
     return (coverage > 0.03) & (coverage < 0.97)
 
 
-def _resized(picture: Float32, side: int) -> Float32:
+def _resized(image: Float32, side: int) -> Float32:
     """To (side, side[, C]); averaged when it shrinks."""
-    if picture.shape[0] == side:
-        return picture
-    smaller = side < picture.shape[0]
+    if image.shape[0] == side:
+        return image
+    smaller = side < image.shape[0]
     how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(picture, (side, side), interpolation=how), np.float32)
+    return np.asarray(cv2.resize(image, (side, side), interpolation=how), np.float32)
 
 
-def _smoothed(picture: Float32) -> Float32:
+def _smoothed(image: Float32) -> Float32:
     """A little blurred: derivatives by differences hold, and single pixels matter less."""
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.8), np.float32)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 0.8), np.float32)

@@ -17,7 +17,7 @@ from scene.errors import BadInput
 from scene.types import Float32, ObjectCrop, ObjectMesh
 from stages.bundled import Network, load_network
 from stages.generate.lite.columns import Columns, Surface, surface_of
-from stages.generate.lite.fusion import columns_of, covered_cells, seen_of
+from stages.generate.lite.fusion import columns_of, covered_cells, network_images
 from stages.generate.lite.layered import layers_of, network_input, with_flip_augmentation
 from stages.generate.lite.panels import paint, panel_of_faces, panel_uv
 
@@ -66,17 +66,17 @@ class Lite:
         wanted = self.settings.depth
         if wanted == "none" or wanted == "measured" and not crop.measured:
             crop = replace(crop, depth=np.full_like(crop.depth, np.nan))
-        seen = seen_of(crop, self.settings.picture_px)
-        layers = layers_of(with_flip_augmentation(self.network, network_input(seen)))
+        images = network_images(crop, self.settings.picture_px)
+        layers = layers_of(with_flip_augmentation(self.network, network_input(images)))
         grid = self.settings.grid
         while True:
-            columns = columns_of(crop, layers, seen, grid)
+            columns = columns_of(crop, layers, images, grid)
             surface = surface_of(columns)
             faces = len(surface.triangles)
             if faces <= MAX_FACES or grid <= MIN_GRID:
                 break
             grid = max(MIN_GRID, min(grid - 1, int(grid * (MAX_FACES / faces) ** 0.5)))
-        covered = covered_cells(seen, layers)
+        covered = covered_cells(images, layers)
         texture = paint(crop.rgba, layers.back[0], layers.inner[0], covered)
         return _textured_mesh(crop, surface, columns, texture)
 

@@ -9,7 +9,7 @@ from alignment.visible import generator_distance
 from scene.morphology import eroded, square
 from scene.types import Bool, Float32, Float64, ObjectCrop
 from stages.generate.lite.columns import Columns
-from stages.generate.lite.layered import Layers, Seen
+from stages.generate.lite.layered import Layers, NetworkImages
 from stages.generate.lite.walls import behind_walls
 from stages.generate.shared.lattice import harmonic_fill, lattice_inverse_depth
 from stages.generate.shared.outline import lattice_alpha
@@ -27,7 +27,7 @@ FLYING_TOLERANCE = 0.003  # of its distance: a node that far from the median fli
 SOLID_FRACTION = 0.05  # of the outline that must have measured depth for it to be used at all
 
 
-def seen_of(crop: ObjectCrop, size: int) -> Seen:
+def network_images(crop: ObjectCrop, size: int) -> NetworkImages:
     """The crop as the network sees it, at size x size pixels.
 
     Where part of the object has measured depth, the rest of it is what something else hides.
@@ -48,7 +48,7 @@ def seen_of(crop: ObjectCrop, size: int) -> Seen:
     hidden = cv2.morphologyEx(hidden.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3))) > 0
     fov_rad = np.array([crop.camera.camera.fov_x_rad], np.float32)
     clipped = np.clip(rgb, 0, 1).astype(np.float32)
-    return Seen(clipped[None], small[None], hidden[None], depth[None], fov_rad)
+    return NetworkImages(clipped[None], small[None], hidden[None], depth[None], fov_rad)
 
 
 def _shrunk(values: Float32, size: int) -> Float32:
@@ -65,16 +65,16 @@ def _small_depth(depth: Float32, size: int) -> Float32:
     return np.where(enough, share / np.maximum(mean, 1e-9), np.nan).astype(np.float32)
 
 
-def columns_of(crop: ObjectCrop, layers: Layers, seen: Seen, grid: int) -> Columns:
+def columns_of(crop: ObjectCrop, layers: Layers, images: NetworkImages, grid: int) -> Columns:
     """The columns of one object: the measured front where there is one, the network's elsewhere."""
-    covered = covered_cells(seen, layers)
+    covered = covered_cells(images, layers)
     front, near, far, back = (
         _at_nodes(_continued(depth, covered), grid) for depth in layers.depths[0]
     )
     gap = _at_nodes(_continued(layers.gap[0], covered), grid)
     alpha_level = lattice_alpha(crop.rgba[..., 3], grid) - 0.5
     gap_level = _gap_level(gap, alpha_level >= 0, grid)
-    shift, measured = np.zeros_like(front), np.isfinite(seen.depth[0]).any()
+    shift, measured = np.zeros_like(front), np.isfinite(images.depth[0]).any()
     if measured:
         shift = _measured_shift(crop, front, alpha_level >= 0, grid)
     else:
@@ -106,11 +106,11 @@ def _without_skirts(
     return np.where(skirt, np.maximum(front, far), front), np.where(skirt, -0.5, gap_level)
 
 
-def _continued_shift(shift: Float64, seen: Bool, inside: Bool) -> Float64:
+def _continued_shift(shift: Float64, images: Bool, inside: Bool) -> Float64:
     """How a gap's far end moves with the inner wall that is seen beside it."""
-    if not seen.any():
+    if not images.any():
         return np.zeros_like(shift)
-    return harmonic_fill(np.where(seen, shift, 0), seen, inside)
+    return harmonic_fill(np.where(images, shift, 0), images, inside)
 
 
 def _gap_level(gap: Float64, inside: Bool, grid: int) -> Float64:
@@ -165,9 +165,9 @@ def _carried(shift: Float64, inside: Bool, grid: int) -> Float64:
     return total / np.maximum(weight, 1e-6)
 
 
-def covered_cells(seen: Seen, layers: Layers) -> Bool:
+def covered_cells(images: NetworkImages, layers: Layers) -> Bool:
     """(H, H) network cells that the object covers enough to mean something."""
-    covered = _shrunk(seen.alpha[0], layers.depths.shape[-1]) > COVERED
+    covered = _shrunk(images.alpha[0], layers.depths.shape[-1]) > COVERED
     return covered if covered.any() else np.ones_like(covered)
 
 

@@ -22,7 +22,7 @@ NEAREST, FARTHEST = -0.9, 0.9  # relative depths beyond it are errors of measure
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class NetworkImages:
     """Pictures of B objects at S x S pixels, as the network wants them.
 
     rgb (B, S, S, 3) in [0, 1], straight; alpha (B, S, S) in [0, 1]; hidden (B, S, S) bool: where
@@ -68,34 +68,34 @@ def relative_depth(depth: Float32, distance: float) -> Float32:
     return (depth * np.float32(distance / middle) - np.float32(distance)).astype(np.float32)
 
 
-def network_input(seen: Seen) -> Float32:
+def network_input(images: NetworkImages) -> Float32:
     """(B, 11, S, S) float32: rgb times alpha, alpha, u, v, tan(fov / 2), hidden, relative depth,
     where it is known, distance from the outline."""
-    batch, size = seen.alpha.shape[0], seen.alpha.shape[1]
+    batch, size = images.alpha.shape[0], images.alpha.shape[1]
     out = np.zeros((batch, INPUT_CHANNELS, size, size), np.float32)
-    premultiplied = (seen.rgb * 2 - 1) * seen.alpha[..., None]
+    premultiplied = (images.rgb * 2 - 1) * images.alpha[..., None]
     out[:, :3] = premultiplied.transpose(0, 3, 1, 2)
-    out[:, 3] = seen.alpha * 2 - 1
+    out[:, 3] = images.alpha * 2 - 1
     across = (np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1
     out[:, ACROSS], out[:, ACROSS + 1] = across[None, None, :], across[None, :, None]
-    out[:, 6] = np.tan(seen.fov_rad / 2)[:, None, None]
-    out[:, 7] = seen.hidden
+    out[:, 6] = np.tan(images.fov_rad / 2)[:, None, None]
+    out[:, 7] = images.hidden
     for i in range(batch):
-        relative = relative_depth(seen.depth[i], camera_distance(float(seen.fov_rad[i])))
+        relative = relative_depth(images.depth[i], camera_distance(float(images.fov_rad[i])))
         known = np.isfinite(relative) & (relative > NEAREST) & (relative < FARTHEST)
         out[i, 8] = np.where(known, relative, 0) * 2
         out[i, 9] = known
-        solid = (seen.alpha[i] > 0.5).astype(np.uint8)
+        solid = (images.alpha[i] > 0.5).astype(np.uint8)
         out[i, 10] = cv2.distanceTransform(solid, cv2.DIST_L2, 5) * (RIM_GAIN / size)
     return out
 
 
-def with_flip_augmentation(network: Network, pictures: Float32) -> Float32:
+def with_flip_augmentation(network: Network, images: Float32) -> Float32:
     """The mean of what a network says of pictures (B, 11, S, S) and of their mirror images:
     (B, 12, S/2, S/2)."""
-    mirrored = pictures[..., ::-1].copy()
-    mirrored[:, ACROSS] = pictures[:, ACROSS]
-    return np.asarray((network(pictures) + network(mirrored)[..., ::-1]) / 2, np.float32)
+    mirrored = images[..., ::-1].copy()
+    mirrored[:, ACROSS] = images[:, ACROSS]
+    return np.asarray((network(images) + network(mirrored)[..., ::-1]) / 2, np.float32)
 
 
 def layers_of(output: Float32) -> Layers:

@@ -141,11 +141,11 @@ def _fan(loop: list[int]) -> list[tuple[int, int, int]]:
     size = len(loop)
     for apex in range(size):
         turned = loop[apex:] + loop[:apex]
-        if not any(_share_a_face(turned[0], other) for other in turned[2:-1]):
+        if not any(_have_common_face(turned[0], other) for other in turned[2:-1]):
             return [(turned[0], turned[i], turned[i + 1]) for i in range(1, size - 1)]
     return [(CENTRE, loop[i], loop[(i + 1) % size]) for i in range(size)]
 
 
-def _share_a_face(first: int, second: int) -> bool:
+def _have_common_face(first: int, second: int) -> bool:
     corners = {*EDGES[first], *EDGES[second]}
     return any(corners <= set(face) for face in FACES)

@@ -13,7 +13,7 @@ import numpy as np
 
 from scene.cameras import camera_from_fov, camera_from_matrix, resize_camera
 from scene.errors import BadInput
-from scene.images import how_to_turn
+from scene.images import orientation_remedy
 from scene.intrinsics import change_intrinsics
 from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap
 from stages.map_points.file.geometry import FAR_M, Geometry, fit_camera, read_geometry
@@ -98,7 +98,7 @@ def _check_shape(width: int, height: int, photo: Photo, file: DepthFile) -> None
     if abs(width / height * photo.height / photo.width - 1) <= MAX_ASPECT_ERROR:
         return
     if abs(height / width * photo.height / photo.width - 1) <= MAX_ASPECT_ERROR:
-        raise BadInput(f"{sizes}, so it lies on its side: {how_to_turn(file.turned)}")
+        raise BadInput(f"{sizes}, so it lies on its side: {orientation_remedy(file.turned)}")
     raise BadInput(f"{sizes}: the shapes differ; crop or pad one to match")
 
 

@@ -30,7 +30,7 @@ from stages.map_points.moge.centred import (
     depth_from_view,
     is_centred,
     normals_from_view,
-    seen_by,
+    warped_to_view,
 )
 from stages.map_points.moge.weights import MoGe, load_moge, weight_files
 from stages.weights import weights_digest, weights_folder
@@ -73,7 +73,7 @@ def weights_sha256(settings: Settings) -> str:
     return weights_digest(folder, weight_files(folder))
 
 
-class Seen(NamedTuple):
+class Prediction(NamedTuple):
     """What MoGe makes of a picture: z (H, W), NaN unknown; its normalized focal length fx / W; and
     normals (H, W, 3), where the model has them; the model's name, and whether z is in metres."""
 
@@ -106,24 +106,24 @@ class MoGeMapper:
         Raises BadInput where no camera fits the points, OutOfDeviceMemory.
         """
         if camera is None:
-            seen = self._estimate(photo.rgb, None)
-            camera = estimated_camera(photo, seen.focal_over_width)
-            said = f"field of view {math.degrees(camera.fov_x_rad):.3g} degrees estimated"
-            return _point_map(seen, camera, said)
-        said = f"field of view {math.degrees(camera.fov_x_rad):.3g} degrees imposed"
+            prediction = self._estimate(photo.rgb, None)
+            camera = estimated_camera(photo, prediction.focal_over_width)
+            focal_note = f"field of view {math.degrees(camera.fov_x_rad):.3g} degrees estimated"
+            return _point_map(prediction, camera, focal_note)
+        focal_note = f"field of view {math.degrees(camera.fov_x_rad):.3g} degrees imposed"
         if is_centred(camera):
-            return _point_map(self._estimate(photo.rgb, camera.fov_x_rad), camera, said)
+            return _point_map(self._estimate(photo.rgb, camera.fov_x_rad), camera, focal_note)
         view = centred_view(camera)
-        seen = self._estimate(seen_by(view, camera, photo.rgb), view.camera.fov_x_rad)
-        depth = depth_from_view(seen.depth, view, camera)
-        normals = seen.normals
+        prediction = self._estimate(warped_to_view(view, camera, photo.rgb), view.camera.fov_x_rad)
+        depth = depth_from_view(prediction.depth, view, camera)
+        normals = prediction.normals
         if normals is not None:
             normals = normals_from_view(normals, view, camera)
         turned = math.degrees(math.acos(min(1.0, view.photo_from_crop[2, 2])))
-        said += (
+        focal_note += (
             f", seen through a camera turned by {turned:.2g} degrees, for this one is off centre"
         )
-        return _point_map(seen._replace(depth=depth, normals=normals), camera, said)
+        return _point_map(prediction._replace(depth=depth, normals=normals), camera, focal_note)
 
     def with_settings(self, settings: Settings) -> MoGeMapper:
         """The same network, used with other settings."""
@@ -138,12 +138,12 @@ class MoGeMapper:
         """Let go of the network; it is read again when it is wanted."""
         self.model.release()
 
-    def _estimate(self, rgb: Uint8, fov_x_rad: float | None) -> Seen:
+    def _estimate(self, rgb: Uint8, fov_x_rad: float | None) -> Prediction:
         what = f"a photo of {rgb.shape[1]} x {rgb.shape[0]}"
         work = partial(self._infer, rgb, fov_x_rad)
         return retrying_after_freeing(work, self.release, what, REMEDY)
 
-    def _infer(self, rgb: Uint8, fov_x_rad: float | None) -> Seen:
+    def _infer(self, rgb: Uint8, fov_x_rad: float | None) -> Prediction:
         import torch
 
         model = self.model.get()
@@ -171,7 +171,7 @@ class MoGeMapper:
         if normals is not None:
             normals = _numpy(normals)
             normals[np.isnan(depth)] = np.nan
-        return Seen(depth, focal, normals, model.name, model.metric)
+        return Prediction(depth, focal, normals, model.name, model.metric)
 
 
 def load(settings: Settings, device: str) -> MoGeMapper:
@@ -218,13 +218,12 @@ def _check_tokens(tokens: int | None, model: MoGe) -> None:
         )
 
 
-def _point_map(seen: Seen, camera: Camera, said: str) -> PointMap:
+def _point_map(prediction: Prediction, camera: Camera, focal_note: str) -> PointMap:
     """The map, with what is worth knowing of it in words."""
-    unknown = (
-        f"{1 - np.isfinite(seen.depth).mean():.1%} of the pixels have no depth (sky, or unsure)"
-    )
-    notes = (seen.name, said, unknown)
-    return PointMap(seen.depth, camera, seen.metric, notes, seen.normals)
+    lost = 1 - np.isfinite(prediction.depth).mean()
+    unknown = f"{lost:.1%} of the pixels have no depth (sky, or unsure)"
+    notes = (prediction.name, focal_note, unknown)
+    return PointMap(prediction.depth, camera, prediction.metric, notes, prediction.normals)
 
 
 def _numpy(tensor: Any) -> Float32:

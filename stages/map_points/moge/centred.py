@@ -51,7 +51,7 @@ def centred_view(camera: Camera) -> CropCamera:
     )
 
 
-def seen_by(view: CropCamera, camera: Camera, rgb: Uint8) -> Uint8:
+def warped_to_view(view: CropCamera, camera: Camera, rgb: Uint8) -> Uint8:
     """The photo (H, W, 3) as the view sees it; beyond its border its border goes on."""
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # OpenCV has pixel centres at integers
     homography = np.linalg.inv(half) @ crop_from_photo(camera, view) @ half

@@ -47,10 +47,10 @@ log = logging.getLogger(__name__)
 
 SALIENT = 0.5  # saliency above this belongs to an object
 FIT_OF_BOX = 0.7  # a region whose own box agrees this well (IoU) may be what the box means
-SHARE_OF_BOX = 0.5  # ... if it is at least this share of all that is salient inside the box
+MIN_BOX_FRACTION = 0.5  # ... if it is at least this share of all that is salient inside the box
 EQUAL_FIT = 0.03  # fits of boxes that differ by less are equal
 INSIDE_BOX = 0.8  # a superpixel with this share of its pixels inside a box is inside
-CLOSER_LOOKS = (0.6, 0.35, 0.2)  # sides of the crops around a click, as shares of the photo
+CLOSER_CROPS = (0.6, 0.35, 0.2)  # sides of the crops around a click, as shares of the photo
 CLICK_PX = 3  # radius of the disc that a click makes certain
 
 
@@ -76,7 +76,7 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class AnalysedPhoto:
     """The photo at working size, its saliency (H, W) float32, and the regions of what is salient.
 
     working_from_photo is the scale of pixel coordinates.
@@ -111,42 +111,46 @@ class GrabCut:
             check_prompt(prompt, name_of(prompt, index))
         # A box brings its own closer look; without prompts every part of the photo gets one.
         clicks = [p for q in prompts if q.box is None for p in q.points if p.foreground]
-        view = look(photo, self.saliency_of, self.settings, clicks if prompts else None)
+        analysed = analyse(photo, self.saliency_of, self.settings, clicks if prompts else None)
         if prompts:
-            masks = [self.follow(view, prompts, index) for index in range(len(prompts))]
+            masks = [self.segment_prompt(analysed, prompts, index) for index in range(len(prompts))]
         else:
-            masks = propose(view, self.settings)
+            masks = propose(analysed, self.settings)
         return [replace(mask, pixels=enlarged(mask.pixels, photo.rgb)) for mask in masks]
 
-    def follow(self, view: View, prompts: tuple[ObjectPrompt, ...], chosen: int) -> Mask:
+    def segment_prompt(
+        self, analysed: AnalysedPhoto, prompts: tuple[ObjectPrompt, ...], chosen: int
+    ) -> Mask:
         """The object that prompt number `chosen` means, at working size."""
         prompt = prompts[chosen]
         # What another prompt points at is another object.
         rivals = [p for other in prompts if other is not prompt for p in other.points]
         off = [p for p in prompt.points if not p.foreground] + [p for p in rivals if p.foreground]
         on = [p for p in prompt.points if p.foreground]
-        wanted, unwanted = (pixels_at(p, view.working_from_photo, view.rgb) for p in (on, off))
-        shape = view.saliency.shape
+        wanted, unwanted = (
+            pixels_at(p, analysed.working_from_photo, analysed.rgb) for p in (on, off)
+        )
+        shape = analysed.saliency.shape
         if prompt.box is not None:
-            box = working_window(prompt.box, view)
+            box = working_window(prompt.box, analysed)
             inside = window_mask(box, shape)
-            region = region_in_box(view, box, self.saliency_of)
+            region = region_in_box(analysed, box, self.saliency_of)
             missed = [(x, y) for x, y in wanted if not region[y, x]]
             if missed:
-                rest = replace(view, tree=region_tree(view.rgb, inside & ~region, False))
+                rest = replace(analysed, tree=region_tree(analysed.rgb, inside & ~region, False))
                 region = region | region_at_points(rest, missed, unwanted, self.saliency_of)
             outside = ~inside
         else:
-            region = region_at_points(view, wanted, unwanted, self.saliency_of)
+            region = region_at_points(analysed, wanted, unwanted, self.saliency_of)
             outside = np.zeros(shape, bool)
         certain, never = discs(wanted, shape), discs(unwanted, shape) | outside
-        pixels = cut(view.rgb, (region | certain) & ~never, certain & ~never, never)
+        pixels = cut(analysed.rgb, (region | certain) & ~never, certain & ~never, never)
         if not region.any() or not pixels.any():
             raise BadInput(
                 f"{name_of(prompt, chosen)}: no object stands out there; "
                 "move the point, or draw a box around the whole object"
             )
-        return Mask(pixels, prompt.label, score_of(pixels, region, view))
+        return Mask(pixels, prompt.label, score_of(pixels, region, analysed))
 
 
 def load(settings: Settings, device: str) -> GrabCut:
@@ -164,9 +168,9 @@ def check_prompt(prompt: ObjectPrompt, name: str) -> None:
         )
 
 
-def look(
+def analyse(
     photo: Photo, saliency_of: SaliencyMap, settings: Settings, clicks: list[Point] | None
-) -> View:
+) -> AnalysedPhoto:
     """Bring the photo to working size, and find what is salient and how it divides.
 
     Closer looks go to the parts under the clicks, or with None to every part.
@@ -179,24 +183,24 @@ def look(
     faint = np.maximum(saliency, saliency_of(rgb)) > FAINT
     tree = region_tree(rgb, object_pixels(rgb, saliency > SALIENT, faint))
     log.debug("%d candidate regions, %d objects", len(tree.members), len(tree.objects))
-    return View(rgb, saliency, tree, scale)
+    return AnalysedPhoto(rgb, saliency, tree, scale)
 
 
-def propose(view: View, settings: Settings) -> list[Mask]:
+def propose(analysed: AnalysedPhoto, settings: Settings) -> list[Mask]:
     """The separate objects of the photo, largest first."""
-    smallest = settings.min_area_share * view.saliency.size
-    objects = [view.tree.mask(region) for region in view.tree.objects]
+    smallest = settings.min_area_share * analysed.saliency.size
+    objects = [analysed.tree.mask(region) for region in analysed.tree.objects]
     objects = absorb_fragments(objects, smallest)
     objects = sorted(objects, key=lambda m: -int(m.sum()))[: settings.max_objects]
-    owner = numbered(objects, view.saliency.shape)
-    nowhere = np.zeros(view.saliency.shape, bool)
+    owner = numbered(objects, analysed.saliency.shape)
+    nowhere = np.zeros(analysed.saliency.shape, bool)
     masks: list[Mask] = []
     for number, region in enumerate(objects, 1):
-        pixels = cut(view.rgb, region, nowhere, (owner > 0) & (owner != number))
+        pixels = cut(analysed.rgb, region, nowhere, (owner > 0) & (owner != number))
         if pixels.sum() < smallest:
             continue
         owner[pixels] = number
-        masks.append(Mask(pixels, "", score_of(pixels, region, view)))
+        masks.append(Mask(pixels, "", score_of(pixels, region, analysed)))
     return masks
 
 
@@ -231,20 +235,20 @@ def numbered(masks: list[Bool], shape: tuple[int, ...]) -> Int32:
     return owner
 
 
-def region_in_box(view: View, box: Window, saliency_of: SaliencyMap) -> Bool:
+def region_in_box(analysed: AnalysedPhoto, box: Window, saliency_of: SaliencyMap) -> Bool:
     """(H, W) bool: the region that fits a box best, else what stands out inside it."""
-    x0, y0, x1, y1 = clipped(box, 4 + 0.15 * max(*window_size(box)), view.rgb)
-    saliency = np.zeros_like(view.saliency)
-    saliency[y0:y1, x0:x1] = saliency_of(view.rgb[y0:y1, x0:x1])
+    x0, y0, x1, y1 = clipped(box, 4 + 0.15 * max(*window_size(box)), analysed.rgb)
+    saliency = np.zeros_like(analysed.saliency)
+    saliency[y0:y1, x0:x1] = saliency_of(analysed.rgb[y0:y1, x0:x1])
     near = np.zeros(saliency.shape, bool)
     near[y0:y1, x0:x1] = True
-    salient = near & (np.maximum(saliency, view.saliency) > SALIENT)
-    tree = region_tree(view.rgb, salient, False)  # a box says what belongs to it
+    salient = near & (np.maximum(saliency, analysed.saliency) > SALIENT)
+    tree = region_tree(analysed.rgb, salient, False)  # a box says what belongs to it
     inside = window_mask(box, salient.shape)
     labels = tree.superpixels.ravel()
     areas = np.bincount(labels, minlength=1)[1:]
     if len(areas) == 0:
-        return unlike_surroundings(view.rgb, inside)
+        return unlike_surroundings(analysed.rgb, inside)
     share_inside = np.bincount(labels[inside.ravel()], minlength=len(areas) + 1)[1:] / areas
     everything = np.concatenate([[False], share_inside >= INSIDE_BOX])[tree.superpixels]
     fits = window_fits(tree, box)
@@ -252,9 +256,9 @@ def region_in_box(view: View, box: Window, saliency_of: SaliencyMap) -> Bool:
     good = np.nonzero(fits >= max(fits.max() - EQUAL_FIT, FIT_OF_BOX))[0]
     if len(good):
         best = tree.mask(int(good[np.argmax((tree.members @ areas)[good])]))
-        if best.sum() >= SHARE_OF_BOX * everything.sum():
+        if best.sum() >= MIN_BOX_FRACTION * everything.sum():
             return best
-    return everything if everything.any() else unlike_surroundings(view.rgb, inside)
+    return everything if everything.any() else unlike_surroundings(analysed.rgb, inside)
 
 
 def window_fits(tree: RegionTree, box: Window) -> Float64:
@@ -270,21 +274,21 @@ def window_fits(tree: RegionTree, box: Window) -> Float64:
 
 
 def region_at_points(
-    view: View, wanted: list[Pixel], unwanted: list[Pixel], saliency_of: SaliencyMap
+    analysed: AnalysedPhoto, wanted: list[Pixel], unwanted: list[Pixel], saliency_of: SaliencyMap
 ) -> Bool:
     """(H, W) bool: for each wanted pixel the largest region, within one object, around it that
     holds no unwanted pixel; empty where nothing salient is found at any wanted pixel."""
-    tree = view.tree
+    tree = analysed.tree
     if not any(tree.superpixels[y, x] for x, y in wanted):
-        tree = region_tree(view.rgb, salient_at(view.rgb, wanted, saliency_of))
+        tree = region_tree(analysed.rgb, salient_at(analysed.rgb, wanted, saliency_of))
     if len(tree.members) == 0:
-        return np.zeros(view.saliency.shape, bool)
+        return np.zeros(analysed.saliency.shape, bool)
     areas = tree.members @ np.bincount(tree.superpixels.ravel(), minlength=1)[1:]
     holds_unwanted = np.zeros(len(tree.members), bool)
     for x, y in unwanted:
         if tree.superpixels[y, x]:
             holds_unwanted |= tree.members[:, tree.superpixels[y, x] - 1]
-    region = np.zeros(view.saliency.shape, bool)
+    region = np.zeros(analysed.saliency.shape, bool)
     for x, y in wanted:
         column = int(tree.superpixels[y, x]) - 1
         if column < 0:
@@ -303,7 +307,7 @@ def salient_at(rgb: Uint8, wanted: list[Pixel], saliency_of: SaliencyMap) -> Boo
     height, width = rgb.shape[:2]
     xs, ys = [x for x, _ in wanted], [y for _, y in wanted]
     points = (min(xs), min(ys), max(xs) + 1, max(ys) + 1)
-    for share in CLOSER_LOOKS:
+    for share in CLOSER_CROPS:
         reach = share * max(width, height) / 2
         x0, y0, x1, y1 = clipped(points, reach, rgb)
         salient = np.zeros((height, width), bool)
@@ -313,9 +317,9 @@ def salient_at(rgb: Uint8, wanted: list[Pixel], saliency_of: SaliencyMap) -> Boo
     return np.zeros((height, width), bool)
 
 
-def score_of(pixels: Bool, region: Bool, view: View) -> float:
+def score_of(pixels: Bool, region: Bool, analysed: AnalysedPhoto) -> float:
     """Confidence in [0, 1]: how salient the mask is, times how far GrabCut agreed (IoU)."""
-    return float(np.clip(view.saliency[pixels].mean() * overlap(pixels, region), 0, 1))
+    return float(np.clip(analysed.saliency[pixels].mean() * overlap(pixels, region), 0, 1))
 
 
 def pixels_at(points: list[Point], working_from_photo: float, rgb: Uint8) -> list[Pixel]:
@@ -333,10 +337,10 @@ def discs(centres: list[Pixel], shape: tuple[int, ...]) -> Bool:
     return drawn > 0
 
 
-def working_window(box: tuple[float, float, float, float], view: View) -> Window:
+def working_window(box: tuple[float, float, float, float], analysed: AnalysedPhoto) -> Window:
     """A box of the photo, cut to it, as a window of the working picture."""
-    x0, y0, x1, y1 = (value * view.working_from_photo for value in box)
-    height, width = view.saliency.shape
+    x0, y0, x1, y1 = (value * analysed.working_from_photo for value in box)
+    height, width = analysed.saliency.shape
     left, top = min(max(int(x0), 0), width - 1), min(max(int(y0), 0), height - 1)
     right, bottom = min(int(np.ceil(x1)), width), min(int(np.ceil(y1)), height)
     return left, top, max(right, left + 1), max(bottom, top + 1)

@@ -13,10 +13,10 @@ GRABCUT_ROUNDS = 2
 # GrabCut may change this much of a region (IoU) before it counts as having lost the object.
 KEPT_BY_GRABCUT = 0.6
 # Half the band in which GrabCut may move the outline: a share of the object's size, plus pixels.
-BAND_SHARE = 0.015
+BAND_FRACTION = 0.015
 BAND_PX = 3.0
-PIECE_SHARE = 0.15  # a separate piece of an object is at least this share of the largest one
-HOLE_SHARE = 0.005  # holes below this share of the object are noise, not handles
+PIECE_FRACTION = 0.15  # a separate piece of an object is at least this share of the largest one
+HOLE_FRACTION = 0.005  # holes below this share of the object are noise, not handles
 FULL_BOX = 0.98  # a box filled to this share was not divided by colour
 GUIDE_NOISE = 1e-4  # the guided filter's epsilon, squared grey value in [0, 1]
 
@@ -30,7 +30,7 @@ def cut(rgb: Uint8, region: Bool, certain: Bool, never: Bool) -> Bool:
     if not region.any():
         return region
     window = window_of(region)
-    reach = BAND_SHARE * np.sqrt(float(region.sum())) + BAND_PX
+    reach = BAND_FRACTION * np.sqrt(float(region.sum())) + BAND_PX
     x0, y0, x1, y1 = clipped(window, 3 * reach + 0.3 * max(*window_size(window)), rgb)
     inside = np.s_[y0:y1, x0:x1]
     mask = region[inside].astype(np.uint8)
@@ -86,10 +86,10 @@ def in_one_piece(mask: Bool, region: Bool) -> Bool:
     areas = np.bincount(parts[region], minlength=count)[1:]
     if areas.size == 0 or areas.max() == 0:
         return np.zeros_like(mask)
-    kept = np.nonzero(areas >= PIECE_SHARE * areas.max())[0] + 1
+    kept = np.nonzero(areas >= PIECE_FRACTION * areas.max())[0] + 1
     solid = np.isin(parts, kept)
     _, holes, stats, _ = cv2.connectedComponentsWithStats((~solid).astype(np.uint8), connectivity=4)
-    small = np.nonzero(stats[:, cv2.CC_STAT_AREA] < HOLE_SHARE * solid.sum())[0]
+    small = np.nonzero(stats[:, cv2.CC_STAT_AREA] < HOLE_FRACTION * solid.sum())[0]
     return solid | np.isin(holes, small)
 
 

@@ -23,12 +23,12 @@ Int32 = NDArray[np.int32]
 CELL_PX = 16  # one superpixel a cell, as in waterpixels (Machairas et al. 2015)
 MIN_CELL_PX = 20  # cells with fewer salient pixels give no superpixel of their own
 EDGE_BLUR_PX = 1.5
-MIXED_PX = 4.0  # nearer to the outside, a pixel may be mixed with it: saliency is that coarse
+RIM_PX = 4.0  # nearer to the outside, a pixel may be mixed with it: saliency is that coarse
 EDGE_UNIT = 30.0  # this much Lab change counts as much as a notch of the smaller region's size
-COLOUR_SHARE = 0.3  # weight of the difference of mean colours beside the edge between two regions
+COLOUR_WEIGHT = 0.3  # weight of the difference of mean colours beside the edge between two regions
 WEAK_EDGE = 4.0  # Lab units a pixel; below this an edge is texture or shading
 SPECK_PX = 120  # a superpixel this small has no edges worth trusting
-NOTCH_SHARE = 0.35  # weight of a notch in the contour against the edge that meets it
+NOTCH_WEIGHT = 0.35  # weight of a notch in the contour against the edge that meets it
 THIN = 4.0  # length over width from which a part is thin
 SMALL_PX = 1000  # about four superpixels; a part this small may show one tone of a texture
 SAME_COLOURS = 12.0  # Lab units by which the mean colours of parts of one plain object differ
@@ -114,7 +114,7 @@ def spread_from_inside(lab: Float32, salient: Bool) -> Float32:
         return lab
     depth = cv2.distanceTransform(salient.astype(np.uint8), cv2.DIST_L2, 5)
     ridge = depth >= cv2.dilate(depth, np.ones((5, 5), np.uint8))
-    pure = salient & ((depth > MIXED_PX) | ridge)
+    pure = salient & ((depth > RIM_PX) | ridge)
     nearest = distance_transform_edt(~pure, return_distances=False, return_indices=True)
     return lab[tuple(np.asarray(nearest))]
 
@@ -205,7 +205,7 @@ def edge_cost(regions: Regions, i: int, j: int) -> float:
     if min(regions.areas[i], regions.areas[j]) <= SPECK_PX:
         return -1 + 1e-3 * colour_distance(regions, i, j)
     length, total = regions.edges[i][j]
-    return total / length + COLOUR_SHARE * colour_distance(regions, i, j)
+    return total / length + COLOUR_WEIGHT * colour_distance(regions, i, j)
 
 
 def convexity_cost(regions: Regions, i: int, j: int) -> float:
@@ -215,12 +215,12 @@ def convexity_cost(regions: Regions, i: int, j: int) -> float:
     of the smaller region; a region that fills a dent of the other makes it negative.
     """
     length, total = regions.edges[i][j]
-    edge = (total / length + COLOUR_SHARE * colour_distance(regions, i, j)) / EDGE_UNIT
+    edge = (total / length + COLOUR_WEIGHT * colour_distance(regions, i, j)) / EDGE_UNIT
     area_i, area_j = regions.areas[i], regions.areas[j]
     hull_area = float(cv2.contourArea(hull_of_both(regions, i, j)))
     dents = max(regions.hull_areas[i] - area_i, 0) + max(regions.hull_areas[j] - area_j, 0)
     notch = (hull_area - area_i - area_j - dents) / min(area_i, area_j)
-    return edge + (NOTCH_SHARE * notch if notch > 0 else notch)
+    return edge + (NOTCH_WEIGHT * notch if notch > 0 else notch)
 
 
 def thin_part_cost(regions: Regions, i: int, j: int) -> float:

@@ -20,11 +20,11 @@ INPUT_SIZE_PX = 320  # the training size, Qin et al. 2020, section 4.2
 # The ImageNet statistics which the network was trained with (U-2-Net data_loader.py, ToTensorLab).
 RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 RGB_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
-SPECK_SHARE = 5e-4  # parts below this share of the photo are not looked at
+SPECK_FRACTION = 5e-4  # parts below this share of the photo are not looked at
 CLEAR_PART = 0.8  # share of a clear part's pixels with saliency above one half
-CLEAR_SHARE = 0.6  # a crop above this share of the photo shows nothing new
+CLEAR_FRACTION = 0.6  # a crop above this share of the photo shows nothing new
 FAINT = 0.2  # saliency above this in the whole photo earns a closer look
-MARGINS_OF_A_LOOK = (0.25, 1.0)  # around a salient part, as shares of its longer side
+CROP_MARGINS = (0.25, 1.0)  # around a salient part, as shares of its longer side
 
 
 def load_saliency() -> SaliencyMap:
@@ -69,13 +69,13 @@ def closer_saliency(
     closer = saliency.copy()
     _, parts, stats, _ = cv2.connectedComponentsWithStats((saliency > FAINT).astype(np.uint8))
     for i, (x, y, wide, high, area) in enumerate(stats[1:], 1):
-        if area < SPECK_SHARE * width * height:
+        if area < SPECK_FRACTION * width * height:
             continue
         if places is not None and not any(
             x <= px < x + wide and y <= py < y + high for px, py in places
         ):
             continue
-        margins = MARGINS_OF_A_LOOK
+        margins = CROP_MARGINS
         box = np.s_[y : y + high, x : x + wide]
         # A part that is faint as a whole may be a piece of more: only it gets the wider look.
         if (saliency[box][parts[box] == i] > 0.5).mean() > CLEAR_PART:
@@ -88,7 +88,7 @@ def closer_saliency(
         widest = np.s_[top:bottom, left:right]
         part, seen = parts[widest] == i, np.zeros((bottom - top, right - left), np.float32)
         for x0, y0, x1, y1 in windows:
-            if (x1 - x0) * (y1 - y0) <= CLEAR_SHARE * width * height:
+            if (x1 - x0) * (y1 - y0) <= CLEAR_FRACTION * width * height:
                 look = seen[y0 - top : y1 - top, x0 - left : x1 - left]
                 np.maximum(look, saliency_of(rgb[y0:y1, x0:x1]), out=look)
         if seen.any():

@@ -16,8 +16,8 @@ from scene.types import Mask, ObjectPrompt, Photo
 from stages.backends import local
 from stages.devices import Keeping, LazyModel, retrying_after_freeing
 from stages.segment import name_of
-from stages.segment.sam3.networks import Box, Look, Networks, load_networks
-from stages.segment.shared.instances import Instance, told_apart
+from stages.segment.sam3.networks import Box, EncodedPhoto, Networks, load_networks
+from stages.segment.shared.instances import Instance, distinct_objects
 from stages.segment.shared.sam_clicks import mask_at, nothing_there
 from stages.segment.shared.sam_images import Precision
 from stages.weights import weights_digest, weights_folder
@@ -114,15 +114,15 @@ class Sam3:
         self.networks.release()
 
     def _segment(self, photo: Photo, prompts: tuple[ObjectPrompt, ...]) -> list[Mask]:
-        look = self.networks.get().look(photo.rgb)
-        asked = Asked(look, photo, self.settings.threshold)
-        return self._follow(asked, prompts) if prompts else self._everything(asked)
+        encoded = self.networks.get().encode(photo.rgb)
+        asked = Asked(encoded, photo, self.settings.threshold)
+        return self._segment_prompts(asked, prompts) if prompts else self._everything(asked)
 
-    def _follow(self, asked: Asked, prompts: tuple[ObjectPrompt, ...]) -> list[Mask]:
+    def _segment_prompts(self, asked: Asked, prompts: tuple[ObjectPrompt, ...]) -> list[Mask]:
         found: list[Instance] = []
         given: list[bool] = []
         for index, prompt in enumerate(prompts):
-            if _says_where(prompt):
+            if _has_location(prompt):
                 found.append(asked.at(prompt, name_of(prompt, index)))
                 given.append(True)
             else:
@@ -145,28 +145,28 @@ class Sam3:
 
     def _objects(self, asked: Asked, found: list[Instance], given: list[bool]) -> list[Mask]:
         smallest = round(self.settings.min_area_share * asked.photo.height * asked.photo.width)
-        objects = told_apart(found, given, smallest, self.settings.max_objects)
+        objects = distinct_objects(found, given, smallest, self.settings.max_objects)
         return [o.mask for o in objects]
 
 
 class Asked:
     """One photo and what it was asked so far: the same words are looked for once."""
 
-    def __init__(self, look: Look, photo: Photo, threshold: float) -> None:
-        self.look, self.photo, self.threshold = look, photo, threshold
+    def __init__(self, encoded: EncodedPhoto, photo: Photo, threshold: float) -> None:
+        self.encoded, self.photo, self.threshold = encoded, photo, threshold
         self._known: dict[str, list[Instance]] = {}
         self._taken: list[Instance] = []
 
     def by_words(self, words: str, label: str) -> list[Instance]:
         """All instances of words, best first, under a label (none: the words)."""
         if words not in self._known:
-            self._known[words] = self.look.instances(words, self.photo, self.threshold)
+            self._known[words] = self.encoded.instances(words, self.photo, self.threshold)
         return [replace(o, label=label or words) for o in self._known[words]]
 
     def at(self, prompt: ObjectPrompt, name: str) -> Instance:
         """The one object at a prompt's box and points; BadInput where there is none."""
         if not prompt.text:
-            found = mask_at(self.look.tracker, self.look.for_clicks, prompt, self.photo)
+            found = mask_at(self.encoded.tracker, self.encoded.for_clicks, prompt, self.photo)
             if not found.pixels.any():
                 raise nothing_there(name)
             return found
@@ -183,7 +183,7 @@ class Asked:
         if found is None and prompt.box is not None and prompt.points:
             return self.at(replace(prompt, text="", label=prompt.label or prompt.text), name)
         if found is None and prompt.box is not None:
-            again = self.look.instances(prompt.text, self.photo, self.threshold, prompt.box)
+            again = self.encoded.instances(prompt.text, self.photo, self.threshold, prompt.box)
             label = prompt.label or prompt.text
             found = self._fitting([replace(o, label=label) for o in again], prompt)
         if found is None:
@@ -225,7 +225,7 @@ def _folder(settings: Settings) -> Path:
     return weights_folder(settings.weights, MODEL, "segment")
 
 
-def _says_where(prompt: ObjectPrompt) -> bool:
+def _has_location(prompt: ObjectPrompt) -> bool:
     """Whether a prompt points at one object; what it is not does not say where it is."""
     return prompt.box is not None or any(p.foreground for p in prompt.points)
 

@@ -21,7 +21,7 @@ from stages.segment.shared.sam_images import (
     Precision,
     at_photo_size,
     in_bfloat16,
-    network_picture,
+    network_image,
     normalization_of,
     roi_align,
     uses_bfloat16,
@@ -47,20 +47,20 @@ class Networks:
     ) -> None:
         self.detector, self.tracker, self.tokenizer = detector, tracker, tokenizer
         self.normalization, self.device = normalization, device
-        self.look = remembered(PHOTOS_REMEMBERED)(self._look)
+        self.encode = remembered(PHOTOS_REMEMBERED)(self._encode)
 
-    def _look(self, rgb: Uint8) -> Look:
+    def _encode(self, rgb: Uint8) -> EncodedPhoto:
         """What the backbone sees of (H, W, 3) uint8; the last photos are remembered by content."""
         backbone = self.detector.vision_encoder.backbone
         side = int(self.tracker.prompt_encoder.input_image_size)
         weight = next(backbone.parameters())
-        picture = network_picture(rgb, side, self.normalization).to(self.device, weight.dtype)
+        picture = network_image(rgb, side, self.normalization).to(self.device, weight.dtype)
         tokens = backbone(picture).last_hidden_state.float()
         cells = side // backbone.config.patch_size
-        return Look(self, tokens.transpose(1, 2).reshape(1, -1, cells, cells))
+        return EncodedPhoto(self, tokens.transpose(1, 2).reshape(1, -1, cells, cells))
 
 
-class Look:
+class EncodedPhoto:
     """One photo as the backbone saw it: features (1, C, h, w) float32. Necks run when wanted."""
 
     def __init__(self, networks: Networks, features: Tensor) -> None:

@@ -13,7 +13,7 @@ from stages.segment import MIN_MASK_PX
 
 DUPLICATE = 0.7  # masks that share this much of their union are one object (SAM's box_nms_thresh)
 INSIDE = 0.8  # a mask with this share of its pixels in another lies in it, or in front of it
-SPECK_SHARE = 0.01  # holes and islands below this share of a mask are the decoder's noise
+SPECK_FRACTION = 0.01  # holes and islands below this share of a mask are the decoder's noise
 Window = tuple[slice, slice]  # rows, columns
 
 
@@ -50,7 +50,7 @@ def cleaned(pixels: Bool) -> Bool:
 
 
 def without_islands(pixels: Bool, area: int) -> Bool:
-    """The mask without parts (8 neighbours) below SPECK_SHARE of an area in pixels.
+    """The mask without parts (8 neighbours) below SPECK_FRACTION of an area in pixels.
 
     Its largest part stays, however small.
     """
@@ -60,13 +60,13 @@ def without_islands(pixels: Bool, area: int) -> Bool:
     if count <= 2:
         return pixels
     areas = stats[:, cv2.CC_STAT_AREA]
-    keep = areas >= SPECK_SHARE * area
+    keep = areas >= SPECK_FRACTION * area
     keep[1 + int(areas[1:].argmax())] = True
     keep[0] = False
     return np.asarray(keep[np.asarray(parts, np.intp)])
 
 
-def told_apart(instances: Sequence[Instance], given: Sequence[bool], smallest_px: int,
+def distinct_objects(instances: Sequence[Instance], given: Sequence[bool], smallest_px: int,
                most: int) -> list[Instance]:  # fmt: skip
     """The instances that are objects of their own, in their order, with disputed pixels settled.
 

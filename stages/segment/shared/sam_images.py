@@ -54,7 +54,7 @@ def normalization_of(folder: Path, official: Normalization) -> Normalization:
     return official
 
 
-def network_picture(rgb: Uint8, side_px: int, normalization: Normalization) -> Tensor:
+def network_image(rgb: Uint8, side_px: int, normalization: Normalization) -> Tensor:
     """(H, W, 3) uint8 sRGB -> (1, 3, side, side) float32, as the official processors make it.
 
     The photo is squeezed into the square, and rounded to bytes in between, as they do.

@@ -18,7 +18,7 @@ from support.small_photo import GRID, SmallPhoto, call, small_masks
 
 PHOTOSCENE = Path(sys.executable).with_name("photoscene")
 HELP_NEEDS = {"photoscene", "scene", "typer", "annotated_doc", "shellingham"}
-MOST_MODULES_FOR_HELP = 300
+MAX_MODULES_FOR_HELP = 300
 STEPS = 15  # of three objects
 
 
@@ -70,7 +70,7 @@ def test_help_is_quick() -> None:
     modules = done.stderr.split()
     outside = {m.split(".")[0] for m in modules} - set(sys.stdlib_module_names)
     assert {m for m in outside if not m.startswith("_")} <= HELP_NEEDS
-    assert len(modules) < MOST_MODULES_FOR_HELP
+    assert len(modules) < MAX_MODULES_FOR_HELP
 
 
 @pytest.mark.parametrize("command", ["", "run", "rerun", "inspect", "doctor"])

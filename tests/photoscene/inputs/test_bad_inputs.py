@@ -27,7 +27,7 @@ from scene.types import DepthFile, Photo
 from stages import map_points
 from stages.map_points.file import Settings, load
 from support import ROOT
-from support.corpus import Bad, bad_inputs, build, encoded, good_pictures, with_catalogue
+from support.corpus import Bad, bad_inputs, build, encoded, good_images, with_catalogue
 from support.small_photo import SmallPhoto, call, small_depth, small_masks, small_rgb
 
 PHOTOSCENE = Path(sys.executable).with_name("photoscene")
@@ -373,7 +373,7 @@ def test_damaged_bytes_are_bad_input_or_a_picture(
 
 def fuzz(places: Places, count: int, seed: int) -> None:
     """Feed damaged pictures, masks, depth files and prompts; only BadInput may come out."""
-    pictures = good_pictures(small_rgb(small_masks()))
+    pictures = good_images(small_rgb(small_masks()))
     del pictures["heic"]  # decoded by a process of its own, which costs time and may even crash
     for _, data in _damaged(pictures, count, seed):
         for decode in (

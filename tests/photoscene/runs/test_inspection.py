@@ -247,7 +247,7 @@ def test_the_documented_numbers_of_placement_are_those_in_force() -> None:
         "outline IoU": [fit.GOOD_OUTLINE, fit.MIN_OUTLINE],
         "inlier share": [fit.GOOD_INLIERS, fit.MIN_INLIERS],
         "residual, median": [fit.GOOD_RESIDUAL],
-        "perspective off 1": [fit.GOOD_PERSPECTIVE, fit.TELLING_GAIN],
+        "perspective off 1": [fit.GOOD_PERSPECTIVE, fit.MIN_RESIDUAL_GAIN],
         "moved by the scene's terms": [fit.GOOD_SHIFT],
         "trusted pixels": [visible.MIN_POINTS],
         "depth of the map's lower half": [support.MIN_RISE * 100, support.RISING_FRACTION * 100],

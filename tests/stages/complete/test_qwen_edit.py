@@ -41,7 +41,7 @@ from stages.complete.qwen_edit.edit_request import (  # noqa: E402
 )
 from stages.complete.qwen_edit.pipeline import (  # noqa: E402
     Sampling,
-    Weights,
+    WeightFiles,
     _with_shift,
     load_pipeline,
     run_pipeline,
@@ -71,10 +71,10 @@ def picture() -> Uint8:
 @pytest.fixture(scope="module")
 def edited(folder: Path, picture: Uint8) -> Uint8:
     """What the plain folder makes of the picture at seed 3."""
-    return _edit(Weights(folder), picture)
+    return _edit(WeightFiles(folder), picture)
 
 
-def _edit(weights: Weights, picture: Uint8, seed: int = 3) -> Uint8:
+def _edit(weights: WeightFiles, picture: Uint8, seed: int = 3) -> Uint8:
     pipeline = load_pipeline(weights, "cpu", "none")
     return run_pipeline(pipeline, picture, "Show the whole cup.", HOW, seed)
 
@@ -98,8 +98,8 @@ def quick(folder: Path, **values: Any) -> QwenEdit:
 
 def test_a_seed_means_one_picture(folder: Path, picture: Uint8, edited: Uint8) -> None:
     assert edited.shape == (SIDE, SIDE, 3) and edited.std() > 1
-    np.testing.assert_array_equal(_edit(Weights(folder), picture), edited)
-    assert (_edit(Weights(folder), picture, seed=4) != edited).any()
+    np.testing.assert_array_equal(_edit(WeightFiles(folder), picture), edited)
+    assert (_edit(WeightFiles(folder), picture, seed=4) != edited).any()
 
 
 def test_the_library_is_left_as_it_was(folder: Path, picture: Uint8) -> None:
@@ -107,7 +107,7 @@ def test_the_library_is_left_as_it_was(folder: Path, picture: Uint8) -> None:
     import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus as module
 
     before = module.calculate_dimensions
-    pipeline = load_pipeline(Weights(folder), "cpu", "none")
+    pipeline = load_pipeline(WeightFiles(folder), "cpu", "none")
     with pytest.raises(ValueError, match="prompt"):
         run_pipeline(pipeline, picture, cast(str, None), HOW, 0)
     assert module.calculate_dimensions is before
@@ -115,7 +115,7 @@ def test_the_library_is_left_as_it_was(folder: Path, picture: Uint8) -> None:
 
 def test_weights_of_august_2025_run_in_their_own_pipeline(tmp_path: Path, picture: Uint8) -> None:
     old = save_tiny_qwen(tmp_path / "old", "QwenImageEditPipeline")
-    pipeline = load_pipeline(Weights(old), "cpu", "none")
+    pipeline = load_pipeline(WeightFiles(old), "cpu", "none")
     assert type(pipeline).__name__ == "QwenImageEditPipeline"
     assert run_pipeline(pipeline, picture, "cup", HOW, 0).shape == (SIDE, SIDE, 3)
 
@@ -127,7 +127,7 @@ def test_pictures_and_words_are_prepared_as_the_official_processor_does(folder: 
     from transformers import Qwen2VLProcessor, Qwen2VLVideoProcessor
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    pipeline = load_pipeline(Weights(folder), "cpu", "none")
+    pipeline = load_pipeline(WeightFiles(folder), "cpu", "none")
     pictures = Qwen2VLImageProcessorPil.from_pretrained(folder / "processor")
     official: Any = Qwen2VLProcessor(pictures, pipeline.tokenizer, Qwen2VLVideoProcessor())
     image = Image.fromarray(np.full((70, 50, 3), 120, np.uint8))
@@ -194,7 +194,7 @@ def test_weights_must_be_the_right_ones(
     damaged = copied(folder, tmp_path / "damaged")
     _resave(damaged / part / f"{file}.safetensors", change)
     with pytest.raises(BadWeights, match=says) as caught:
-        load_pipeline(Weights(damaged), "cpu", "none")
+        load_pipeline(WeightFiles(damaged), "cpu", "none")
     assert "\n" not in str(caught.value) and part in str(caught.value)
 
 
@@ -210,11 +210,11 @@ def test_a_wrong_or_damaged_folder_is_one_line(folder: Path, tmp_path: Path) -> 
     weights = cut / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(BadWeights, match="QwenImageTransformer2DModel cannot be read") as caught:
-        load_pipeline(Weights(cut), "cpu", "none")
+        load_pipeline(WeightFiles(cut), "cpu", "none")
     assert "\n" not in str(caught.value)
     weights.unlink()
     with pytest.raises(BadWeights, match="cannot be read"):
-        load_pipeline(Weights(cut), "cpu", "none")
+        load_pipeline(WeightFiles(cut), "cpu", "none")
 
 
 def test_no_weights_says_where_they_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,15 +236,15 @@ def test_a_transformer_of_one_file(
     save_file(weights, one)
     frame = copied(folder, tmp_path / "frame")
     (frame / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
-    made = _edit(Weights(frame, one), picture)
+    made = _edit(WeightFiles(frame, one), picture)
     np.testing.assert_allclose(made.astype(int), edited, atol=1)  # sums in another order
     weights.pop("proj_out.weight")
     save_file(weights, one)
     with pytest.raises(BadWeights, match="complete.transformer: .*missing, as proj_out.weight"):
-        load_pipeline(Weights(frame, one), "cpu", "none")
+        load_pipeline(WeightFiles(frame, one), "cpu", "none")
     one.write_bytes(b"no weights")
     with pytest.raises(BadWeights, match="cannot be read"):
-        load_pipeline(Weights(frame, one), "cpu", "none")
+        load_pipeline(WeightFiles(frame, one), "cpu", "none")
 
 
 def write_gguf(file: Path, weights: dict[str, Any], lacking: str = "") -> Path:
@@ -274,12 +274,12 @@ def test_quantised_weights_make_nearly_the_same_picture(
 
     weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
     eight = write_gguf(tmp_path / "eight.gguf", weights)
-    made = _edit(Weights(folder, eight), picture).astype(int)
-    other_seed = _edit(Weights(folder, eight), picture, seed=4).astype(int)
+    made = _edit(WeightFiles(folder, eight), picture).astype(int)
+    other_seed = _edit(WeightFiles(folder, eight), picture, seed=4).astype(int)
     assert 0 < np.abs(made - edited).mean() < 0.2 * np.abs(other_seed - edited).mean()
     half = write_gguf(tmp_path / "half.gguf", weights, lacking="norm_out.linear.weight")
     with pytest.raises(BadWeights, match="missing, as norm_out.linear.weight"):
-        load_pipeline(Weights(folder, half), "cpu", "none")
+        load_pipeline(WeightFiles(folder, half), "cpu", "none")
 
 
 def write_lora(file: Path, prefix: str = "transformer_blocks") -> Path:
@@ -303,10 +303,10 @@ def test_a_lora_changes_the_picture_and_must_fit(
 ) -> None:
     pytest.importorskip("peft", reason="LoRA weights: pip install peft")
     lora = write_lora(tmp_path / "lora.safetensors")
-    assert (_edit(Weights(folder, None, lora), picture) != edited).any()
+    assert (_edit(WeightFiles(folder, None, lora), picture) != edited).any()
     other = write_lora(tmp_path / "other.safetensors", "double_blocks")
     with pytest.raises(ValueError, match="complete.lora: ") as caught:
-        load_pipeline(Weights(folder, None, other), "cpu", "none")
+        load_pipeline(WeightFiles(folder, None, other), "cpu", "none")
     assert "\n" not in str(caught.value)
 
 
@@ -320,14 +320,14 @@ def test_a_lora_on_quantised_weights_does_what_it_does_on_plain_ones(
     weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
     eight = write_gguf(tmp_path / "eight.gguf", weights)
     lora = write_lora(tmp_path / "lora.safetensors")
-    plain = _edit(Weights(folder, None, lora), picture).astype(int)
-    both = _edit(Weights(folder, eight, lora), picture).astype(int)
+    plain = _edit(WeightFiles(folder, None, lora), picture).astype(int)
+    both = _edit(WeightFiles(folder, eight, lora), picture).astype(int)
     assert np.abs(both - plain).mean() < 0.2 * np.abs(plain - edited).mean()
 
 
 def test_lightning_has_a_schedule_of_fixed_shift(folder: Path) -> None:
     """sigma' = s sigma / (1 + (s - 1) sigma) for shift s, whatever the picture's size."""
-    released = load_pipeline(Weights(folder), "cpu", "none").scheduler
+    released = load_pipeline(WeightFiles(folder), "cpu", "none").scheduler
     scheduler = _with_shift(released, 3.0)
     sigmas = np.array([1.0, 0.75, 0.5, 0.25])
     scheduler.set_timesteps(sigmas=sigmas, mu=np.log(3))

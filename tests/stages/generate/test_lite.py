@@ -17,7 +17,7 @@ from stages import generate
 from stages.bundled import load_network
 from stages.generate.lite import MAX_FACES, WEIGHTS_FILE, Lite, Settings, load
 from stages.generate.lite.columns import Columns, surface_of
-from stages.generate.lite.fusion import columns_of, seen_of
+from stages.generate.lite.fusion import columns_of, network_images
 from stages.generate.lite.layered import (
     ACROSS,
     INPUT_CHANNELS,
@@ -32,7 +32,7 @@ from training.held_out import means, measure, read
 SIDE_PX = 256
 CROP = CropCamera(camera_from_fov(SIDE_PX, SIDE_PX, 0.3), np.eye(3))
 HELD_OUT = DATA / "held_out.npz"
-LEAST_MARGIN = 0.12  # over an inflated outline, in IoU
+MIN_MARGIN = 0.12  # over an inflated outline, in IoU
 RED, BLUE = (200, 60, 40), (40, 60, 200)
 
 
@@ -156,7 +156,7 @@ def test_held_out_shapes_beat_the_inflated_outline(lite: Lite) -> None:
     assert len(scores) == 32
     iou, _, _, inflated = means(scores)
     assert 0.3 < inflated < 0.5
-    assert iou - inflated > LEAST_MARGIN
+    assert iou - inflated > MIN_MARGIN
 
 
 def test_relative_depth_knows_no_unit() -> None:
@@ -199,7 +199,7 @@ def test_nothing_hangs_between_a_near_wall_and_the_inside_beside_it() -> None:
     colours = np.zeros((1, half, half, 3), np.float32)
     layers = Layers(depths[None], gap[None], np.ones_like(gap)[None], colours, colours)
     crop = _crop(np.full((SIDE_PX, SIDE_PX), 255, np.uint8))
-    columns = columns_of(crop, layers, seen_of(crop, 2 * half), 96)
+    columns = columns_of(crop, layers, network_images(crop, 2 * half), 96)
     before_a_gap = columns.front[columns.inside & (columns.gap_level > 0)]
     assert (before_a_gap < -0.2).sum() > 0.2 * columns.front.size
     assert not ((before_a_gap > -0.2) & (before_a_gap < 0.2)).any()

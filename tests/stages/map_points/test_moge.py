@@ -41,7 +41,7 @@ from stages.map_points.moge.centred import (  # noqa: E402
     depth_from_view,
     is_centred,
     normals_from_view,
-    seen_by,
+    warped_to_view,
 )
 from stages.map_points.moge.weights import CHECKPOINT, WEIGHTS, convert, load_moge  # noqa: E402
 from stages.weights import weights_digest  # noqa: E402
@@ -158,7 +158,7 @@ def test_the_turned_view_sees_the_whole_photo() -> None:
     y, x = np.mgrid[:150, :200]
     coordinates = Photo(np.stack([x, y, 0 * x], -1).astype(np.uint8))
     view = centred_view(OFF_CENTRE)
-    shown = seen_by(view, OFF_CENTRE, coordinates.rgb).astype(np.float32)
+    shown = warped_to_view(view, OFF_CENTRE, coordinates.rgb).astype(np.float32)
     assert shown.shape == (view.camera.height, view.camera.width, 3)
     back = depth_from_view(shown[..., 0] + 1, view, OFF_CENTRE)
     rays = unproject(OFF_CENTRE, pixel_centres(200, 150)) @ view.photo_from_crop

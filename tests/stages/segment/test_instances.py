@@ -10,8 +10,8 @@ from stages.segment import disjoint
 from stages.segment.shared.instances import (
     Instance,
     cleaned,
+    distinct_objects,
     settle,
-    told_apart,
     without_duplicates,
 )
 
@@ -74,7 +74,7 @@ def test_a_mask_may_lose_every_pixel() -> None:
     found = [instance(window(0, 0, 8, 8), 0.1, weak), instance(window(0, 0, 64, 16), 0.9, sure)]
     lost, kept = settle(found)
     assert not lost.pixels.any() and kept.pixels.sum() == 64 * 16
-    assert [o.score for o in told_apart(found, [False, False], 0, 9)] == [0.9]
+    assert [o.score for o in distinct_objects(found, [False, False], 0, 9)] == [0.9]
 
 
 def test_what_lies_in_another_keeps_its_pixels() -> None:
@@ -93,7 +93,7 @@ def test_settled_masks_lose_no_pixel_and_share_none() -> None:
     for _ in range(6):
         x, y = random.integers(0, 34, 2)
         found.append(instance(window(x, y, x + 30, y + 30), float(random.uniform(0.3, 1))))
-    kept = told_apart(found, [False] * 6, 0, 100)
+    kept = distinct_objects(found, [False] * 6, 0, 100)
     owned = disjoint([o.mask for o in kept], (SIZE, SIZE))
     assert np.sum([o.pixels for o in owned], axis=0).max() == 1
     np.testing.assert_array_equal(
@@ -105,22 +105,22 @@ def test_of_duplicates_the_better_stays_unless_one_was_pointed_at() -> None:
     cup, mug = instance(window(10, 10, 40, 40), 0.6), instance(window(10, 10, 41, 40), 0.9)
     plate = instance(window(45, 45, 60, 60), 0.7)
     assert without_duplicates([cup, mug, plate]) == [0, 2]
-    assert [o.score for o in told_apart([cup, mug, plate], [False] * 3, 0, 9)] == [0.9, 0.7]
-    pointed = told_apart([cup, mug, plate], [True, False, False], 0, 9)
+    assert [o.score for o in distinct_objects([cup, mug, plate], [False] * 3, 0, 9)] == [0.9, 0.7]
+    pointed = distinct_objects([cup, mug, plate], [True, False, False], 0, 9)
     assert [o.score for o in pointed] == [0.6, 0.7]
 
 
 def test_small_hidden_and_surplus_objects_go_but_not_what_was_given() -> None:
     small, large = instance(window(0, 0, 5, 5), 0.9), instance(window(10, 10, 40, 40), 0.8)
-    assert [o.score for o in told_apart([small, large], [False, False], 26, 9)] == [0.8]
-    assert [o.score for o in told_apart([small, large], [True, False], 26, 9)] == [0.9, 0.8]
-    assert [o.score for o in told_apart([small, large], [False, False], 0, 1)] == [0.9]
+    assert [o.score for o in distinct_objects([small, large], [False, False], 26, 9)] == [0.8]
+    assert [o.score for o in distinct_objects([small, large], [True, False], 26, 9)] == [0.9, 0.8]
+    assert [o.score for o in distinct_objects([small, large], [False, False], 0, 1)] == [0.9]
     halves = [instance(window(10, 10, 40, 25), 0.7), instance(window(10, 25, 40, 40), 0.6)]
-    assert [o.score for o in told_apart([large, *halves], [False] * 3, 0, 9)] == [0.7, 0.6]
+    assert [o.score for o in distinct_objects([large, *halves], [False] * 3, 0, 9)] == [0.7, 0.6]
 
 
 def test_two_prompts_for_one_object_are_told_so() -> None:
     same = [instance(window(10, 10, 40, 40), 0.8), instance(window(10, 10, 40, 40), 0.9)]
-    kept = told_apart(same, [True, True], 0, 9)
+    kept = distinct_objects(same, [True, True], 0, 9)
     with pytest.raises(ValueError, match="mask 2 is the same; leave one of them out"):
         disjoint([o.mask for o in kept], (SIZE, SIZE))

@@ -27,7 +27,7 @@ from stages.pretrained import load_strictly, prepare_torchvision  # noqa: E402
 from stages.segment.sam2 import grid, stable, without_parts  # noqa: E402
 from stages.segment.shared.instances import Instance  # noqa: E402
 from stages.segment.shared.sam_clicks import Decoded, decode  # noqa: E402
-from stages.segment.shared.sam_images import IMAGENET, network_picture  # noqa: E402
+from stages.segment.shared.sam_images import IMAGENET, network_image  # noqa: E402
 from support.small_photo import SmallPhoto, call  # noqa: E402
 from support.tiny_sam import save_sam2  # noqa: E402
 
@@ -122,7 +122,7 @@ def test_pictures_are_prepared_as_officially() -> None:
 
     rgb = photo(2, 300, 170).rgb
     theirs = Sam2ImageProcessor(size={"height": 128, "width": 128})(rgb, return_tensors="pt")
-    made = network_picture(rgb, 128, IMAGENET)
+    made = network_image(rgb, 128, IMAGENET)
     torch.testing.assert_close(made, theirs["pixel_values"], atol=1e-5, rtol=0)
 
 
@@ -134,7 +134,7 @@ def test_clicks_decode_as_in_the_official_model(weights: Path, sam2: Any, severa
     places = [[p.x_px * 128 / 120 - 0.5, p.y_px * 128 / 90 - 0.5] for p in REFINED.points]
     with torch.no_grad():
         made = model(
-            pixel_values=network_picture(photo().rgb, 128, IMAGENET),
+            pixel_values=network_image(photo().rgb, 128, IMAGENET),
             input_points=torch.tensor([[places]]),
             input_labels=torch.tensor([[[1, 0]]]),
             multimask_output=several,

@@ -30,7 +30,7 @@ from stages.segment.shared.instances import Instance, cleaned  # noqa: E402
 from stages.segment.shared.sam_clicks import decode  # noqa: E402
 from stages.segment.shared.sam_images import (  # noqa: E402
     STANDARD,
-    network_picture,
+    network_image,
     normalization_of,
     roi_align,
 )
@@ -177,7 +177,7 @@ def test_released_networks_are_gone_and_come_back(weights: Path) -> None:
     before = sam3.segment(photo(), (CLICK, BOX), ())
     networks = sam3.networks.get()
     gone = [weakref.ref(v) for v in (networks, networks.detector, networks.tracker,
-                                     networks.look(photo().rgb))]  # fmt: skip
+                                     networks.encode(photo().rgb))]  # fmt: skip
     del networks
     sam3.release()
     assert [r() for r in gone] == [None] * 4
@@ -232,7 +232,7 @@ def official(weights: Path) -> Any:
 def test_pictures_are_prepared_as_officially(official: Any, width: int, height: int) -> None:
     rgb = photo(2, width, height).rgb
     expected = official(images=rgb, return_tensors="pt")["pixel_values"]
-    torch.testing.assert_close(network_picture(rgb, 112, STANDARD), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(network_image(rgb, 112, STANDARD), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("exemplar", [None, EXEMPLAR])
@@ -247,10 +247,10 @@ def test_words_find_what_the_official_model_finds(
     size = asked.pop("original_sizes").tolist()
     with torch.no_grad():
         made = load_strictly(Sam3Model, weights, torch.float32)(**asked)
-        look = sam3.networks.get().look(photo().rgb)
-        ranked = [o.score for o in look.instances("cup", photo(), 0.0, exemplar)]
+        encoded = sam3.networks.get().encode(photo().rgb)
+        ranked = [o.score for o in encoded.instances("cup", photo(), 0.0, exemplar)]
         middle = (ranked[4] + ranked[5]) / 2
-        found = look.instances("cup", photo(), middle, exemplar)
+        found = encoded.instances("cup", photo(), middle, exemplar)
     told = official.post_process_instance_segmentation(made, middle, target_sizes=size)[0]
     order = told["scores"].argsort(descending=True)
     assert len(found) == len(order) == 5
@@ -282,13 +282,13 @@ def test_clicks_decode_as_in_the_official_tracker(
         corners = (np.reshape(prompt.box, (2, 2)) * scale - 0.5).reshape(1, 1, 4)
         given["input_boxes"] = torch.tensor(corners, dtype=torch.float32)
     with torch.no_grad():
-        maps = tracker.get_image_embeddings(network_picture(photo().rgb, 112, STANDARD))
+        maps = tracker.get_image_embeddings(network_image(photo().rgb, 112, STANDARD))
         plain = tracker(image_embeddings=maps, multimask_output=several, **given)
         # It leaves out what stands for "no earlier frame"; Meta's predictor adds it here.
         maps[-1] = maps[-1] + tracker.no_memory_embedding.view(1, -1, 1, 1)
         made = tracker(image_embeddings=maps, multimask_output=several, **given)
-        look = sam3.networks.get().look(photo().rgb)
-        decoded = decode(look.tracker, look.for_clicks, [prompt], photo(), several)
+        encoded = sam3.networks.get().encode(photo().rgb)
+        decoded = decode(encoded.tracker, encoded.for_clicks, [prompt], photo(), several)
     torch.testing.assert_close(decoded.logits, made.pred_masks[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(decoded.iou, made.iou_scores[0], atol=1e-5, rtol=1e-4)
     assert decoded.logits.shape[1] == (3 if several else 1)
@@ -324,7 +324,7 @@ masks = [m.pixels for m in sam3.segment(photo(), (CLICK, BOX, WORDS), ())]
 masks += [m.pixels for m in sam3.segment(photo(), (REFINED,), ())]
 masks += [m.pixels for m in sam3.segment(photo(), (), ())]
 with torch.no_grad():
-    shown = sam3.networks.get().look(photo().rgb).instances("cup", photo(), 0.0, EXEMPLAR)
+    shown = sam3.networks.get().encode(photo().rgb).instances("cup", photo(), 0.0, EXEMPLAR)
 masks += [o.pixels for o in shown]
 np.savez(sys.argv[2], masks=np.stack(masks), scores=np.array([o.score for o in shown]))
 """
@@ -342,7 +342,7 @@ def test_it_works_the_same_without_torchvision(weights: Path, sam3: Any, tmp_pat
     masks += [m.pixels for m in sam3.segment(photo(), (REFINED,), ())]
     masks += [m.pixels for m in sam3.segment(photo(), (), ())]
     with torch.no_grad():
-        shown = sam3.networks.get().look(photo().rgb).instances("cup", photo(), 0.0, EXEMPLAR)
+        shown = sam3.networks.get().encode(photo().rgb).instances("cup", photo(), 0.0, EXEMPLAR)
     masks += [o.pixels for o in shown]
     assert len(told["masks"]) == len(masks)
     assert (told["masks"] != np.stack(masks)).mean() < 1e-3
@@ -399,7 +399,7 @@ def test_a_box_or_points_choose_among_the_instances_of_words() -> None:
 
 def test_two_prompts_never_share_an_instance(sam3: Any) -> None:
     with torch.no_grad():
-        found = sam3.networks.get().look(photo().rgb).instances("cup", photo(), 0.0)
+        found = sam3.networks.get().encode(photo().rgb).instances("cup", photo(), 0.0)
     everywhere = ObjectPrompt(text="cup", box=(0, 0, 120, 90))
     masks = sam3.segment(photo(), (everywhere,) * 3, ())
     np.testing.assert_allclose([m.score for m in masks], [o.score for o in found[:3]], atol=1e-6)
@@ -408,7 +408,7 @@ def test_two_prompts_never_share_an_instance(sam3: Any) -> None:
 
 def test_words_and_points_mean_the_best_instance_that_agrees(sam3: Any) -> None:
     with torch.no_grad():
-        found = sam3.networks.get().look(photo().rgb).instances("cup", photo(), 0.0)
+        found = sam3.networks.get().encode(photo().rgb).instances("cup", photo(), 0.0)
     wanted = found[-1].pixels & ~found[0].pixels
     y, x = np.argwhere(wanted)[len(np.argwhere(wanted)) // 2]
     fitting = next(o for o in found if o.pixels[y, x])
@@ -424,7 +424,7 @@ def test_words_and_points_mean_the_best_instance_that_agrees(sam3: Any) -> None:
 
 def test_points_correct_what_words_found_in_a_box(sam3: Any) -> None:
     with torch.no_grad():
-        found = sam3.networks.get().look(photo().rgb).instances("cup", photo(), 0.0)
+        found = sam3.networks.get().encode(photo().rgb).instances("cup", photo(), 0.0)
     inside = np.argwhere(np.all([o.pixels for o in found[:1]], axis=0))
     (y0, x0), (y1, x1) = inside[0], inside[-1]
     points = (Point(float(x0), float(y0)), Point(float(x1), float(y1), False))

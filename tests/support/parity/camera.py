@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pixal3d.camera import (
-    View,
+    PosedCamera,
     distance_from_fov,
     focal_px,
     front_camera,
@@ -33,7 +33,7 @@ def check_projection(fixture: Fixture) -> None:
     scales = fixture.input("mesh_scale").tolist()
     fovs = fixture.input("camera_angle_x").tolist()
     views = [
-        View(fov, front_camera(distance))
+        PosedCamera(fov, front_camera(distance))
         for fov, distance in zip(fovs, fixture.input("distance").tolist(), strict=True)
     ]
     fixture.compare("camera_to_world", torch.stack([view.world_from_camera for view in views]))
@@ -42,7 +42,7 @@ def check_projection(fixture: Fixture) -> None:
     )
     _compare_image_points(fixture, "", views, image_size)
     posed = [
-        View(fov, pose)
+        PosedCamera(fov, pose)
         for fov, pose in zip(fovs, fixture.input("posed_camera_to_world"), strict=True)
     ]
     _compare_image_points(fixture, "posed_", posed, image_size)
@@ -64,7 +64,7 @@ def check_projection(fixture: Fixture) -> None:
 
 
 def _compare_image_points(
-    fixture: Fixture, prefix: str, views: list[View], image_size: int
+    fixture: Fixture, prefix: str, views: list[PosedCamera], image_size: int
 ) -> None:
     """Pixels, depth and visibility of the fixture's own world points."""
     seen = [
@@ -77,7 +77,9 @@ def _compare_image_points(
     fixture.compare(f"{prefix}valid", torch.stack([item.visible for item in seen]))
 
 
-def _at_active_voxels(fixture: Fixture, views: list[View], scales: list[float]) -> torch.Tensor:
+def _at_active_voxels(
+    fixture: Fixture, views: list[PosedCamera], scales: list[float]
+) -> torch.Tensor:
     """Rows of the listed voxels only: one batch item, one view."""
     coords, fmap = fixture.input("coords"), fixture.input("fmap")
     grid_size = fixture.arguments["grid_resolution"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pixal3d.camera import View, front_camera, grid_coords
+from pixal3d.camera import PosedCamera, front_camera, grid_coords
 from pixal3d.dinov3 import DinoV3, encode_image
 from pixal3d.naf import Naf
 from pixal3d.networks import build_network
@@ -25,7 +25,7 @@ def check_tokens(fixture: Fixture) -> None:
         *(fixture.input(n).tolist() for n in ("camera_angle_x", "distance", "mesh_scale")),
         strict=True,
     ):
-        view, features = View(fov, front_camera(distance)), encode_image(dino, item)
+        view, features = PosedCamera(fov, front_camera(distance)), encode_image(dino, item)
         conditions.append(condition([(view, features)], coords, grid_size, scale, naf, naf_size))
         upsampled = None
         if naf is not None and naf_size is not None:
