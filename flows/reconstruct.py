@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -13,7 +12,7 @@ from flows.calls import Outcome, StageCall
 from flows.plan import StageFailed, carry_out, plan_scene
 from flows.request import Request, request_from_json, request_to_json
 from flows.tasks import submit
-from scene.store import Store
+from scene.store import Store, open_store
 from scene.types import Scene
 
 THREADS: Any = ThreadPoolTaskRunner(os.cpu_count() or 2)
@@ -39,14 +38,14 @@ def reconstruct(
         ]
         return [call.outcome() for call in submitted]
 
-    return carry_out(plan_scene(request_from_json(request), Store(Path(store))), run)
+    return carry_out(plan_scene(request_from_json(request), open_store(store)), run)
 
 
 def run_flow(
     request: Request, store: Store, device: str, refresh: list[str]
 ) -> tuple[Scene, list[Outcome]]:
     """Call the flow from Python, against the Prefect API in force: inside `prefect_api`."""
-    return reconstruct(request_to_json(request), str(store.root), device, refresh)
+    return reconstruct(request_to_json(request), store.address, device, refresh)
 
 
 __all__ = ["StageFailed", "reconstruct", "run_flow"]

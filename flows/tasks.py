@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from prefect import Task, task
@@ -15,7 +14,7 @@ from prefect.futures import PrefectFuture
 from flows import failures
 from flows.calls import Outcome, StageCall
 from flows.compute import produce
-from scene.store import Store
+from scene.store import open_store
 from stages.devices import ModelPool
 
 RETRIES = len(failures.RETRY_DELAYS_S)
@@ -37,7 +36,7 @@ def can_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
       retry_delay_seconds=[*failures.RETRY_DELAYS_S], retry_condition_fn=can_pass)  # fmt: skip
 def run_step(call: StageCall, store_root: str, device: str, refresh: bool) -> Outcome:
     """Look one call up, or compute and publish it."""
-    return produce(call, Store(Path(store_root)), model_pool(device), refresh)
+    return produce(call, open_store(store_root), model_pool(device), refresh)
 
 
 @dataclass(frozen=True)

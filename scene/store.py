@@ -57,6 +57,11 @@ class Store:
     root: Path
     checked: dict[Artifact, tuple[int, int]] = field(default_factory=dict, compare=False)
 
+    @property
+    def address(self) -> str:
+        """What `open_store` takes, in another process too."""
+        return str(self.root)
+
     def save(self, value: Any) -> Artifact:
         """Write a value as an ordinary file and return its name; saving it twice writes it once."""
         codec = CODECS.get(type(value))
@@ -152,6 +157,11 @@ class Store:
 
     def _manifest_path(self, key: str) -> Path:
         return self.root / "results" / key[:2] / f"{key}.json"
+
+
+def open_store(address: str) -> Store:
+    """The store at an address, today the path of a folder."""
+    return Store(Path(address))
 
 
 def holds(target: Path, sha256: str) -> bool:

@@ -40,7 +40,7 @@ from photoscene.runs.reconstruction import InputNames, check_files, reconstruct_
 from scene.errors import BadInput
 from scene.png import encode_png
 from scene.profile import known_stage, with_setting
-from scene.store import Store
+from scene.store import Store, open_store
 from scene.text import printable
 from scene.types import Mask, Photo, Scene, SceneObject
 
@@ -95,7 +95,7 @@ def run_photo(
     known_stage(arguments.until)
     for stage in refresh:
         known_stage(stage)
-    store = Store(Path(store_root(where.store)))
+    store = open_store(store_root(where.store))
     request = build_request(arguments, store)
     called = InputNames(f"photo {arguments.photo}", f"--pointmap {arguments.point_map}")
     check_folder(folder)
@@ -129,7 +129,7 @@ def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -
     check_folder(folder)
     _say(check_contents(folder, [], {}))
     run = read_run(folder)
-    store = Store(Path(store_root(where.store or run.record["store"])))
+    store = open_store(store_root(where.store or run.record["store"]))
     chosen = None if asked.object is None else find_object(run, asked.object)
     objects = [o["id"] for o in scene_objects(run)] if chosen is None else [chosen]
     first = asked.first or (None if asked.edited else RERUN_STAGES[0])
@@ -161,7 +161,7 @@ def inspect_run(folder: Path, asked: Inspecting, store_path: str | None, as_json
         compared = comparison(run, read_run(asked.diff))
         _print(compared, comparison_text(compared), as_json)
         return DONE
-    store = Store(Path(store_root(store_path or run.record["store"])))
+    store = open_store(store_root(store_path or run.record["store"]))
     if asked.html:
         _say(write_report(folder, store))
         print(folder / REPORT)

@@ -15,7 +15,7 @@ from photoscene.inputs.request import check_local
 from photoscene.single_object import ObjectArguments, make_object, mesh_of, notes_of
 from scene.errors import BadInput
 from scene.profile import Profile, StageChoice, with_setting
-from scene.store import Store
+from scene.store import open_store
 from scene.text import printable
 
 DONE = 0
@@ -48,7 +48,7 @@ def generate_object(
         options.cutout, options.views, options.output, _choice(options), options.fov_x_deg,
         options.seed, options.device, options.force,
     )  # fmt: skip
-    store = Store(Path(store_root(store_path)))
+    store = open_store(store_root(store_path))
     with show_progress():
         outcome = make_object(arguments, store, refresh)
     mesh, seconds = mesh_of(outcome, store), time.monotonic() - started

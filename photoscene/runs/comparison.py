@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from flows.calls import WHOLE_SCENE
@@ -11,12 +11,13 @@ from flows.request import request_to_json
 from photoscene.runs.changes import input_changes, named, own_changes, with_named_inputs
 from photoscene.runs.folder import Run
 from photoscene.runs.inspection import aligned, scene_objects, sources
+from scene.types import FitReport
 
 RECORDED = ("versions", "machine")  # what may change a result under the same key
 # A request's files by their sha256; what a profile is called does not matter.
 UNNAMED = ("profile.name",)
-FIGURES = ("grade", "scale", "distance", "residual_median", "residual_p90", "inlier_share",
-           "points", "silhouette_iou", "depth_error", "perspective", "rests_on",
+WORDS = ("support", "grade", "warnings")  # of a fit report; all else are figures
+FIGURES = ("grade", *(f.name for f in fields(FitReport) if f.name not in WORDS), "rests_on",
            "failure")  # fmt: skip
 EQUAL_FIGURES = 1e-9
 

@@ -75,7 +75,7 @@ def new_run(
         "format": FORMAT,
         "photo_name": printable(photo_name),
         "request": request_to_json(request),
-        "store": str(store.root),
+        "store": store.address,
         "seconds": round(seconds, 3),
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
         "versions": {name: metadata.version(name) for name in VERSIONS_OF},

@@ -29,7 +29,7 @@ def inspection(run: Run, store: Store) -> dict[str, Any]:
         "run": str(run.folder),
         "photo": run.record["photo_name"],
         "profile": run.request.profile.name,
-        "store": str(store.root),
+        "store": store.address,
         "seconds": run.record["seconds"],
         "intact": _intact(found),
         "objects": scene_objects(run),
