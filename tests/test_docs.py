@@ -24,7 +24,8 @@ PAGES = [
 MEASURED = ("docs/benchmarks.md", "docs/placement_sweep.md", "docs/gallery/README.md")
 NEW = {"balloon.py", "sitecustomize.py"}  # files of the reader, not of the repository
 TOPS = sorted(p.parent.name for p in ROOT.glob("*/__init__.py")) + [*FOLDERS, "training"]
-PATH = re.compile(rf"`((?:{'|'.join(TOPS)})/[\w./-]*)`")
+# A path in italics is one that the reader adds.
+PATH = re.compile(rf"(?<!\*)`((?:{'|'.join(TOPS)})/[\w./-]*)`")
 MODULE = re.compile(rf"python -m ((?:{'|'.join(TOPS)})[.\w]*)")
 FILES = {p.name for top in TOPS for p in (ROOT / top).rglob("*.py")}
 LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]:\s+(\S+)$", re.MULTILINE)
