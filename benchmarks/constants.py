@@ -273,7 +273,7 @@ def main() -> None:
     if options.only:
         print(table(found))
     else:
-        replace_section(ROOT / "docs/benchmarks.md", "Constants that tests hold", table(found))
+        replace_section(ROOT / "docs/benchmarks.md", "Constants that tests check", table(found))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def main() -> None:
         "Scenes with boxes only": _score_table(boxes),
         "Scenes with boxes and the camera": _score_table(seen),
         "Placement of the true meshes": _recovery_table(recovered),
-        "What Prefect costs": _overhead_table(overhead),
+        "Overhead of Prefect": _overhead_table(overhead),
     }
     for title, text in sections.items():
         replace_section(DOCUMENT, title, text)

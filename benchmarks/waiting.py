@@ -51,9 +51,9 @@ def main() -> int:
     """Measure and write; returns the exit status."""
     keep_quiet()
     with tempfile.TemporaryDirectory() as folder:
-        replace_section(DOCUMENT, "Commands that compute little", commands(Path(folder)))
-        replace_section(DOCUMENT, "One more click", clicks(Path(folder)))
-        replace_section(DOCUMENT, "The report of 30 objects", report(Path(folder)))
+        replace_section(DOCUMENT, "CPU time of light commands", commands(Path(folder)))
+        replace_section(DOCUMENT, "Time of one more click", clicks(Path(folder)))
+        replace_section(DOCUMENT, "Report of 30 objects", report(Path(folder)))
     return 0
 
 

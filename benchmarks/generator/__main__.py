@@ -62,19 +62,20 @@ COMPARISONS: dict[str, Callable[[torch.device], Comparison | NotMeasured]] = {
 }
 FLOPS_NOTE = (
     "Matrix products and attention, two FLOP per multiply-add, counted by torch without computing. "
-    "The conditional pass takes its projection terms as kept from before the first step; beside it "
-    'the pass that computes them. "Every parameter on every token" also charges the keys and '
-    "values of the five context tokens to each voxel: this rough count gives the 94 and 580 TFLOP "
-    "that one expects of 16k and 49k tokens, and is more than what runs."
+    "The conditional pass reuses projection terms that were computed before the first step; with "
+    '"projection in the pass" it computes them itself. "Every parameter on every token" also '
+    "counts the keys and values of the five context tokens for each voxel: this rough count gives "
+    "the usual estimates of 94 and 580 TFLOP for 16k and 49k tokens, and is more than what runs."
 )
 STEPS_NOTE = (
-    "Both passes of a guided step one after the other; the memory beside the weights holds the "
-    "image's features and the kept terms. Achieved: FLOP of the conditional pass over its seconds; "
-    "the share is of the best matrix product of the same dtype, above."
+    "Both passes of a guided step run one after the other. The memory beside the weights holds the "
+    "image's features and the projection terms. Achieved: FLOP of the conditional pass over its "
+    "seconds; its share of the peak refers to the best matrix product of the same dtype, above."
 )
 COMPARISONS_NOTE = (
-    "Before and after in turn in one process, least time and most memory of each, on random "
-    "weights of official widths. Memory is what a call adds at its peak, its result included."
+    "The plain and the fast version alternate in one process, on random weights of official "
+    "widths: least time and most memory of each. Memory is what a call adds at its peak, its "
+    "result included."
 )
 CASCADE_NOTE = (
     "Released samplers, 30 blocks in bfloat16, random weights on given voxels. Decoders are "
@@ -110,7 +111,7 @@ def measure(device: torch.device, budget: Budget) -> tuple[str, bool]:
 
     add("FLOP of a pass", FLOPS_NOTE, flops_table())
     rows = comparisons(machine, budget)
-    add("Before and after", COMPARISONS_NOTE, f"{comparison_table(rows)}\n\n{image_passes()}")
+    add("Speed-ups", COMPARISONS_NOTE, f"{comparison_table(rows)}\n\n{image_passes()}")
     add("Sampling steps", STEPS_NOTE, steps_table(machine, budget))
     add("The cascade's networks", CASCADE_NOTE, cascade_table(device))
     parts[0] += f" {others.describe()}"
