@@ -20,9 +20,8 @@ from flows.compute import produce
 from flows.plan import carry_out, plan_scene
 from flows.server import private_server
 from photoscene.inputs.request import Arguments, build_request
-from photoscene.report.page import write_report
-from photoscene.runs.folder import new_run, write_run
 from photoscene.runs.reconstruction import check_files
+from photoscene.runs.writing import Reconstruction, write_run
 from scene.store import Store
 from stages.devices import ModelPool
 
@@ -49,9 +48,7 @@ def run_plainly(arguments: Arguments, store: Store, folder: Path) -> list[Outcom
             return list(threads.map(lambda call: produce(call, store, pool), calls))
 
         scene, outcomes = carry_out(plan_scene(request, store), run)
-    name = arguments.photo.name
-    write_run(new_run(folder, request, store, scene, outcomes, name, 0.0), store, scene, {})
-    write_report(folder, store)
+    write_run(folder, Reconstruction(request, scene, outcomes, arguments.photo.name, 0.0), store)
     return outcomes
 
 

@@ -24,9 +24,8 @@ from benchmarks.report import replace_section
 from photoscene.choosing.chooser import Chooser
 from photoscene.cli.errors import keep_quiet
 from photoscene.inputs.request import Arguments, build_request
-from photoscene.report.page import write_report
-from photoscene.runs.folder import new_run, write_run
 from photoscene.runs.reconstruction import reconstruct_photo
+from photoscene.runs.writing import Reconstruction, run_of, write_files, write_report
 from scene.images import decode_photo
 from scene.store import Store
 from scene.types import ObjectPrompt
@@ -138,8 +137,8 @@ def report(folder: Path) -> str:
     with prefect_api():
         scene, outcomes = reconstruct_photo(request, store)
     run_s = time.monotonic() - started
-    made = new_run(run, request, store, scene, outcomes, "photo.png", run_s)
-    write_run(made, store, scene, {})
+    made = Reconstruction(request, scene, outcomes, "photo.png", run_s)
+    write_files(run_of(run, made, store), scene, store, {})
     first_s = seconds(write_report, run, store)
     again_s = seconds(write_report, run, store)
     path = run / "report.html"

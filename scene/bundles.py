@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +30,20 @@ from scene.types import (
 Bundle = Mapping[str, Artifact]
 
 
+def object_number(index: int) -> str:
+    """What stands for an object in tables and names of all objects: "000", "001" and so on."""
+    return f"{index:03d}"
+
+
 def numbered(index: int, name: str) -> str:
     """The name of an object's artifact in the bundle of all objects."""
-    return f"{index:03d}.{name}"
+    return f"{object_number(index)}.{name}"
+
+
+def split_name(name: str) -> tuple[int | None, str]:
+    """The inverse of `numbered`; of a name that has no number, None and the name."""
+    number, _, kind = name.partition(".")
+    return (int(number), kind) if kind and number.isdecimal() else (None, name)
 
 
 def with_number(index: int, bundle: Bundle) -> dict[str, Artifact]:
@@ -47,7 +59,18 @@ def of_object(index: int, bundle: Bundle) -> dict[str, Artifact]:
 
 def indices_with(name: str, bundle: Bundle) -> list[int]:
     """The indices of the objects that have an artifact of this name."""
-    return sorted(int(n.removesuffix(f".{name}")) for n in bundle if n.endswith(f".{name}"))
+    split = (split_name(n) for n in bundle)
+    return sorted(index for index, kind in split if index is not None and kind == name)
+
+
+def pack_table(store: Store, values: Mapping[int, Any]) -> Artifact:
+    """Plain JSON by the objects' indices."""
+    return store.save({object_number(index): value for index, value in values.items()})
+
+
+def unpack_table(store: Store, table: Artifact) -> dict[int, Any]:
+    """The inverse of `pack_table`."""
+    return {int(number): value for number, value in store.load(table, dict).items()}
 
 
 def pack_masks(store: Store, masks: Sequence[Mask]) -> dict[str, Artifact]:

@@ -145,9 +145,9 @@ BROAD_HANDLERS = {
     "photoscene/choosing/prompt_file.py": 1,  # JSON of the prompt file
     "photoscene/cli/errors.py": 1,  # the one place where a bug ends, and is told as one
     "photoscene/inputs/request.py": 3,  # JSON and float()
-    "photoscene/runs/inspection.py": 1,  # JSON of a run
     "photoscene/models/hub.py": 2,  # handed from a thread to who waits for it; httpx, of proxies
     "photoscene/models/verify.py": 1,  # JSON of an index of weights
+    "photoscene/runs/fits.py": 1,  # the number of a support in a run's JSON
     "photoscene/runs/ownership.py": 1,  # JSON of a run folder's records
     "pixal3d/checkpoints.py": 1,  # numbers of a sampler's JSON
     "pixal3d/images.py": 1,  # JSON of posed views

@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from flows.calls import WHOLE_SCENE, ObjectInputs, StageCall, profile_call
 from flows.request import Request
 from flows.steps.place import unpack_placements
-from scene.bundles import Bundle, indices_with, numbered, unpack_masks
+from scene.bundles import (
+    Bundle,
+    indices_with,
+    numbered,
+    pack_table,
+    unpack_masks,
+    unpack_table,
+)
 from scene.store import Store
 from scene.types import Artifact, ObjectMesh, Photo, PointMap
 from stages.devices import ModelPool
@@ -24,8 +31,8 @@ def call(
 ) -> StageCall:
     """Meshes (by object id), placements and names, and the photo with its masks."""
     inputs = {"photo": photo["photo"], "point_map": point_map, "placements": placements}
-    names = {f"{o.index:03d}": {"id": o.id, "name": o.name, "label": o.label} for o in objects}
-    inputs["names"] = store.save(names)
+    names = {o.index: {"id": o.id, "name": o.name, "label": o.label} for o in objects}
+    inputs["names"] = pack_table(store, names)
     for o in objects:
         inputs[numbered(o.index, "mask")] = o.mask
         if o.id in meshes:
@@ -39,10 +46,10 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
     from stages import compose
 
     placements = unpack_placements(store, call.inputs["placements"])
-    names = store.load(call.inputs["names"], dict)
+    names = unpack_table(store, call.inputs["names"])
     objects = []
     for index in indices_with("mesh", call.inputs):
-        placed, name = placements[index], names[f"{index:03d}"]
+        placed, name = placements[index], names[index]
         if placed.camera_from_object is None or placed.fit is None:
             continue
         extras = {"role": "object", "id": name["id"], "label": name["label"],

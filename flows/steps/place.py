@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from flows.calls import WHOLE_SCENE, ObjectInputs, StageCall, profile_call
 from flows.request import Request
-from scene.bundles import Bundle, indices_with, numbered, of_object, unpack_masks
+from scene.bundles import (
+    Bundle,
+    indices_with,
+    numbered,
+    of_object,
+    pack_table,
+    unpack_masks,
+    unpack_table,
+)
 from scene.files import fit_from_json, similarity_from_json, similarity_to_json
 from scene.store import Store
 from scene.types import Artifact, CropCamera, Mask, ObjectMesh, PointMap
@@ -76,14 +84,14 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
 
 def _pack(store: Store, placements: Mapping[int, Placement]) -> Artifact:
     listed = {
-        f"{index:03d}": {
+        index: {
             "camera_from_object": p.camera_from_object and similarity_to_json(p.camera_from_object),
             "fit": p.fit and dataclasses.asdict(p.fit),
             "failure": p.failure,
         }
         for index, p in placements.items()
     }
-    return store.save(listed)
+    return pack_table(store, listed)
 
 
 def unpack_placements(store: Store, placements: Artifact) -> dict[int, Placement]:
@@ -91,10 +99,10 @@ def unpack_placements(store: Store, placements: Artifact) -> dict[int, Placement
     from stages.place import Placement
 
     return {
-        int(number): Placement(
+        index: Placement(
             p["camera_from_object"] and similarity_from_json(p["camera_from_object"]),
             p["fit"] and fit_from_json(p["fit"]),
             p["failure"],
         )
-        for number, p in store.load(placements, dict).items()
+        for index, p in unpack_table(store, placements).items()
     }

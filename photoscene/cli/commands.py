@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.calls import PER_OBJECT, Outcome
+from flows.calls import PER_OBJECT
 from flows.request import Request
 from photoscene.choosing import MASKS
 from photoscene.cli.choose import Choosing, choose_objects
@@ -25,24 +25,22 @@ from photoscene.inputs.request import (
     check_seed,
     input_files,
 )
-from photoscene.report.page import report_page, write_report
 from photoscene.runs.fits import GOOD, has_failed
 from photoscene.runs.folder import (
     REPORT,
+    Run,
     check_contents,
     check_folder,
     files_until,
-    new_run,
     read_run,
-    write_run,
 )
 from photoscene.runs.reconstruction import InputNames, check_files, reconstruct_photo
+from photoscene.runs.writing import Reconstruction, write_report, write_run
 from scene.errors import BadInput
-from scene.png import encode_png
 from scene.profile import known_stage, with_setting
 from scene.store import Store, open_store
 from scene.text import printable
-from scene.types import Mask, Photo, Scene, SceneObject
+from scene.types import Scene, SceneObject
 
 DONE, INCOMPLETE = 0, 1
 RERUN_STAGES = ("complete", "generate")
@@ -112,7 +110,7 @@ def run_photo(
         request = chosen
     started = time.monotonic()
     inputs = tuple(input_files(arguments).values())
-    run = Reconstruction(folder, arguments.photo.name, called, where.device, started, inputs)
+    run = Work(folder, arguments.photo.name, called, where.device, started, inputs)
     return _reconstruct(request, store, run, refresh, as_json)
 
 
@@ -123,15 +121,15 @@ def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -
     if asked.first not in (None, *RERUN_STAGES):
         raise BadInput(f"--from {asked.first}: expected {' or '.join(RERUN_STAGES)}")
     from photoscene.runs.edits import find_edits
-    from photoscene.runs.inspection import find_object, scene_objects
+    from photoscene.runs.fits import find_object, object_fits
 
     run = read_run(folder)
     check_folder(folder)
     _say(check_contents(folder, [], {}))
     run = read_run(folder)
-    store = open_store(store_root(where.store or run.record["store"]))
+    store = open_store(store_root(where.store or run.record.store))
     chosen = None if asked.object is None else find_object(run, asked.object)
-    objects = [o["id"] for o in scene_objects(run)] if chosen is None else [chosen]
+    objects = [o.id for o in object_fits(run)] if chosen is None else [chosen]
     first = asked.first or (None if asked.edited else RERUN_STAGES[0])
     request, files = run.request, ()
     for object_id in objects:
@@ -141,38 +139,40 @@ def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -
             f"{folder} stopped after {run.request.until}: `photoscene run` the photo further first"
         )
     if asked.edited:
-        found = find_edits(replace(run, request=request), store, chosen)
+        found = find_edits(Run(folder, replace(run.record, request=request)), store, chosen)
         request, files = found.request, found.files
         _say(found.changes or ["nothing was edited since"])
     stages = {None: (), "complete": PER_OBJECT, "generate": ("generate",)}[first]
     refresh = [f"{stage}:{object_id}" for stage in stages for object_id in objects]
-    name = run.record["photo_name"]
-    again = Reconstruction(folder, name, InputNames(f"photo {name}"), where.device, started, files)
+    name = run.record.photo_name
+    again = Work(folder, name, InputNames(f"photo {name}"), where.device, started, files)
     return _reconstruct(request, store, again, refresh, as_json)
 
 
 def inspect_run(folder: Path, asked: Inspecting, store_path: str | None, as_json: bool) -> int:
     """`photoscene inspect`: returns the exit status."""
-    from photoscene.runs.comparison import comparison, comparison_text
-    from photoscene.runs.inspection import find_object, inspection, inspection_table, only, paths_of
+    from photoscene.runs import inspection
+    from photoscene.runs.comparison import compare_runs, comparison_text, comparison_to_json
+    from photoscene.runs.fits import find_object
 
     run = read_run(folder)
     if asked.diff is not None:
-        compared = comparison(run, read_run(asked.diff))
-        _print(compared, comparison_text(compared), as_json)
+        compared = compare_runs(run, read_run(asked.diff))
+        _print(comparison_to_json(compared), comparison_text(compared), as_json)
         return DONE
-    store = open_store(store_root(store_path or run.record["store"]))
+    store = open_store(store_root(store_path or run.record.store))
     if asked.html:
         _say(write_report(folder, store))
         print(folder / REPORT)
         return DONE
     object_id = None if asked.object is None else find_object(run, asked.object)
-    found = only(inspection(run, store), object_id, asked.stage)
+    found = inspection.only(inspection.inspect_run(run, store), object_id, asked.stage)
     if asked.open:
-        print("\n".join(paths_of(found)))
+        print("\n".join(inspection.paths_of(found)))
     else:
-        _print(found, inspection_table(found), as_json)
-    return DONE if found["intact"] else INCOMPLETE
+        table = inspection.inspection_table(found)
+        _print(inspection.inspection_to_json(found), table, as_json)
+    return DONE if found.intact else INCOMPLETE
 
 
 def show_doctor(store_path: str | None, as_json: bool) -> int:
@@ -227,7 +227,7 @@ def _with_override(
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class Work:
     """One run: its folder, what its inputs are called and where they lie, the device, and when it
     was started."""
 
@@ -240,20 +240,17 @@ class Reconstruction:
 
 
 def _reconstruct(
-    request: Request, store: Store, run: Reconstruction, refresh: Sequence[str], as_json: bool
+    request: Request, store: Store, work: Work, refresh: Sequence[str], as_json: bool
 ) -> int:
-    folder = run.folder
+    folder = work.folder
     with show_progress():
         scene, outcomes = reconstruct_photo(
-            request, store, refresh=refresh, device=run.device, names=run.names
+            request, store, refresh=refresh, device=work.device, names=work.names
         )
-        seconds = time.monotonic() - run.started
-        made = new_run(folder, request, store, scene, outcomes, run.photo_name, seconds)
-        pages = {REPORT: report_page(made, scene, store)}
-        if request.until == "segment":
-            pages[MASKS] = _masks_picture(request, store, scene, outcomes)
-        said = write_run(made, store, scene, pages, run.inputs)
-    _say(said)
+        seconds = time.monotonic() - work.started
+        made = Reconstruction(request, scene, outcomes, work.photo_name, seconds)
+        warnings = write_run(folder, made, store, work.inputs)
+    _say(warnings)
     computed = sum(outcome.computed for outcome in outcomes)
     failed = [o for o in scene.objects if has_failed(o)]
     status = INCOMPLETE if failed or not scene.objects else DONE
@@ -264,22 +261,6 @@ def _reconstruct(
     if not scene.objects and status == INCOMPLETE:
         print("photoscene: no object found; point at one with --point or --box", file=sys.stderr)
     return status
-
-
-def _masks_picture(
-    request: Request, store: Store, scene: Scene, outcomes: Sequence[Outcome]
-) -> bytes:
-    """The picture of numbered masks that choosing by hand shows, too, as PNG."""
-    from photoscene.choosing.choice_image import draw_choice
-    from photoscene.choosing.entries import Choice
-
-    opened = next(o.manifest for o in outcomes if o.call.stage == "photo" and o.manifest)
-    details = store.load(opened.outputs["details"], dict)
-    masks = [store.load(o.mask, Mask).pixels for o in scene.objects]
-    photo = store.load(scene.photo, Photo)
-    # Words may have given many masks or none: then a prompt's number is no mask's.
-    prompts = request.prompts if len(request.prompts) == len(masks) else ()
-    return encode_png(draw_choice(photo, masks, Choice(prompts), details["width"]))
 
 
 def _summary(

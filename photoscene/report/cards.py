@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,9 +18,11 @@ from photoscene.report.previews import (
 )
 from photoscene.report.steps import seconds_text
 from photoscene.runs.fits import percent_of_depth, support_name
-from scene.bundles import numbered
+from photoscene.runs.inspection import InspectedStep
+from photoscene.runs.record import StepRecord
+from scene.bundles import Bundle, of_object
 from scene.drawing import mask_colour
-from scene.store import Store, artifact_from_json
+from scene.store import Store
 from scene.types import Artifact, FitReport, Float64, Scene, SceneObject, Similarity
 
 STILLS = (
@@ -42,23 +43,11 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class OwnStep:
-    """One of the object's own steps, in short."""
-
-    stage: str
-    backend: str
-    version: str
-    key: str
-    state: str
-    seconds: str
-    settings: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class Card:
-    """One object of the page; figures are (what, value) pairs, empty before it is placed.
+    """One object of the page, with its own steps.
 
-    grade: of its fit, "" without one; facts: the first things to ask of it, in a line.
+    figures: (what, value) pairs, empty before it is placed; grade: of its fit, "" without one;
+    facts: the first things to ask of it, in a line.
     """
 
     number: int
@@ -79,15 +68,15 @@ class Card:
     pictures: tuple[Picture, ...]
     stills: Picture
     notes: tuple[str, ...]
-    steps: tuple[OwnStep, ...]
+    steps: tuple[StepRecord, ...]
     viewer_glb: bytes
 
 
 def object_cards(
-    scene: Scene, steps: Sequence[Mapping[str, Any]], until: str, unit: str, store: Store
+    scene: Scene, steps: Sequence[InspectedStep], until: str, unit: str, store: Store
 ) -> list[Card]:
-    """A card per object, in the order of the masks. steps: as `inspection` gives them."""
-    crops = next((s["outputs"] for s in steps if s["stage"] == "crop"), {})
+    """A card per object, in the order of the masks."""
+    crops = next((s.record.outputs for s in steps if s.record.stage == "crop"), {})
     return [_card(index, scene, steps, crops, until, unit, store) for index in
             range(len(scene.objects))]  # fmt: skip
 
@@ -100,14 +89,14 @@ def colour_of(index: int) -> str:
 def _card(
     index: int,
     scene: Scene,
-    steps: Sequence[Mapping[str, Any]],
-    crops: Mapping[str, Any],
+    steps: Sequence[InspectedStep],
+    crops: Bundle,
     until: str,
     unit: str,
     store: Store,
 ) -> Card:
     o, count = scene.objects[index], len(scene.objects)
-    own = [s for s in steps if s["subject"] == o.id and s["stage"] in PER_OBJECT]
+    own = [s for s in steps if s.record.subject == o.id and s.record.stage in PER_OBJECT]
     absent = "Not made: this object failed before." if o.failure else (
         f"Not made: the run stopped after {until}.")  # fmt: skip
     fit, up = o.fit, _up_in_object(scene.world_from_camera, o.camera_from_object)
@@ -128,12 +117,12 @@ def _card(
         distance=f"{fit.distance:#.3g}" if fit else "",
         outline=f"{fit.silhouette_iou:.3f}" if fit else "",
         residual=percent_of_depth(fit.residual_median) if fit else "",
-        seconds=seconds_text(sum(s["seconds"] for s in own)),
+        seconds=seconds_text(sum(s.record.seconds for s in own)),
         pictures=_pictures(index, o, own, crops, count, absent, store),
         stills=_picture(STILLS[up is not None], f"Six shaded views of the mesh of {o.name}",
                         o.mesh, mesh, "turntable.webp", absent),
         notes=_completion_notes(own, store),
-        steps=tuple(_own_step(s) for s in own),
+        steps=tuple(s.record for s in own),
         viewer_glb=mesh.get("viewer.glb", b""),
     )  # fmt: skip
 
@@ -185,32 +174,29 @@ def _figures(fit: FitReport, rests_on: str, unit: str) -> tuple[tuple[str, str],
 def _pictures(
     index: int,
     o: SceneObject,
-    own: Sequence[Mapping[str, Any]],
-    crops: Mapping[str, Any],
+    own: Sequence[InspectedStep],
+    crops: Bundle,
     count: int,
     absent: str,
     store: Store,
 ) -> tuple[Picture, ...]:
-    image, occluder = (_output(crops, numbered(index, name)) for name in ("image", "occluder"))
-    framed = next((s["outputs"] for s in own if s["stage"] == "frame"), {})
-    object_crop = _output(framed, "image")
+    crop = of_object(index, crops)
+    image, occluder = crop.get("image"), crop.get("occluder")
+    framed = next((s.record.outputs for s in own if s.record.stage == "frame"), {})
+    object_crop = framed.get("image")
     context: Files = {}
     if image and occluder:
         context = context_preview(store, image, occluder, index, count)
     completion = cutout_preview(store, o.completion, count) if o.completion else {}
-    crop = cutout_preview(store, object_crop, count) if object_crop else {}
+    framed_crop = cutout_preview(store, object_crop, count) if object_crop else {}
     return (
         _picture("Visible mask", f"{o.name} in the photo, its visible mask outlined",
                  image, context, "context.webp", absent),
         _picture("Completed", f"{o.name} with hidden parts completed",
                  o.completion, completion, "cutout.webp", absent),
         _picture("Object crop", f"The crop of {o.name} that the mesh is made from",
-                 object_crop, crop, "cutout.webp", absent),
+                 object_crop, framed_crop, "cutout.webp", absent),
     )  # fmt: skip
-
-
-def _output(outputs: Mapping[str, Any], name: str) -> Artifact | None:
-    return artifact_from_json(outputs[name]) if name in outputs else None
 
 
 def _picture(
@@ -223,17 +209,10 @@ def _picture(
     return Picture(caption, alt, uri=data_uri(files[name], ".webp"))
 
 
-def _completion_notes(own: Sequence[Mapping[str, Any]], store: Store) -> tuple[str, ...]:
+def _completion_notes(own: Sequence[InspectedStep], store: Store) -> tuple[str, ...]:
     """What the completion says about itself; nothing where its note file is lost."""
     for step in own:
-        details = _output(step["outputs"], "details")
-        if step["stage"] == "complete" and details and step["files"]["details"]["intact"]:
+        details = step.record.outputs.get("details")
+        if step.record.stage == "complete" and details and step.files["details"].intact:
             return tuple(store.load(details, dict)["notes"])
     return ()
-
-
-def _own_step(step: Mapping[str, Any]) -> OwnStep:
-    return OwnStep(
-        step["stage"], step["backend"], step["version"], step["key"], step["state"],
-        seconds_text(step["seconds"]), step["settings"],
-    )  # fmt: skip

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,6 @@ from photoscene.report.steps import (
     stage_columns,
     used_weights,
     waits_for_masks,
-    with_state,
 )
 from photoscene.report.viewer_model import (
     Sphere,
@@ -44,8 +42,8 @@ from photoscene.report.viewer_model import (
     viewer_scene,
 )
 from photoscene.runs.fits import has_failed
-from photoscene.runs.folder import REPORT, Run, read_run, read_scene, write_page
-from photoscene.runs.inspection import inspected_steps
+from photoscene.runs.folder import Run
+from photoscene.runs.inspection import inspect_steps
 from scene.store import Store
 from scene.types import Camera, Float64, Scene
 
@@ -61,17 +59,6 @@ class Verdict:
 
     text: str
     tone: str
-
-
-def write_report(folder: Path, store: Store) -> list[str]:
-    """Write the inspection page of a run folder as `report.html`; returns lines to be said.
-
-    Pictures are kept in the store, so a second report of the same scene draws nothing. BadInput
-    where the folder holds no run; what the store has lost is said on the page.
-    """
-    run = read_run(folder)
-    scene = read_scene(folder)
-    return write_page(run, REPORT, report_page(run, scene, store))
 
 
 def report_page(run: Run, scene: Scene, store: Store) -> bytes:
@@ -93,7 +80,7 @@ def _render(context: Mapping[str, Any]) -> str:
 
 
 def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:
-    steps = with_state(inspected_steps(run.record["steps"], store), run.record["steps"])
+    steps = inspect_steps(run.record.steps, store)
     world = scene.world_from_camera
     up = None if world is None else np.round(world[2, :3], UP_DIGITS)
     points = points_preview(store, scene.photo, scene.points, up) if scene.points else {}
@@ -117,8 +104,8 @@ def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:
         "scene": scene,
         "verdict": verdict(scene, until),
         "until": until,
-        "total": seconds_text(run.record["seconds"]),
-        "states": {s: sum(step["state"] == s for step in steps)
+        "total": seconds_text(run.record.seconds),
+        "states": {s: sum(step.state == s for step in run.record.steps)
                    for s in ("computed", "stored", "failed")},
         "damaged": DAMAGED,
         "flat": _flat_pictures(scene, store),
@@ -132,9 +119,9 @@ def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:
         "unit": unit,
         "cards": cards,
         "steps": steps,
-        "columns": stage_columns(steps),
-        "waits": waits_for_masks(steps),
-        "weights": used_weights(steps),
+        "columns": stage_columns(run.record.steps),
+        "waits": waits_for_masks(run.record.steps),
+        "weights": used_weights(run.record.steps),
         "seconds_text": seconds_text,
     }  # fmt: skip
 

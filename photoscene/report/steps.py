@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 from flows.calls import PER_OBJECT
+from photoscene.runs.record import StepRecord
+from scene.bundles import indices_with
 
 # The DAG as columns from left to right: what stands in one column runs side by side. Where no mask
 # was edited there is no "edit".
@@ -45,22 +46,6 @@ class Weights:
     task: str = ""
 
 
-def with_state(
-    inspected: Sequence[Mapping[str, Any]], recorded: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """The inspected steps, with the outputs as run.json names them and their state in a word."""
-    return [
-        {**found, "outputs": step["outputs"], "state": state_of(step),
-         "intact": all(f["intact"] for f in found["files"].values())}
-        for found, step in zip(inspected, recorded, strict=True)
-    ]  # fmt: skip
-
-
-def state_of(step: Mapping[str, Any]) -> str:
-    """failed, computed or stored."""
-    return "failed" if step["failure"] else "computed" if step["computed"] else "stored"
-
-
 def seconds_text(seconds: float) -> str:
     """Seconds as a short text; steps too quick to measure are "< 0.01 s"."""
     if 0 < seconds < 0.01:
@@ -68,41 +53,41 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 100 else f"{seconds:.0f} s"
 
 
-def stage_columns(steps: Sequence[Mapping[str, Any]]) -> list[list[StageSum]]:
+def stage_columns(steps: Sequence[StepRecord]) -> list[list[StageSum]]:
     """The DAG's columns with what each stage cost; stages that were not reached have no steps."""
-    total = sum(s["seconds"] for s in steps) or 1.0
-    known = {s["stage"] for s in steps}
+    total = sum(s.seconds for s in steps) or 1.0
+    known = {s.stage for s in steps}
     columns = [column for column in COLUMNS if column != ("edit",) or "edit" in known]
     return [[_stage_sum(stage, steps, total) for stage in column] for column in columns]
 
 
-def _stage_sum(stage: str, steps: Sequence[Mapping[str, Any]], total: float) -> StageSum:
-    own = [s for s in steps if s["stage"] == stage]
-    seconds = sum(s["seconds"] for s in own)
+def _stage_sum(stage: str, steps: Sequence[StepRecord], total: float) -> StageSum:
+    own = [s for s in steps if s.stage == stage]
+    seconds = sum(s.seconds for s in own)
     return StageSum(
         name=stage,
         steps=len(own),
-        computed=sum(s["state"] == "computed" for s in own),
-        failed=sum(s["state"] == "failed" for s in own),
+        computed=sum(s.state == "computed" for s in own),
+        failed=sum(s.state == "failed" for s in own),
         seconds=seconds_text(seconds),
         share=round(100 * seconds / total, 2),
         per_object=stage in PER_OBJECT,
     )
 
 
-def waits_for_masks(steps: Sequence[Mapping[str, Any]]) -> bool:
+def waits_for_masks(steps: Sequence[StepRecord]) -> bool:
     """Whether this run's map_points read the masks, and so had to wait for segment."""
-    own = [s for s in steps if s["stage"] == "map_points"]
-    return any(name.endswith(".mask") for s in own for name in s["inputs"])
+    own = [s for s in steps if s.stage == "map_points"]
+    return any(indices_with("mask", s.inputs) for s in own)
 
 
-def used_weights(steps: Sequence[Mapping[str, Any]]) -> list[Weights]:
+def used_weights(steps: Sequence[StepRecord]) -> list[Weights]:
     """Every weights file that a step named, looked up by its digest."""
     table = {entry["sha256"]: entry for entry in known_weights()}
     stages: dict[str, list[str]] = {}
     for step in steps:
-        if step["weights"] and step["stage"] not in stages.setdefault(step["weights"], []):
-            stages[step["weights"]].append(step["stage"])
+        if step.weights and step.stage not in stages.setdefault(step.weights, []):
+            stages[step.weights].append(step.stage)
     return [
         Weights(**{"sha256": digest, **table.get(digest, {}), "stages": ", ".join(names)})
         for digest, names in sorted(stages.items())

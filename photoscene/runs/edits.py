@@ -18,7 +18,7 @@ from scene.files import similarity_to_json
 from scene.foreign_glb import mesh_from_glb
 from scene.images import decode_cutout
 from scene.keys import digest
-from scene.store import Store, artifact_from_json
+from scene.store import Store
 from scene.types import Artifact, CropCamera, Mask, Photo, Scene, SceneObject
 from stages import edits as edited
 
@@ -96,9 +96,9 @@ def _now(folder: Path, o: SceneObject, name: str, before: Edits, store: Store) -
 
 def _output(run: Run, stage: str, subject: str, name: str) -> Artifact:
     """What a step of the run made; BadInput where it did not come so far."""
-    for step in run.record["steps"]:
-        if step["stage"] == stage and subject in ("", step["subject"]) and name in step["outputs"]:
-            return artifact_from_json(step["outputs"][name])
+    for step in run.record.steps:
+        if step.stage == stage and subject in ("", step.subject) and name in step.outputs:
+            return step.outputs[name]
     raise BadInput(f"{run.folder} has no {stage} of this object: repeat the run")
 
 

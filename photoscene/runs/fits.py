@@ -1,13 +1,68 @@
-"""What a fit says in words: the same on the command line, in `inspect` and on the page."""
+"""The objects of a run with their fits, and how a fit is described in text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from scene.types import SceneObject
+from photoscene.runs.folder import SCENE, Run, read_scene
+from scene.errors import BadInput
+from scene.types import FitReport, SceneObject
 
 GOOD, FAILED = "good", "failed"  # of the grades of `alignment/fit.py`
 PLANE = "the support plane"
+
+
+@dataclass(frozen=True)
+class ObjectFit:
+    """An object of a run as it is reported.
+
+    number: from 1; failure: why it was lost, None otherwise; fit: None before it is placed;
+    rests_on: the name of what supports it, "" where that is unknown.
+    """
+
+    number: int
+    id: str
+    name: str
+    label: str
+    failure: str | None
+    fit: FitReport | None
+    rests_on: str
+
+
+def object_fits(run: Run) -> tuple[ObjectFit, ...]:
+    """The objects of a run folder, by its scene.json; BadInput where that is damaged."""
+    objects = read_scene(run.folder).objects
+    names = [o.name for o in objects]
+    try:
+        return tuple(
+            ObjectFit(
+                number, o.id, o.name, o.label, o.failure, o.fit,
+                support_name(o.fit.support, names) if o.fit else "",
+            )
+            for number, o in enumerate(objects, 1)
+        )  # fmt: skip
+    except (ValueError, IndexError):
+        raise BadInput(f"{run.folder / SCENE} is missing or damaged: repeat the run") from None
+
+
+def object_fit_to_json(o: ObjectFit) -> dict[str, Any]:
+    """Plain JSON."""
+    value = asdict(o)
+    if o.fit:
+        value["fit"]["warnings"] = list(o.fit.warnings)
+    return value
+
+
+def find_object(run: Run, name: str) -> str:
+    """The id of a run's object by number (from 1), name or id; BadInput lists what there is."""
+    objects = object_fits(run)
+    for o in objects:
+        if name in (str(o.number), o.name, o.id):
+            return o.id
+    listed = ", ".join(f"{o.number} ({o.name})" for o in objects) or "none"
+    raise BadInput(f"--object {name}: the run has {listed}")
 
 
 def has_failed(o: SceneObject) -> bool:
@@ -25,6 +80,6 @@ def support_name(support: str, names: Sequence[str]) -> str:
     return names[int(support.removeprefix("object ")) - 1]
 
 
-def percent_of_depth(share: float) -> str:
-    """A relative depth error as a short text; what is too small to tell from 0 says so."""
-    return "< 0.01 %" if 0 < share < 1e-4 else f"{share * 100:.2f} %"
+def percent_of_depth(fraction: float) -> str:
+    """A relative depth error as a short text; "< 0.01 %" where two digits would show none."""
+    return "< 0.01 %" if 0 < fraction < 1e-4 else f"{fraction * 100:.2f} %"

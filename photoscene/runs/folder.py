@@ -1,8 +1,8 @@
-"""The folder of a run: scene.glb, scene.json, overlay.png, objects/, report.html and run.json.
+"""The folder of a run: which files it has, who may write there, and reading it back.
 
-All of these but the last two are the same for the same input, byte for byte; run.json has the
-times, the request, for every step its key, inputs, outputs and why it was computed, and the sha256
-of every file that the run wrote. The report is made by `photoscene/report/page.py`.
+scene.glb, scene.json, overlay.png, objects/, report.html and run.json. All of these but the last
+two are the same for the same input, byte for byte; run.json (`record.py`) has the times, the
+request, every step and the sha256 of every file that the run wrote.
 """
 
 from __future__ import annotations
@@ -10,115 +10,41 @@ from __future__ import annotations
 import errno
 import json
 import os
-import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from importlib import metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.calls import WHOLE_SCENE, Outcome
-from flows.request import Request, request_from_json, request_to_json
+from flows.request import Request
 from photoscene.choosing import MASKS
-from photoscene.runs.changes import why_computed
 from photoscene.runs.ownership import (
-    FILES,
-    RECORD,
-    SEAL,
     identities,
     identity_of,
     is_owned,
     owned_files,
-    read_record,
+    unchecked_record,
 )
-from photoscene.runs.transaction import Content, content_of, finish_interrupted, locked, renew
+from photoscene.runs.record import FORMAT, RECORD, RunRecord, record_from_json
+from photoscene.runs.transaction import finish_interrupted, locked
 from scene.errors import BadInput
-from scene.files import encode_json
-from scene.scene_json import scene_from_json, scene_to_json
-from scene.store import Store, artifact_from_json
-from scene.text import printable
-from scene.types import Artifact, Scene, SceneObject
+from scene.scene_json import scene_from_json
+from scene.types import Scene, SceneObject
 
-FORMAT = "photoscene-run/1"
 SCENE, REPORT, PHOTO, OBJECTS = "scene.json", "report.html", "photo.png", "objects"
 MAX_FOLDER_NAME_LENGTH, MAX_FOLDER_NAME_BYTES = 64, 200  # a file system takes 255 bytes
-STEP_NAMES = {
-    "stage", "subject", "name", "key", "backend", "version", "settings", "weights", "seed",
-    "inputs", "outputs", "seconds", "computed", "failure", "why",
-}  # fmt: skip
-VERSIONS_OF = ("numpy", "scipy", "pillow", "opencv-python-headless", "trimesh", "prefect")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder's request and its steps as they stand in run.json."""
+    """A run's folder and its record."""
 
     folder: Path
-    request: Request
-    record: Mapping[str, Any]
+    record: RunRecord
 
-
-def new_run(
-    folder: Path,
-    request: Request,
-    store: Store,
-    scene: Scene,
-    outcomes: Sequence[Outcome],
-    photo_name: str,
-    seconds: float,
-) -> Run:
-    """A finished run as run.json will tell it; nothing is written yet."""
-    before = _earlier_steps(folder)
-    names = {o.id: o.name for o in scene.objects}
-    record = {
-        "format": FORMAT,
-        "photo_name": printable(photo_name),
-        "request": request_to_json(request),
-        "store": store.address,
-        "seconds": round(seconds, 3),
-        "machine": {"platform": platform.platform(), "python": platform.python_version()},
-        "versions": {name: metadata.version(name) for name in VERSIONS_OF},
-        "steps": [_step(outcome, names, before) for outcome in outcomes],
-    }
-    return Run(folder, request, record)
-
-
-def write_run(
-    run: Run,
-    store: Store,
-    scene: Scene,
-    pages: Mapping[str, bytes],
-    inputs: Iterable[Path] = (),
-) -> list[str]:
-    """Write or renew a run's folder, all of it or nothing; returns lines to be said.
-
-    pages: further files by name; inputs: the user's files that the run read, which stay as they
-    are, wherever they lie. Only what an earlier run wrote is replaced or removed.
-    """
-    artifacts: dict[str, Artifact | None] = {"scene.glb": scene.glb, "overlay.png": scene.overlay}
-    artifacts |= {"photo.png": scene.photo, "point_map.npz": scene.points}
-    for index, o in enumerate(scene.objects):
-        within = object_folder(index, o)
-        artifacts |= _object_files(within, o, run.record["steps"])
-        # What a person saved stays as it is, byte for byte.
-        edited = run.request.edits_of(o.id).files
-        artifacts |= {f"{within}/{file}": artifact for file, artifact in edited.items()}
-    contents = {
-        name: Content(artifact.sha256, partial(store.read, artifact))
-        for name, artifact in artifacts.items()
-        if artifact is not None
-    }
-    pages = {**pages, SCENE: encode_json(scene_to_json(scene))}
-    contents |= {name: content_of(data) for name, data in pages.items()}
-    return renew(run.folder, contents, run.record, identities(inputs), kept=[MASKS])
-
-
-def write_page(run: Run, name: str, data: bytes) -> list[str]:
-    """Write one more file into a run's folder; returns lines to be said."""
-    record = {key: value for key, value in run.record.items() if key not in (FILES, SEAL)}
-    kept = [*owned_files(run.folder)]
-    return renew(run.folder, {name: content_of(data)}, record, kept=kept)
+    @property
+    def request(self) -> Request:
+        """What was asked for."""
+        return self.record.request
 
 
 def default_folder(photo: Path) -> Path:
@@ -158,7 +84,7 @@ def check_contents(folder: Path, names: Sequence[str], inputs: Mapping[str, Path
     with locked(folder) as held:
         said = finish_interrupted(folder, identities(inputs.values())) if held else []
         owned = owned_files(folder)
-    record = read_record(folder)
+    record = unchecked_record(folder)
     if record is None and os.path.lexists(folder / RECORD):
         raise BadInput(
             f"{folder / RECORD} is damaged, or not a run's: it is not known what a run may "
@@ -207,13 +133,7 @@ def read_run(folder: Path) -> Run:
     """A run folder's record; BadInput when it is none."""
     path = folder / RECORD
     try:
-        record = json.loads(_text(path))
-        if record["format"] != FORMAT:
-            raise BadInput(f"{path} has format {record['format']!r}, expected {FORMAT}: "
-                             "repeat the run with this version and another -o")  # fmt: skip
-        for step in record["steps"]:
-            _check_step(step)
-        return Run(folder, request_from_json(record["request"]), record)
+        return Run(folder, record_from_json(_json(path), path))
     except (FileNotFoundError, NotADirectoryError):
         raise BadInput(
             f"{folder} is not a run folder: it has no run.json; name one that `run` has written"
@@ -229,28 +149,19 @@ def read_scene(folder: Path) -> Scene:
     """The scene of a run folder; BadInput where scene.json is missing or damaged."""
     path = folder / SCENE
     try:
-        return scene_from_json(json.loads(_text(path)))
+        return scene_from_json(_json(path))
     except (
-        OSError, KeyError, TypeError, RecursionError, json.JSONDecodeError, UnicodeDecodeError,
+        OSError, KeyError, TypeError, AttributeError, RecursionError,
+        json.JSONDecodeError, UnicodeDecodeError,
     ):  # fmt: skip
         raise BadInput(f"{path} is missing or damaged: repeat the run") from None
 
 
-def _text(path: Path) -> str:
-    """A regular file's text; anything else that bears its name could keep us waiting."""
+def _json(path: Path) -> Any:
+    """The value of a regular file; anything else that bears its name could keep us waiting."""
     if path.exists() and not path.is_file():
         raise TypeError("it is not a regular file")
-    return path.read_text("utf-8")
-
-
-def _check_step(step: Mapping[str, Any]) -> None:
-    """KeyError or TypeError for a step that lacks what its readers need."""
-    missing = STEP_NAMES - set(step)
-    if missing:
-        raise KeyError(", ".join(sorted(missing)))
-    for group in ("inputs", "outputs"):
-        for value in step[group].values():
-            artifact_from_json(value)
+    return json.loads(path.read_text("utf-8"))
 
 
 def object_folder(index: int, o: SceneObject) -> Path:
@@ -258,50 +169,3 @@ def object_folder(index: int, o: SceneObject) -> Path:
     name = f"{index + 1:02d}_{o.name.replace(' ', '_')}"[:MAX_FOLDER_NAME_LENGTH]
     name = name.encode()[:MAX_FOLDER_NAME_BYTES].decode(errors="ignore")
     return Path(OBJECTS) / name.rstrip(". ")
-
-
-def _object_files(
-    folder: Path, o: SceneObject, steps: Sequence[Mapping[str, Any]]
-) -> dict[str, Artifact | None]:
-    framed = [
-        s["outputs"]["image"]
-        for s in steps
-        if s["stage"] == "frame" and s["subject"] == o.id and s["outputs"]
-    ]
-    return {
-        f"{folder}/mask.png": o.mask,
-        f"{folder}/completion.png": o.completion,
-        f"{folder}/object_crop.png": artifact_from_json(framed[-1]) if framed else None,
-        f"{folder}/mesh.glb": o.mesh,
-    }
-
-
-def _earlier_steps(folder: Path) -> Sequence[Mapping[str, Any]]:
-    """The steps of the run that the folder held before, none when it held no run."""
-    try:
-        return read_run(folder).record["steps"]
-    except BadInput:
-        return []
-
-
-def _step(
-    outcome: Outcome, names: Mapping[str, str], before: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    call, manifest = outcome.call, outcome.manifest
-    step = {
-        "stage": call.stage,
-        "subject": call.subject,
-        "name": names.get(call.subject, call.subject if call.subject == WHOLE_SCENE else ""),
-        "key": call.key,
-        "backend": call.backend,
-        "version": call.version,
-        "settings": dict(call.settings),
-        "weights": call.weights,
-        "seed": call.seed,
-        "inputs": {name: asdict(a) for name, a in sorted(call.inputs.items())},
-        "outputs": {n: asdict(a) for n, a in sorted(manifest.outputs.items())} if manifest else {},
-        "seconds": manifest.seconds if manifest else 0.0,
-        "computed": outcome.computed,
-        "failure": outcome.failure,
-    }
-    return {**step, "why": why_computed(step, list(names.values()), before)}

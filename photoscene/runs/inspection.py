@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from flows.calls import STEP_ORDER, WHOLE_SCENE
-from photoscene.runs.fits import FAILED, percent_of_depth, support_name
+from photoscene.runs.fits import (
+    FAILED,
+    ObjectFit,
+    object_fit_to_json,
+    object_fits,
+    percent_of_depth,
+)
 from photoscene.runs.folder import Run
+from photoscene.runs.record import StepRecord
+from scene.bundles import split_name
 from scene.errors import BadInput
-from scene.files import fit_from_json
 from scene.keys import digest
-from scene.store import Store, artifact_from_json
+from scene.store import Store
+from scene.types import Artifact
 
 COLUMNS = ("stage", "object", "backend", "version", "key", "state", "seconds", "reads", "why")
 OBJECT_COLUMNS = ("object", "name", "grade", "scale", "distance", "residual", "90 %", "agree",
@@ -22,121 +29,122 @@ OBJECT_COLUMNS = ("object", "name", "grade", "scale", "distance", "residual", "9
 GIVEN = "given"  # what no step made: the user's files and words
 
 
-def inspection(run: Run, store: Store) -> dict[str, Any]:
-    """Per step: key, backend, version, settings, inputs, files with sha256 and state, cost, why."""
-    found = inspected_steps(run.record["steps"], store)
-    return {
-        "run": str(run.folder),
-        "photo": run.record["photo_name"],
-        "profile": run.request.profile.name,
-        "store": store.address,
-        "seconds": run.record["seconds"],
-        "intact": _intact(found),
-        "objects": scene_objects(run),
-        "steps": found,
-    }
+@dataclass(frozen=True)
+class InspectedFile:
+    """A file in the store that a step made; intact: it is there and has its checksum."""
+
+    path: str
+    sha256: str
+    kind: str
+    intact: bool
 
 
-def inspected_steps(steps: Sequence[Mapping[str, Any]], store: Store) -> list[dict[str, Any]]:
-    """The steps of a record with every file looked at and every input's maker."""
-    return [_inspected(step, store, read) for step, read in zip(steps, sources(steps), strict=True)]
+@dataclass(frozen=True)
+class InspectedStep:
+    """A step, what made the inputs that it read ("generate mug"), and its files by output name."""
+
+    record: StepRecord
+    reads: tuple[str, ...]
+    files: Mapping[str, InspectedFile]
+
+    @property
+    def intact(self) -> bool:
+        """Whether all its files are."""
+        return all(file.intact for file in self.files.values())
 
 
-def sources(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class Inspection:
+    """A run's steps and objects, or some of them."""
+
+    run: Run
+    store: Store
+    objects: tuple[ObjectFit, ...]
+    steps: tuple[InspectedStep, ...]
+
+    @property
+    def intact(self) -> bool:
+        """Whether all files of the steps are."""
+        return all(step.intact for step in self.steps)
+
+
+def inspect_run(run: Run, store: Store) -> Inspection:
+    """Check every file of a run."""
+    return Inspection(run, store, object_fits(run), inspect_steps(run.record.steps, store))
+
+
+def inspect_steps(steps: Sequence[StepRecord], store: Store) -> tuple[InspectedStep, ...]:
+    """The steps of a record with every file checked and every input's maker."""
+    return tuple(
+        InspectedStep(step, tuple(sorted(set(makers.values()), key=_order)), _files(step, store))
+        for step, makers in zip(steps, input_makers(steps), strict=True)
+    )
+
+
+def input_makers(steps: Sequence[StepRecord]) -> list[dict[str, str]]:
     """For each step, in the order of the DAG, which step made each of its inputs, by input name.
 
     Content may be equal by chance (a completion that changed nothing): then the output of the same
     name counts, and of those the latest.
     """
     made: dict[str, list[tuple[str, str]]] = {}  # sha256 -> (output name, step) in order
-    read = []
+    makers = []
     for step in steps:
-        read.append({n: _maker(n, made.get(a["sha256"], [])) for n, a in step["inputs"].items()})
-        subject = "" if step["subject"] == WHOLE_SCENE else f" {step['name']}"
-        for name, artifact in step["outputs"].items():
-            made.setdefault(artifact["sha256"], []).append((name, step["stage"] + subject))
-    return read
+        makers.append({n: _maker(n, made.get(a.sha256, [])) for n, a in step.inputs.items()})
+        subject = "" if step.subject == WHOLE_SCENE else f" {step.name}"
+        for name, artifact in step.outputs.items():
+            made.setdefault(artifact.sha256, []).append((name, step.stage + subject))
+    return makers
 
 
-def _maker(name: str, candidates: Sequence[tuple[str, str]]) -> str:
-    kind = name.rpartition(".")[2]
-    best = [step for output, step in candidates if output.rpartition(".")[2] == kind]
-    return (best or [step for _, step in candidates] or [GIVEN])[-1]
-
-
-def only(
-    found: Mapping[str, Any], object_id: str | None = None, stage: str | None = None
-) -> dict[str, Any]:
+def only(found: Inspection, object_id: str | None = None, stage: str | None = None) -> Inspection:
     """The part of an inspection that is about one object, one stage, or both.
 
     Raises BadInput for a stage that the run has not.
     """
-    stages = list(dict.fromkeys(s["stage"] for s in found["steps"]))
+    stages = list(dict.fromkeys(s.record.stage for s in found.steps))
     if stage is not None and stage not in stages:
         raise BadInput(f"--stage {stage}: the run has {', '.join(stages)}")
-    steps = [
-        s
-        for s in found["steps"]
-        if stage in (None, s["stage"]) and object_id in (None, s["subject"])
-    ]
-    objects = [o for o in found["objects"] if object_id in (None, o["id"])]
-    return {**found, "objects": objects, "steps": steps, "intact": _intact(steps)}
+    steps = tuple(
+        s for s in found.steps
+        if stage in (None, s.record.stage) and object_id in (None, s.record.subject)
+    )  # fmt: skip
+    objects = tuple(o for o in found.objects if object_id in (None, o.id))
+    return replace(found, objects=objects, steps=steps)
 
 
-def inspection_table(found: Mapping[str, Any]) -> str:
+def inspection_to_json(found: Inspection) -> dict[str, Any]:
+    """Per step: key, backend, version, settings, inputs, files with sha256 and state, cost, why."""
+    return {
+        "run": str(found.run.folder),
+        "photo": found.run.record.photo_name,
+        "profile": found.run.request.profile.name,
+        "store": found.store.address,
+        "seconds": found.run.record.seconds,
+        "intact": found.intact,
+        "objects": [object_fit_to_json(o) for o in found.objects],
+        "steps": [_step_to_json(step) for step in found.steps],
+    }
+
+
+def inspection_table(found: Inspection) -> str:
     """The steps as text, one line each; then the objects' fits likewise, and what is damaged."""
-    rows: list[tuple[str, ...]] = [COLUMNS]
-    for s in found["steps"]:
-        state = "failed" if s["failure"] else "computed" if s["computed"] else "stored"
-        why = s["failure"] or s["why"]
-        rows.append((s["stage"], s["name"], s["backend"], s["version"], s["key"][:12], state,
-                     f"{s['seconds']:.2f}", _brief(s["reads"]), why))  # fmt: skip
-    lines = aligned(rows)
-    if found["objects"]:
-        lines += ["", *aligned([OBJECT_COLUMNS, *(_object_row(o) for o in found["objects"])])]
+    lines = aligned([COLUMNS, *(_step_row(step) for step in found.steps)])
+    if found.objects:
+        lines += ["", *aligned([OBJECT_COLUMNS, *(_object_row(o) for o in found.objects)])]
     lines += [
-        f"damaged or missing: {s['stage']} {s['name']} {name} ({f['path']}); run again to remake it"
-        for s in found["steps"]
-        for name, f in s["files"].items()
-        if not f["intact"]
+        f"damaged or missing: {step.record.stage} {step.record.name} {name} ({file.path}); "
+        "run again to remake it"
+        for step in found.steps
+        for name, file in step.files.items()
+        if not file.intact
     ]
     return "\n".join(lines)
 
 
-def paths_of(found: Mapping[str, Any]) -> list[str]:
+def paths_of(found: Inspection) -> list[str]:
     """The files that the steps made, in their order, each once."""
-    return list(dict.fromkeys(f["path"] for s in found["steps"] for f in s["files"].values()))
-
-
-def scene_objects(run: Run) -> list[dict[str, Any]]:
-    """Number, id, name, fit, failure and support (by name) of a run's objects, by scene.json."""
-    path = run.folder / "scene.json"
-    try:
-        listed = json.loads(path.read_text("utf-8"))["objects"]
-        names = [o["name"] for o in listed]
-        return [_scene_object(number, o, names) for number, o in enumerate(listed, 1)]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
-        raise BadInput(f"{path} is missing or damaged: repeat the run") from None
-
-
-def _scene_object(number: int, o: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    fit = o["fit"] and fit_from_json(o["fit"])  # fills in what an older run did not measure
-    return {
-        "number": number,
-        **{name: o[name] for name in ("id", "name", "label", "failure")},
-        "fit": fit and {**asdict(fit), "warnings": list(fit.warnings)},
-        "rests_on": support_name(fit.support, names) if fit else "",
-    }
-
-
-def find_object(run: Run, wanted: str) -> str:
-    """The id of a run's object by number (from 1), name or id; BadInput lists what there is."""
-    objects = scene_objects(run)
-    for o in objects:
-        if wanted in (str(o["number"]), o["name"], o["id"]):
-            return o["id"]
-    listed = ", ".join(f"{o['number']} ({o['name']})" for o in objects) or "none"
-    raise BadInput(f"--object {wanted}: the run has {listed}")
+    return list(dict.fromkeys(f.path for s in found.steps for f in s.files.values()))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -148,21 +156,20 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _inspected(step: Mapping[str, Any], store: Store, read: Mapping[str, str]) -> dict[str, Any]:
-    files = {}
-    for name, value in step["outputs"].items():
-        path = store.path(artifact_from_json(value))
-        intact = path.exists() and digest(path.read_bytes()) == value["sha256"]
-        files[name] = {"path": str(path), "sha256": value["sha256"], "kind": value["kind"],
-                       "intact": intact}  # fmt: skip
-    inputs = {name: value["sha256"] for name, value in step["inputs"].items()}
-    rest = {k: v for k, v in step.items() if k not in ("inputs", "outputs")}
-    reads = sorted(set(read.values()), key=_order)
-    return {**rest, "inputs": inputs, "reads": reads, "files": files}
+def _maker(name: str, candidates: Sequence[tuple[str, str]]) -> str:
+    _, kind = split_name(name)
+    best = [step for output, step in candidates if split_name(output)[1] == kind]
+    return (best or [step for _, step in candidates] or [GIVEN])[-1]
 
 
-def _intact(steps: Sequence[Mapping[str, Any]]) -> bool:
-    return all(f["intact"] for s in steps for f in s["files"].values())
+def _files(step: StepRecord, store: Store) -> dict[str, InspectedFile]:
+    return {name: _inspect_file(artifact, store) for name, artifact in step.outputs.items()}
+
+
+def _inspect_file(artifact: Artifact, store: Store) -> InspectedFile:
+    path = store.path(artifact)
+    intact = path.exists() and digest(path.read_bytes()) == artifact.sha256
+    return InspectedFile(str(path), artifact.sha256, artifact.kind, intact)
 
 
 def _order(source: str) -> tuple[int, str]:
@@ -171,7 +178,24 @@ def _order(source: str) -> tuple[int, str]:
     return stages.index(source.split(" ")[0]), source
 
 
-def _brief(sources: Sequence[str]) -> str:
+def _step_to_json(step: InspectedStep) -> dict[str, Any]:
+    own = {k: v for k, v in asdict(step.record).items() if k not in ("inputs", "outputs")}
+    return {
+        **dict(sorted(own.items())),
+        "inputs": {name: a.sha256 for name, a in step.record.inputs.items()},
+        "reads": list(step.reads),
+        "files": {name: asdict(file) for name, file in step.files.items()},
+    }
+
+
+def _step_row(step: InspectedStep) -> tuple[str, ...]:
+    """A step as a row below `COLUMNS`."""
+    s = step.record
+    return (s.stage, s.name, s.backend, s.version, s.key[:12], s.state, f"{s.seconds:.2f}",
+            _counted(step.reads), s.failure or s.why)  # fmt: skip
+
+
+def _counted(sources: Sequence[str]) -> str:
     """Sources with the objects of one stage counted."""
     counts: dict[str, int] = {}
     for source in sources:
@@ -180,19 +204,18 @@ def _brief(sources: Sequence[str]) -> str:
     return " ".join(stage if n == 1 else f"{stage}({n})" for stage, n in counts.items())
 
 
-def _object_row(o: Mapping[str, Any]) -> tuple[str, ...]:
+def _object_row(o: ObjectFit) -> tuple[str, ...]:
     """An object as a row below `OBJECT_COLUMNS`; "-" for what was not measured."""
-    fit = o["fit"]
-    if not fit:
+    fit = o.fit
+    if fit is None:
         unknown = ("-",) * (len(OBJECT_COLUMNS) - 4)
-        grade, remark = (FAILED, o["failure"]) if o["failure"] else ("-", "not placed")
-        return (str(o["number"]), o["name"], grade, *unknown, remark)
-    error, perspective = fit["depth_error"], fit["perspective"]
+        grade, remark = (FAILED, o.failure) if o.failure else ("-", "not placed")
+        return (str(o.number), o.name, grade, *unknown, remark)
     return (
-        str(o["number"]), o["name"], fit["grade"], f"{fit['scale']:.4g}", f"{fit['distance']:.4g}",
-        percent_of_depth(fit["residual_median"]), percent_of_depth(fit["residual_p90"]),
-        f"{fit['inlier_share']:.0%}", str(fit["points"]), f"{fit['silhouette_iou']:.3f}",
-        "-" if error is None else percent_of_depth(error),
-        "-" if perspective is None else f"{perspective:.3f}",
-        o["rests_on"] or "-", "; ".join(fit["warnings"]),
+        str(o.number), o.name, fit.grade, f"{fit.scale:.4g}", f"{fit.distance:.4g}",
+        percent_of_depth(fit.residual_median), percent_of_depth(fit.residual_p90),
+        f"{fit.inlier_share:.0%}", str(fit.points), f"{fit.silhouette_iou:.3f}",
+        "-" if fit.depth_error is None else percent_of_depth(fit.depth_error),
+        "-" if fit.perspective is None else f"{fit.perspective:.3f}",
+        o.rests_on or "-", "; ".join(fit.warnings),
     )  # fmt: skip

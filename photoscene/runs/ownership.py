@@ -15,11 +15,11 @@ from typing import Any
 
 from flows.request import EDITED_FILES
 from photoscene.choosing import MASKS, PROMPTS
+from photoscene.runs.record import FILES, RECORD, SEAL, sealed
 from scene.files import encode_json
 from scene.keys import digest
 from scene.text import printable
 
-RECORD, FILES, SEAL = "run.json", "files", "seal"
 RECORD_FORMATS = "photoscene-run/"
 STAGING, PLAN = ".writing-*", "plan.json"
 COPIED = ("scene.glb", "overlay.png", "photo.png", "point_map.npz")  # from the store, as it is
@@ -30,13 +30,11 @@ Owned = Mapping[str, frozenset[str]]
 Identity = tuple[int, int]  # device and inode
 
 
-def sealed_record(record: Mapping[str, Any]) -> bytes:
-    """run.json as bytes that tell whether anybody changed them since."""
-    return encode_json({**record, SEAL: digest(encode_json(record))})
+def unchecked_record(folder: Path) -> dict[str, Any] | None:
+    """run.json of any version, None where it is absent or another program's.
 
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record of a run folder, None where run.json is absent, damaged or another program's."""
+    Its parts may be damaged: what it says of its files counts nevertheless.
+    """
     value = _json(folder / RECORD)
     if isinstance(value, dict) and str(value.get("format", "")).startswith(RECORD_FORMATS):
         return value
@@ -46,12 +44,12 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 def owned_files(folder: Path) -> Owned:
     """What runs wrote into a folder: by run.json, by writes that were interrupted, by a choice."""
     found: dict[str, set[str]] = {}
-    record = read_record(folder)
+    record = unchecked_record(folder)
     if record is not None:
         _add(found, _listed(folder, record))
         data = (folder / RECORD).read_bytes()
         seal = record.pop(SEAL, None)
-        if seal == digest(encode_json(record)) and sealed_record(record) == data:
+        if seal == digest(encode_json(record)) and sealed(record) == data:
             _add(found, [(RECORD, digest(data))])
     for plan in folder.glob(f"{STAGING}/{PLAN}"):
         value = _json(plan)

@@ -14,14 +14,12 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from photoscene.runs.ownership import (
-    FILES,
     PLAN,
-    RECORD,
     STAGING,
     Identity,
     Owned,
@@ -30,9 +28,9 @@ from photoscene.runs.ownership import (
     is_owned,
     is_plain_name,
     owned_files,
-    sealed_record,
     set_aside,
 )
+from photoscene.runs.record import FILES, RECORD, RunRecord, encode_record
 from scene.errors import BadInput
 from scene.files import encode_json
 from scene.keys import digest
@@ -59,7 +57,7 @@ def content_of(data: bytes) -> Content:
 def renew(
     folder: Path,
     contents: Mapping[str, Content],
-    record: Mapping[str, Any],
+    record: RunRecord,
     inputs: frozenset[Identity] = NOTHING,
     kept: Sequence[str] = (),
 ) -> list[str]:
@@ -115,7 +113,7 @@ def _stage(
     folder: Path,
     staging: Path,
     contents: Mapping[str, Content],
-    record: Mapping[str, Any],
+    record: RunRecord,
     inputs: frozenset[Identity],
     kept: Sequence[str],
 ) -> list[str]:
@@ -139,7 +137,7 @@ def _stage(
     for name in left:
         if is_owned(folder / name, owned.get(name, ())):
             listed[name] = digest((folder / name).read_bytes())
-    new[RECORD] = content_of(sealed_record({**record, FILES: listed}))
+    new[RECORD] = content_of(encode_record(replace(record, files=listed)))
     try:
         staging.mkdir()
         for number, content in enumerate(new.values()):

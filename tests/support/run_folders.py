@@ -14,7 +14,8 @@ import pytest
 from flows.calls import WHOLE_SCENE, Outcome, StageCall
 from flows.request import Request
 from photoscene.runs import transaction
-from photoscene.runs.folder import check_contents, files_until, new_run, write_run
+from photoscene.runs.folder import check_contents, files_until
+from photoscene.runs.writing import Reconstruction, run_of, write_files
 from scene.errors import BadInput
 from scene.keys import digest
 from scene.profile import load_profile
@@ -65,10 +66,11 @@ class Ready:
     def write(self, folder: Path, scene: Scene, until: str, inputs: Sequence[Path]) -> list[str]:
         """What the command does with a folder, before it computes and after."""
         said = check_contents(folder, files_until(until), {f"input {p}": p for p in inputs})
-        run = new_run(folder, self.request, self.store, scene, self.outcomes(scene), "photo.jpg", 1)
+        made = Reconstruction(self.request, scene, self.outcomes(scene), "photo.jpg", 1)
+        run = run_of(folder, made, self.store)
         pages = {"report.html": f"report of {scene.glb} {len(scene.objects)}".encode()}
         pages |= {"masks.png": b"masks of %d" % len(scene.objects)} if until == "segment" else {}
-        return said + write_run(run, self.store, scene, pages, inputs)
+        return said + write_files(run, scene, self.store, pages, inputs)
 
     @property
     def request(self) -> Request:

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.browser import headless_browser
 from photoscene.report.embed import json_for_script, script_text
-from photoscene.report.page import Verdict, verdict, write_report
+from photoscene.report.page import Verdict, verdict
 from photoscene.report.previews import STAGE
 from photoscene.report.steps import known_weights, used_weights
 from photoscene.report.viewer_model import (
@@ -29,6 +29,8 @@ from photoscene.report.viewer_model import (
     light_object,
     object_budget,
 )
+from photoscene.runs.record import StepRecord
+from photoscene.runs.writing import write_report
 from scene.cameras import camera_from_fov, resize_camera
 from scene.files import encode_json
 from scene.glb import object_from_glb
@@ -300,7 +302,7 @@ def test_a_second_report_draws_nothing_and_is_the_same(own: Reported) -> None:
     before = (own.folder / "report.html").read_bytes()
     code = (
         "import sys; from pathlib import Path; from scene.store import Store;"
-        "from photoscene.report.page import write_report;"
+        "from photoscene.runs.writing import write_report;"
         "write_report(Path(sys.argv[1]), Store(Path(sys.argv[2])));"
         f"print([m for m in {HEAVY} if m in sys.modules])"
     )
@@ -376,7 +378,10 @@ def test_every_bundled_weights_file_is_in_the_table() -> None:
 
 def test_unknown_weights_are_shown_as_such() -> None:
     used = {"segment": known_weights()[0]["sha256"], "generate": "f" * 64, "place": ""}
-    steps = [{"stage": stage, "weights": weights} for stage, weights in used.items()]
+    steps = [
+        StepRecord(stage, "scene", "scene", "", "x", "1", {}, weights, 0, {}, {}, 0, True, None)
+        for stage, weights in used.items()
+    ]
     known, unknown = used_weights(steps)
     assert (known.name, known.licence, known.stages) == ("U-2-Net-p", "Apache-2.0", "segment")
     assert (unknown.name, unknown.sha256, unknown.stages) == ("", "f" * 64, "generate")

@@ -16,7 +16,9 @@ from PIL import Image
 from alignment import contacts, fit, robust, scene_terms, support, visible
 from photoscene.runs.changes import why_computed
 from photoscene.runs.inspection import COLUMNS, OBJECT_COLUMNS
+from photoscene.runs.record import StepRecord
 from scene.keys import digest
+from scene.types import Artifact
 from stages import place
 from stages.place.pixel_aligned import Settings
 from support import ROOT
@@ -289,14 +291,13 @@ def _with_fit(runs: Runs, folder: Path, index: int, **changes: object) -> Path:
 
 
 def test_why_names_the_objects_whose_inputs_changed() -> None:
-    def step(stage: str, name: str, **inputs: str) -> dict:
-        return {"stage": stage, "subject": name, "name": name, "backend": "x", "version": "1",
-                "weights": "", "seed": 0, "settings": {}, "computed": True, "failure": None,
-                "inputs": {n.replace("_", "."): sha for n, sha in inputs.items()}}  # fmt: skip
+    def step(stage: str, name: str, **inputs: str) -> StepRecord:
+        read = {n.replace("_", "."): Artifact("", sha, "") for n, sha in inputs.items()}
+        return StepRecord(stage, name, name, "", "x", "1", {}, "", 0, read, {}, 0, True, None)
 
     before = [step("complete", "cup"), step("complete", "pan"),
               step("place", "scene", **{"000_mesh": "1", "001_mesh": "2", "p": "3"})]  # fmt: skip
     # The cup is gone, so the pan's mesh has another number; a lid is new.
     now = step("place", "scene", **{"000_mesh": "2", "001_mesh": "4", "p": "5"})
-    told = why_computed(now, ["pan", "lid"], before)
-    assert told == "mesh of cup gone, mesh of lid new, p changed"
+    why = why_computed(now, ["pan", "lid"], before)
+    assert why == "mesh of cup gone, mesh of lid new, p changed"

@@ -17,9 +17,11 @@ import cv2
 import numpy as np
 import pytest
 
-from photoscene.runs.folder import read_run, write_page
-from photoscene.runs.ownership import owned_files, read_record, sealed_record
+from photoscene.runs.folder import read_run
+from photoscene.runs.ownership import owned_files, unchecked_record
+from photoscene.runs.record import sealed
 from photoscene.runs.transaction import finish_interrupted
+from photoscene.runs.writing import write_page
 from scene.errors import BadInput
 from scene.keys import digest
 from scene.store import Store
@@ -147,7 +149,7 @@ def new_case(ready: Ready | Command, folder: Path, number: int) -> tuple[Case, d
 def try_case(ready: Ready | Command, folder: Path, number: int) -> bool:
     """Run in a folder that a person worked in; whether it was refused."""
     case, outside, inputs = new_case(ready, folder, number)
-    before, record = case.present(), read_record(case.folder)
+    before, record = case.present(), unchecked_record(case.folder)
     refused = False
     try:
         said = case.run()
@@ -160,11 +162,11 @@ def try_case(ready: Ready | Command, folder: Path, number: int) -> bool:
         return True
     renamed = [name for name in after if ".edited" in name and name not in before]
     assert len(said) >= len(renamed)
-    for name, sha256 in read_run(case.folder).record["files"].items():
+    for name, sha256 in read_run(case.folder).record.files.items():
         assert after[name] == sha256, (name, record)
     # What is there still of the earlier run's own is in the new record, or went.
     stale = {n for n, is_now in case.written.items() if after.get(n) == is_now != "/"}
-    assert stale <= {*read_run(case.folder).record["files"], "run.json"} | set(case.own), stale
+    assert stale <= {*read_run(case.folder).record.files, "run.json"} | set(case.own), stale
     return False
 
 
@@ -313,7 +315,7 @@ def test_an_older_record_owns_what_its_steps_made(ready: Ready, tmp_path: Path) 
     """And nothing else: its scene.json, report and record may have been changed."""
     folder = written(ready, tmp_path / "run")
     before = contents(folder)
-    record = read_record(folder) or {}
+    record = unchecked_record(folder) or {}
     older = json.dumps({k: v for k, v in record.items() if k not in ("files", "seal")}).encode()
     (folder / "run.json").write_bytes(older)
     (folder / "overlay.png").write_bytes(b"painted over")
@@ -328,7 +330,7 @@ def test_an_older_record_owns_what_its_steps_made(ready: Ready, tmp_path: Path) 
 
 def test_a_changed_record_is_kept(ready: Ready, tmp_path: Path) -> None:
     folder = written(ready, tmp_path / "run")
-    record = read_record(folder) or {}
+    record = unchecked_record(folder) or {}
     changed = json.dumps({**record, "photo_name": "my words"}, indent=1, sort_keys=True).encode()
     (folder / "run.json").write_bytes(changed)
     ready.write(folder, ready.scene(rng_of(8)), "compose", [])
@@ -371,9 +373,9 @@ def test_names_that_differ_by_case_only_are_one_file_there(ready: Ready, tmp_pat
     """A listed name that is a new file's in other letters, as on a disk that ignores case."""
     folder = written(ready, tmp_path / "run")
     os.link(folder / "scene.glb", folder / "Scene.glb")
-    record = {k: v for k, v in (read_record(folder) or {}).items() if k != "seal"}
+    record = {k: v for k, v in (unchecked_record(folder) or {}).items() if k != "seal"}
     record["files"]["Scene.glb"] = record["files"]["scene.glb"]
-    (folder / "run.json").write_bytes(sealed_record(record))
+    (folder / "run.json").write_bytes(sealed(record))
     ready.write(folder, ready.scene(rng_of(7)), "compose", [])
     assert (folder / "Scene.glb").exists() and (folder / "scene.glb").exists()
 
@@ -381,7 +383,7 @@ def test_names_that_differ_by_case_only_are_one_file_there(ready: Ready, tmp_pat
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "a//b", "", ".", "a\0b"])
 def test_a_record_owns_nothing_outside_its_folder(name: str, ready: Ready, tmp_path: Path) -> None:
     folder = written(ready, tmp_path / "run")
-    record = {k: v for k, v in (read_record(folder) or {}).items() if k != "seal"}
+    record = {k: v for k, v in (unchecked_record(folder) or {}).items() if k != "seal"}
     (folder / "run.json").write_text(
         json.dumps({**record, "files": {name: digest(b"x"), "report.html": digest(b"x")}})
     )

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from photoscene.runs.folder import read_run
+from photoscene.runs.record import encode_record
 from support import DATA
 from support.run_folders import contents
 from support.small_photo import call
@@ -70,11 +72,14 @@ def same_places(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> bo
 
 def test_it_is_inspected_and_compared_as_ever(old: OldRun) -> None:
     assert done("inspect", "run", "--store", old.store) == old.answer("inspect.txt")
-    as_json = json.loads(done("inspect", "run", "--store", old.store, "--json"))
-    assert as_json == json.loads(old.answer("inspect.json"))
+    assert done("inspect", "run", "--store", old.store, "--json") == old.answer("inspect.json")
     assert done("inspect", "run", "--diff", "other") == old.answer("diff.txt")
-    compared = json.loads(done("inspect", "run", "--diff", "other", "--json"))
-    assert compared == json.loads(old.answer("diff.json"))
+    assert done("inspect", "run", "--diff", "other", "--json") == old.answer("diff.json")
+
+
+def test_its_record_is_written_as_it_was_read(old: OldRun) -> None:
+    path = old.folder / "run" / "run.json"
+    assert encode_record(read_run(path.parent).record) == path.read_bytes()
 
 
 def test_its_report_is_written_again_and_nothing_else(old: OldRun) -> None:
