@@ -45,7 +45,7 @@ def place_scene(
 
     truncation: relative depth error beyond which a point counts as an outlier.
     """
-    alone: dict[int, SingleObjectFit] = {}
+    fits: dict[int, SingleObjectFit] = {}
     placements: dict[int, Placement] = {}
     for index, o in enumerate(objects):
         try:
@@ -53,18 +53,18 @@ def place_scene(
             points = visible_points(view, o.mask, o.occluder, point_map.depth)
             if len(points.pixels):
                 scale = solve_scale(points.model, points.measured, truncation)
-                alone[index] = SingleObjectFit(
+                fits[index] = SingleObjectFit(
                     view, points, scale_estimates_of(points), float(np.log(scale))
                 )
             else:
                 placements[index] = place_by_median(o, view, point_map)
         except CannotPlace as error:
             placements[index] = Placement(None, None, str(error))
-    masks = [objects[index].mask for index in alone]
-    scales, under = scale_together(list(alone.values()), masks, point_map, ground, weights)
-    numbers = [objects[index].number or index + 1 for index in alone]
+    masks = [objects[index].mask for index in fits]
+    scales, under = scale_together(list(fits.values()), masks, point_map, ground, weights)
+    numbers = [objects[index].number or index + 1 for index in fits]
     names = [*(f"object {number}" for number in numbers), "plane"]  # WORLD is the last
-    for (index, one), scale, below in zip(alone.items(), scales, under, strict=True):
+    for (index, one), scale, below in zip(fits.items(), scales, under, strict=True):
         support = "" if below is None else names[below]
         placements[index] = _place(
             objects[index], one, float(scale), support, point_map, truncation
@@ -73,18 +73,18 @@ def place_scene(
 
 
 def scale_together(
-    alone: list[SingleObjectFit],
+    fits: list[SingleObjectFit],
     masks: list[Bool],
     point_map: PointMap,
     ground: Ground,
     weights: Weights,
 ) -> tuple[Float64, list[int | None]]:
     """Every object's scale with the scene's terms, and what it rests on (an index or WORLD)."""
-    if not alone:
+    if not fits:
         return np.zeros(0), []
-    camera, fitted = point_map.camera, np.array([one.log_scale for one in alone])
-    contacts = find_pair_contacts([one.view for one in alone], masks, np.exp(fitted), camera)
-    terms, under = scene_terms(alone, contacts, ground, camera, weights)
+    camera, fitted = point_map.camera, np.array([one.log_scale for one in fits])
+    contacts = find_pair_contacts([one.view for one in fits], masks, np.exp(fitted), camera)
+    terms, under = scene_terms(fits, contacts, ground, camera, weights)
     return np.exp(solve_terms(terms, fitted)), under
 
 
@@ -123,18 +123,18 @@ def _place(
     truncation: float,
 ) -> Placement:
     """An object at its scale; its report tells what makes field of view or place doubtful."""
-    similarity, alone = similarity_from_scale(o, scale), float(np.exp(one.log_scale))
+    similarity, fits = similarity_from_scale(o, scale), float(np.exp(one.log_scale))
     report = fit_report(
         o, point_map.depth, scaled(one.view, scale), one.points, scale * one.points.model,
         similarity, truncation,
     )  # fmt: skip
     cube, measured = matches(one.points, o.crop, point_map.camera)
     perspective, warnings = check_perspective(
-        cube, measured, generator_distance(o.crop), alone, truncation
+        cube, measured, generator_distance(o.crop), fits, truncation
     )
     if one.points.reduced:
         warnings.append(BORDER_PIXELS_USED)
-    moved = scale / alone - 1
+    moved = scale / fits - 1
     if abs(moved) > GOOD_SHIFT:
         warnings.append(f"the rest of the scene moved it by {moved:+.0%} of its depth")
     report = replace(report, perspective=perspective, support=support)

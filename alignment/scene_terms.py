@@ -65,7 +65,7 @@ class ScaleEstimates:
         """Standard error of the median of all."""
         return MEDIAN_ERROR * self.sigma / np.sqrt(len(self.log))
 
-    def near(self, pixel: Float64) -> tuple[float, float]:
+    def local_estimate(self, pixel: Float64) -> tuple[float, float]:
         """The scale estimate near a pixel (row, column) and its standard error.
 
         Few points are noisy and many are far: the local median is believed as far as the estimates
@@ -157,7 +157,7 @@ def find_plane_contacts(
         pixel = project(camera, foot).mean(0)[::-1]
         close = np.abs(pixels - pixel).max(1) < own.size_px
         warp = float(np.median(errors[close])) if close.sum() >= MIN_LOCAL_CELLS else 0.0
-        limit, (local, doubt) = float(np.log(plane.height / lowest)), own.near(pixel)
+        limit, (local, doubt) = float(np.log(plane.height / lowest)), own.local_estimate(pixel)
         standing = _stands(one, plane, warp, camera)
         rests.append(PlaneContact(limit, local - warp - limit, doubt, standing))
     return rests, _sigma(errors[near])
@@ -230,8 +230,8 @@ def _pair_terms(
     if np.isfinite(m.limit):
         pixel = project(camera, m.point)[::-1]
         front, back = objects[m.front], objects[m.back]
-        near_front, error_front = front.scale_estimates.near(pixel)
-        near_back, error_back = back.scale_estimates.near(pixel)
+        near_front, error_front = front.scale_estimates.local_estimate(pixel)
+        near_back, error_back = back.scale_estimates.local_estimate(pixel)
         gap = near_front - near_back - m.limit
         overlap = front.log_scale - back.log_scale - m.limit
         shapes = _norm(shape[m.front], shape[m.back])

@@ -123,8 +123,8 @@ def visible_points(view: DepthView, mask: Bool, occluder: Bool, depth: Float32) 
     camera sees from behind, borders, the band beside an occluder, depth edges and grazing surfaces.
     """
     measured = depth[view.box]
-    seen = view.silhouette & mask[view.box] & np.isfinite(measured) & (view.facing > 0)
-    chosen, reduced = _interior(seen, _is_smooth(depth, view.box), occluder[view.box], view)
+    visible = view.silhouette & mask[view.box] & np.isfinite(measured) & (view.facing > 0)
+    chosen, reduced = _interior(visible, _is_smooth(depth, view.box), occluder[view.box], view)
     rows, columns = np.nonzero(chosen)
     if len(rows) > MAX_POINTS:
         kept = np.linspace(0, len(rows) - 1, MAX_POINTS).astype(int)
@@ -155,17 +155,17 @@ def _facing(vertices: Float64, faces: np.ndarray, rays: Float64) -> Float64:
     return -(normal * rays).sum(1) / np.maximum(length, 1e-30)
 
 
-def _interior(seen: Bool, smooth: Bool, occluder: Bool, view: DepthView) -> tuple[Bool, bool]:
+def _interior(visible: Bool, smooth: Bool, occluder: Bool, view: DepthView) -> tuple[Bool, bool]:
     """The trusted pixels, and whether the border had to be kept because the object is thin."""
-    trusted = seen & smooth & (view.facing > MIN_FACING)
+    trusted = visible & smooth & (view.facing > MIN_FACING)
     # Erosion radius: 1.5 % of the object's size, at least 2 pixels.
-    radius = max(2, int(round(0.015 * float(np.sqrt(seen.sum())))))
+    radius = max(2, int(round(0.015 * float(np.sqrt(visible.sum())))))
     for r in (radius, 1):
         # Depth bleeds from a nearer object further than from the background.
         inner = eroded(trusted, r, beyond=False) & ~dilated(occluder, 2 * r)
         if inner.sum() >= max(MIN_POINTS, 0.3 * trusted.sum()):
             return inner, False
-    return (trusted, True) if trusted.sum() >= MIN_POINTS else (seen, True)
+    return (trusted, True) if trusted.sum() >= MIN_POINTS else (visible, True)
 
 
 def _is_smooth(depth: Float32, box: Box) -> Bool:

@@ -101,12 +101,12 @@ def _repainted(
     return colours.astype(np.float32)
 
 
-def patch(inside: Bool, share: float, random: np.random.Generator) -> Bool:
+def patch(inside: Bool, fraction: float, random: np.random.Generator) -> Bool:
     """(n, n) a round piece of the True pixels: those nearest to one of them."""
     rows, columns = np.nonzero(inside)
     k = random.integers(len(rows))
     distance = np.hypot(rows - rows[k], columns - columns[k])
-    chosen = distance <= np.quantile(distance, share)
+    chosen = distance <= np.quantile(distance, fraction)
     out = np.zeros_like(inside)
     out[rows[chosen], columns[chosen]] = True
     return out

@@ -71,11 +71,11 @@ def masks_only(scene: Path) -> Arguments:
     return replace(masks_and_depth(scene), point_map=None)
 
 
-def with_backend(told: ArgumentsOf, backend: str, *settings: str) -> ArgumentsOf:
+def with_backend(arguments_of: ArgumentsOf, backend: str, *settings: str) -> ArgumentsOf:
     """The same arguments with another generator."""
 
     def changed(scene: Path) -> Arguments:
-        return replace(told(scene), settings=(f"generate.backend={backend}", *settings))
+        return replace(arguments_of(scene), settings=(f"generate.backend={backend}", *settings))
 
     return changed
 
@@ -96,8 +96,8 @@ def scene_table(cases: dict[str, ArgumentsOf], sources: Sources) -> str:
     """Mean figures over the scenes."""
     rows = ["| backend | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---|" * len(COLUMNS)]
     with tempfile.TemporaryDirectory() as work, prefect_api():
-        for i, (name, told) in enumerate(cases.items()):
-            result = score(scene_folders(sources.data), Path(work) / str(i), told)
+        for i, (name, arguments_of) in enumerate(cases.items()):
+            result = score(scene_folders(sources.data), Path(work) / str(i), arguments_of)
             rows.append(f"| {name} | {_cells(result['mean'])} |")
     return "\n".join(rows)
 

@@ -67,10 +67,10 @@ def noise(case: Case, sigma: float, random: Random) -> Case:
     return _measured(case, case.point_map.depth * factor.clip(0.05))
 
 
-def outliers(case: Case, random: Random, share: float) -> Case:
+def outliers(case: Case, random: Random, fraction: float) -> Case:
     """A share of all pixels measures anything from 0.3 to 2 times its depth."""
     depth = case.point_map.depth
-    lost = random.random(depth.shape) < share
+    lost = random.random(depth.shape) < fraction
     return _measured(case, depth * np.where(lost, random.uniform(*OUTLIER_FACTORS, depth.shape), 1))
 
 
@@ -93,14 +93,14 @@ def rescaled(case: Case, random: Random) -> Case:
     return _measured(case, case.point_map.depth * math.exp(random.uniform(-1, 1) * math.log(2)))
 
 
-def occluded(case: Case, random: Random, share: float) -> Case:
+def occluded(case: Case, random: Random, fraction: float) -> Case:
     """Something unknown stands before every object and hides a share of its visible pixels."""
     depth, objects = case.point_map.depth.copy(), []
     for o in case.objects:
         rows, columns = np.nonzero(o.mask)
         angle = random.uniform(0, 2 * math.pi)
         side = columns * math.cos(angle) + rows * math.sin(angle)
-        lost = side > np.quantile(side, 1 - share)
+        lost = side > np.quantile(side, 1 - fraction)
         hidden = np.zeros_like(o.mask)
         hidden[rows[lost], columns[lost]] = True
         depth[hidden] = OCCLUDER_DEPTH * case.known.depth[o.mask].min()
@@ -225,10 +225,10 @@ def _same(case: Case, random: Random) -> Case:
 ROWS: tuple[Row, ...] = (
     Row("exact", exact, noisy=False),
     *(Row(f"noise {100 * s:g} %", _noisy(_same, s)) for s in (0.01, 0.02, 0.03, 0.05, 0.1)),
-    Row("35 % outliers", _noisy(partial(outliers, share=0.35))),
-    Row("35 % outliers, noise 5 %", _noisy(partial(outliers, share=0.35), 0.05)),
+    Row("35 % outliers", _noisy(partial(outliers, fraction=0.35))),
+    Row("35 % outliers, noise 5 %", _noisy(partial(outliers, fraction=0.35), 0.05)),
     Row("bleeding 3 px", _noisy(bleeding)),
-    Row("occluded 40 %", _noisy(partial(occluded, share=0.4))),
+    Row("occluded 40 %", _noisy(partial(occluded, fraction=0.4))),
     *(Row(f"field of view off by {100 * f:g} %", _wrong_fov(f)) for f in (0.1, 0.2, 0.3)),
     *(Row(f"generator's off by {100 * f:g} %", _wrong_generator(f)) for f in (0.1, 0.2, 0.3)),
     *(Row(f"{d} degrees off axis", _off_axis(d)) for d in (10, 20, 30)),

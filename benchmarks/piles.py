@@ -51,14 +51,14 @@ Scan = Callable[[str], KnownObject]
 
 def _stack(scan: Scan) -> list[KnownObject]:
     """A carton on a lying box, bread on a can on a box, and a pile of books with a bowl on top."""
-    cereal = at(rolled(scan("rs_cereal"), "x", 90), (-0.17, 0.0), turn_deg=70)
-    milk = stacked(at(scan("rs_milk"), (-0.18, 0.02), turn_deg=20), [cereal])
-    box = at(cuboid("box", 0.13, 0.10, 0.06), (0.0, 0.03), turn_deg=-15)
+    cereal = at(rolled(scan("rs_cereal"), "x", 90), (-0.17, 0.0), yaw_deg=70)
+    milk = stacked(at(scan("rs_milk"), (-0.18, 0.02), yaw_deg=20), [cereal])
+    box = at(cuboid("box", 0.13, 0.10, 0.06), (0.0, 0.03), yaw_deg=-15)
     can = stacked(at(scan("rs_can"), (-0.01, 0.03)), [box])
-    bread = stacked(at(scan("rs_bread"), (-0.005, 0.03), turn_deg=40), [can])
-    atlas = at(cuboid("atlas", 0.17, 0.13, 0.028), (0.19, 0.0), turn_deg=8)
-    novel = stacked(at(cuboid("novel", 0.14, 0.11, 0.02), (0.185, 0.005), turn_deg=-12), [atlas])
-    diary = stacked(at(cuboid("diary", 0.12, 0.09, 0.015), (0.19, 0.0), turn_deg=25), [novel])
+    bread = stacked(at(scan("rs_bread"), (-0.005, 0.03), yaw_deg=40), [can])
+    atlas = at(cuboid("atlas", 0.17, 0.13, 0.028), (0.19, 0.0), yaw_deg=8)
+    novel = stacked(at(cuboid("novel", 0.14, 0.11, 0.02), (0.185, 0.005), yaw_deg=-12), [atlas])
+    diary = stacked(at(cuboid("diary", 0.12, 0.09, 0.015), (0.19, 0.0), yaw_deg=25), [novel])
     bowl = stacked(at(scan("gso_white_bowl"), (0.19, 0.0)), [diary])
     return [cereal, milk, box, can, bread, atlas, novel, diary, bowl]
 
@@ -67,24 +67,24 @@ def _nested(scan: Scan) -> list[KnownObject]:
     """Fruit in a bowl on a plate; a ramekin with a ball in it and bread in a pan."""
     plate = at(scan("gso_plate"), (-0.13, 0.0))
     bowl = stacked(at(scan("gso_akita_black_bowl"), (-0.13, 0.0)), [plate])
-    lemon = stacked(at(scan("rs_lemon"), (-0.135, -0.012), turn_deg=20), [plate, bowl])
+    lemon = stacked(at(scan("rs_lemon"), (-0.135, -0.012), yaw_deg=20), [plate, bowl])
     plum = stacked(at(ball("plum", 0.015), (-0.125, 0.025)), [plate, bowl, lemon])
     for way in (FRONT, DOWN, FRONT):  # it slides between the lemon and the bowl
         plum = pushed(plum, way, [bowl, lemon])
-    pan = at(scan("gso_chefmate_8_frypan"), (0.13, 0.0), turn_deg=20)
+    pan = at(scan("gso_chefmate_8_frypan"), (0.13, 0.0), yaw_deg=20)
     ramekin = stacked(at(scan("gso_glazed_rim_porcelain_ramekin"), (0.05, 0.01)), [pan])
     marble = stacked(at(ball("marble", 0.016), (0.045, 0.005)), [pan, ramekin])
-    bread = stacked(at(scan("rs_bread"), (0.125, -0.02), turn_deg=30), [pan, ramekin])
+    bread = stacked(at(scan("rs_bread"), (0.125, -0.02), yaw_deg=30), [pan, ramekin])
     return [plate, bowl, lemon, plum, pan, ramekin, marble, bread]
 
 
 def _leaning(scan: Scan) -> list[KnownObject]:
     """A book against a carton, bread against a can, a plate and a stick against a box."""
-    milk = at(scan("rs_milk"), (-0.17, 0.0), turn_deg=10)
+    milk = at(scan("rs_milk"), (-0.17, 0.0), yaw_deg=10)
     book = at(rolled(cuboid("book", 0.02, 0.10, 0.14), "y", 18), (-0.3, 0.005))
     can = at(scan("rs_can"), (-0.03, -0.02))
     bread = at(rolled(scan("rs_bread"), "y", -14), (0.1, -0.02))
-    box = at(cuboid("box", 0.17, 0.06, 0.14), (0.17, 0.05), turn_deg=5)
+    box = at(cuboid("box", 0.17, 0.06, 0.14), (0.17, 0.05), yaw_deg=5)
     plate = at(rolled(scan("gso_plate"), "x", 68), (0.12, -0.1))
     stick = at(rolled(rod("stick", 0.003, 0.18), "y", -25), (0.35, 0.055))
     return [
@@ -96,30 +96,30 @@ def _leaning(scan: Scan) -> list[KnownObject]:
 
 def _touching(scan: Scan) -> list[KnownObject]:
     """Things side by side and before each other on the plane, all in contact."""
-    cereal = at(scan("rs_cereal"), (0.0, 0.05), turn_deg=-4)
-    milk = pushed(at(scan("rs_milk"), (-0.3, 0.05), turn_deg=25), RIGHT, [cereal])
+    cereal = at(scan("rs_cereal"), (0.0, 0.05), yaw_deg=-4)
+    milk = pushed(at(scan("rs_milk"), (-0.3, 0.05), yaw_deg=25), RIGHT, [cereal])
     bottle = pushed(at(scan("rs_bottle"), (0.3, 0.05)), LEFT, [cereal])
     can = pushed(at(scan("rs_can"), (-0.035, -0.3)), BACK, [cereal, milk])
     bowl = pushed(at(scan("gso_white_bowl"), (0.06, -0.3)), BACK, [cereal, bottle])
     bowl = pushed(bowl, LEFT, [can])
     ramekin = at(scan("gso_glazed_rim_porcelain_ramekin"), (0.3, -0.035))
     ramekin = pushed(ramekin, LEFT, [bowl, bottle])
-    basket = at(scan("gso_basket"), (0.5, 0.08), turn_deg=15)
+    basket = at(scan("gso_basket"), (0.5, 0.08), yaw_deg=15)
     basket = pushed(pushed(basket, LEFT, [bottle, ramekin]), FRONT, [bottle, ramekin])
-    bread = pushed(at(scan("rs_bread"), (-0.4, -0.03), turn_deg=35), RIGHT, [can, milk])
-    lemon = pushed(at(scan("rs_lemon"), (-0.01, -0.35), turn_deg=-25), BACK, [can, bowl])
+    bread = pushed(at(scan("rs_bread"), (-0.4, -0.03), yaw_deg=35), RIGHT, [can, milk])
+    lemon = pushed(at(scan("rs_lemon"), (-0.01, -0.35), yaw_deg=-25), BACK, [can, bowl])
     lemon = pushed(lemon, LEFT, [bread])
     return [cereal, milk, bottle, basket, can, bowl, ramekin, bread, lemon]
 
 
 def _slender(scan: Scan) -> list[KnownObject]:
     """What is hard to measure: a card, a disc, a plate, rods, a stick, a can and a ball."""
-    card = at(cuboid("card", 0.09, 0.0008, 0.06, frozenset({"flat"})), (-0.14, 0.08), turn_deg=6)
+    card = at(cuboid("card", 0.09, 0.0008, 0.06, frozenset({"flat"})), (-0.14, 0.08), yaw_deg=6)
     disc = at(cylinder("disc", 0.05, 0.003, frozenset({"flat", "symmetric"})), (-0.1, -0.03))
-    pencil = at(rolled(rod("pencil", 0.0035, 0.17), "y", 90), (0.05, -0.09), turn_deg=25)
+    pencil = at(rolled(rod("pencil", 0.0035, 0.17), "y", 90), (0.05, -0.09), yaw_deg=25)
     stick = at(rod("stick", 0.003, 0.15), (0.0, 0.06))
     ruler = cuboid("ruler", 0.2, 0.025, 0.002, frozenset({"flat", "thin"}))
-    ruler = at(ruler, (0.06, 0.0), turn_deg=-8)
+    ruler = at(ruler, (0.06, 0.0), yaw_deg=-8)
     can = at(scan("rs_can"), (0.08, 0.08))
     globe = at(ball("globe", 0.03), (0.16, 0.08))
     plate = at(scan("gso_plate"), (0.21, -0.075))
@@ -186,9 +186,9 @@ def rolled(piece: KnownObject, axis: str, angle_deg: float) -> KnownObject:
     return piece.moved(np.asarray(turn, np.float64))
 
 
-def at(piece: KnownObject, xy_m: tuple[float, float], turn_deg: float = 0) -> KnownObject:
+def at(piece: KnownObject, xy_m: tuple[float, float], yaw_deg: float = 0) -> KnownObject:
     """The piece resting on the plane z = 0, turned about z, the middle of its box over xy."""
-    piece = rolled(piece, "z", turn_deg)
+    piece = rolled(piece, "z", yaw_deg)
     low, high = piece.vertices.min(0), piece.vertices.max(0)
     return shifted(piece, np.array([*xy_m, 0]) - [*(low + high)[:2] / 2, low[2]])
 

@@ -87,10 +87,10 @@ def table(sweep: Sweep, figure: Figure) -> str:
         best = min(float(f.mean()) for f in found)
         cells = [_cell(f, bold=row.noisy and float(f.mean()) == best) for f in found]
         rows.append([row.name, *cells])
-    return beside_ours(["row", *sweep.methods], rows)
+    return compared_with_ours(["row", *sweep.methods], rows)
 
 
-def beside_ours(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def compared_with_ours(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Tables of at most three methods, each with ours (the second column) beside them."""
     tables = []
     for first in range(2, len(header), 3):

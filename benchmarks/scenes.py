@@ -103,11 +103,11 @@ def boxes_and_camera(scene: Path) -> Arguments:
     return replace(boxes_only(scene), camera=scene / "camera.json")
 
 
-def score(scenes: list[Path], work: Path, told: Any) -> dict[str, Any]:
+def score(scenes: list[Path], work: Path, arguments_of: Any) -> dict[str, Any]:
     """Reconstruct every scene and let the scorer judge the GLBs; its figures come back."""
     store = Store(work / "store")
     for scene in scenes:
-        made, _ = reconstruct_photo(build_request(told(scene), store), store)
+        made, _ = reconstruct_photo(build_request(arguments_of(scene), store), store)
         if made.glb is None:
             raise RuntimeError(f"{scene.name}: no scene was made")
         target = work / "predicted" / f"{scene.name}.glb"

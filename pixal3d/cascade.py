@@ -164,10 +164,10 @@ def generate_structure(job: Job) -> Voxels:
     """Which of 32^3 voxels the surface goes through."""
     voxels = full_grid(1, STRUCTURE_GRID, job.device)
     noise = _noise(job, 1, STRUCTURE_CHANNELS, *(STRUCTURE_GRID,) * 3)
-    seen = project_conditioning(job, "structure", voxels, STRUCTURE_GRID)
+    conditioning = project_conditioning(job, "structure", voxels, STRUCTURE_GRID)
     rows = noise.flatten(2)[0].T.contiguous()
     latent = sample_flow(
-        job, "structure_flow", "structure", rows, voxels, seen, unbiased_spread=True
+        job, "structure_flow", "structure", rows, voxels, conditioning, unbiased_spread=True
     )
     with job.borrow("structure_decoder") as decoder:
         occupancy = decoder(latent.T.reshape(noise.shape))
@@ -184,8 +184,8 @@ def generate_structure(job: Job) -> Voxels:
 def generate_shape(job: Job, tier: str, voxels: Voxels, grid_size: int) -> Tensor:
     """Shape latents (N, 32) of the voxels, as the shape decoder knows them."""
     noise = _noise(job, len(voxels.coords), LATENT_CHANNELS)
-    seen = project_conditioning(job, f"shape_{tier}", voxels, grid_size)
-    latent = sample_flow(job, f"shape_flow_{tier}", "shape", noise, voxels, seen)
+    conditioning = project_conditioning(job, f"shape_{tier}", voxels, grid_size)
+    latent = sample_flow(job, f"shape_flow_{tier}", "shape", noise, voxels, conditioning)
     return job.checkpoint.shape_latents.restored(latent)
 
 
@@ -204,8 +204,10 @@ def generate_texture(job: Job, voxels: Voxels, shape: Tensor, grid_size: int) ->
     """Texture latents (N, 32), generated beside the shape's."""
     concatenated = job.checkpoint.shape_latents.normalised(shape)
     noise = _noise(job, len(voxels.coords), LATENT_CHANNELS)
-    seen = project_conditioning(job, "texture_1024", voxels, grid_size)
-    latent = sample_flow(job, "texture_flow_1024", "texture", noise, voxels, seen, concatenated)
+    conditioning = project_conditioning(job, "texture_1024", voxels, grid_size)
+    latent = sample_flow(
+        job, "texture_flow_1024", "texture", noise, voxels, conditioning, concatenated
+    )
     return job.checkpoint.texture_latents.restored(latent)
 
 
@@ -242,7 +244,7 @@ def sample_flow(
     kind: str,
     noise: Tensor,
     voxels: Voxels,
-    seen: Condition,
+    conditioning: Condition,
     concatenated: Tensor | None = None,
     unbiased_spread: bool = False,
 ) -> Tensor:
@@ -250,7 +252,7 @@ def sample_flow(
     sampler = job.options.samplers.get(kind, job.checkpoint.samplers[kind])
     with job.borrow(name) as flow:
         velocity = conditioned(
-            flow, voxels, seen, concatenated, job.options.term_bytes, job.options.batch_rows
+            flow, voxels, conditioning, concatenated, job.options.term_bytes, job.options.batch_rows
         )
         latent = noise
         steps = sample(velocity, noise, sampler, voxels.lengths, unbiased_spread)

@@ -161,10 +161,10 @@ def _halved(attributes: VoxelAttributes) -> VoxelAttributes:
     return VoxelAttributes(coords, values / torch.bincount(group)[:, None], grid_size)
 
 
-def _find_rows(codes: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+def _find_rows(codes: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of the voxels with these codes, any row where missing, and which are present."""
-    row = torch.searchsorted(codes, wanted).clamp_(max=len(codes) - 1)
-    return row, codes[row] == wanted
+    row = torch.searchsorted(codes, queries).clamp_(max=len(codes) - 1)
+    return row, codes[row] == queries
 
 
 def _codes(coords: Tensor, grid_size: int, offset: tuple[int, ...] = (0, 0, 0)) -> Tensor:

@@ -82,18 +82,16 @@ def load_network(
 
 
 def _stored_names(
-    source: NetworkSource, stored: Iterable[str], wanted: Iterable[str]
+    source: NetworkSource, stored: Iterable[str], names: Iterable[str]
 ) -> dict[str, str]:
     """Where each wanted tensor is in the file; WeightsError unless they match one to one."""
     mine = [n for n in stored if n.startswith(source.prefix)]
     mine = [n for n in mine if not n.startswith(source.skipped_prefixes or "\0")]
-    wanted = set(wanted)
-    moved = any(PROJECTED_CROSS in n for n in wanted) and not any(
-        PROJECTED_CROSS in n for n in mine
-    )
+    names = set(names)
+    moved = any(PROJECTED_CROSS in n for n in names) and not any(PROJECTED_CROSS in n for n in mine)
     found = {_our_name(n.removeprefix(source.prefix), moved): n for n in mine}
-    extra = sorted(found.keys() - wanted - ALLOWED_EXTRA.keys())
-    missing = sorted(wanted - found.keys())
+    extra = sorted(found.keys() - names - ALLOWED_EXTRA.keys())
+    missing = sorted(names - found.keys())
     if extra or missing:
         if any(n.endswith((".weight_scale", ".comfy_quant")) for n in extra):
             raise weights_error(f"{source.file} holds quantised weights: use the bf16 or fp32 file")

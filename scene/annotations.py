@@ -238,7 +238,7 @@ def _cvat_pixels(element: ElementTree.Element, width: int, height: int) -> Bool:
     def numbers(*names: str) -> list[float]:
         return [float(element.attrib[name]) for name in names]
 
-    turn_rad = np.radians(float(element.get("rotation", 0)))
+    rotation_rad = np.radians(float(element.get("rotation", 0)))
     if element.tag == "mask":
         left, top, w, h = (int(v) for v in numbers("left", "top", "width", "height"))
         lengths = [int(v) for v in element.attrib["rle"].split(",")]
@@ -248,18 +248,18 @@ def _cvat_pixels(element: ElementTree.Element, width: int, height: int) -> Bool:
         corners = _corners(pairs)
     elif element.tag == "box":
         x0, y0, x1, y1 = numbers("xtl", "ytl", "xbr", "ybr")
-        corners = _rotated(rectangle(x0, y0, x1, y1), turn_rad)
+        corners = _rotated(rectangle(x0, y0, x1, y1), rotation_rad)
     elif element.tag == "ellipse":
         x, y, radius_x, radius_y = numbers("cx", "cy", "rx", "ry")
-        corners = ellipse(x, y, radius_x, radius_y, turn_rad)
+        corners = ellipse(x, y, radius_x, radius_y, rotation_rad)
     else:
         raise BadInput("is of a kind that is not known: draw it as a polygon")
     return polygon(_corners(corners), width, height)
 
 
-def _rotated(corners: np.ndarray, turn_rad: float) -> np.ndarray:
+def _rotated(corners: np.ndarray, rotation_rad: float) -> np.ndarray:
     """Turned about the corners' middle."""
-    c, s = np.cos(turn_rad), np.sin(turn_rad)
+    c, s = np.cos(rotation_rad), np.sin(rotation_rad)
     middle = corners.mean(0)
     return (corners - middle) @ np.array([[c, s], [-s, c]]) + middle
 

@@ -50,7 +50,7 @@ def read_npy(stream: IO[bytes]) -> NDArray:
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
 
 
-def read_npz(data: bytes, *wanted: Sequence[str], expected: str) -> list[NDArray | None]:
+def read_npz(data: bytes, *alternatives: Sequence[str], expected: str) -> list[NDArray | None]:
     """For each list of names the first that the file has, None without one.
 
     Raises BadInput, saying what was expected, where the first list finds nothing; an only array is
@@ -58,8 +58,8 @@ def read_npz(data: bytes, *wanted: Sequence[str], expected: str) -> list[NDArray
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = [n.removesuffix(".npy") for n in archive.namelist()]
-        found = [next((n for n in choice if n in names), None) for choice in wanted]
-        if found[0] is None and "" in wanted[0] and len(names) == 1:
+        found = [next((n for n in choice if n in names), None) for choice in alternatives]
+        if found[0] is None and "" in alternatives[0] and len(names) == 1:
             found[0] = names[0]
         if found[0] is None:
             listed = f"has {', '.join(names)}" if names else "is empty"

@@ -48,11 +48,11 @@ def change_intrinsics(
     if points is None:
         centred = dataclasses.replace(own, cx_px=camera.cx_px, cy_px=camera.cy_px)
         points = points_of(dataclasses.replace(point_map, camera=centred))
-    telling = known & (np.abs(points) < FAR).all(-1)
-    if camera == own or not telling.any():
+    informative = known & (np.abs(points) < FAR).all(-1)
+    if camera == own or not informative.any():
         return dataclasses.replace(point_map, camera=camera)
     ratio = float(np.sqrt(camera.fx_px / own.fx_px * camera.fy_px / own.fy_px))
-    shift = _shift(points, telling, camera, ratio)
+    shift = _shift(points, informative, camera, ratio)
     z = depth[known]
     if (z + shift > MIN_DEPTH_KEPT * z).all():
         moved = z + shift
@@ -69,9 +69,9 @@ def change_intrinsics(
     )
 
 
-def _shift(points: Float64, telling: Bool, camera: Camera, ratio: float) -> float:
+def _shift(points: Float64, informative: Bool, camera: Camera, ratio: float) -> float:
     """The best shift of a sample of the points (H, W, 3) that are telling; ratio: f' / f."""
-    rows, columns = np.nonzero(telling)
+    rows, columns = np.nonzero(informative)
     step = max(1, int(np.ceil(len(rows) / MAX_POINTS)))
     rows, columns = rows[::step], columns[::step]
     xyz = points[rows, columns]

@@ -92,11 +92,12 @@ class Crossings:
 
 
 def cast_through(
-    vertices: Float64, faces: NDArray[np.int32], rays: Float64, most: int = 8
+    vertices: Float64, faces: NDArray[np.int32], rays: Float64, max_crossings: int = 8
 ) -> Crossings:
     """Follow rays (N, 3) from the origin through a mesh (vertices (N, 3), same frame).
 
-    At most `most` crossings are told; surfaces closer behind each other than STEP are one.
+    At most `max_crossings` crossings are reported; surfaces closer behind each other than STEP are
+    one.
     """
     from embreex.mesh_construction import TriangleMesh
     from embreex.rtcore_scene import EmbreeScene
@@ -104,10 +105,10 @@ def cast_through(
     corners = np.asarray(vertices, np.float64)[faces]
     scene = EmbreeScene()
     TriangleMesh(scene, corners.astype(np.float32))
-    distance = np.full((len(rays), most), np.nan)
-    entering = np.zeros((len(rays), most), bool)
+    distance = np.full((len(rays), max_crossings), np.nan)
+    entering = np.zeros((len(rays), max_crossings), bool)
     alive, passed = np.arange(len(rays)), np.zeros(len(rays))
-    for layer in range(most):
+    for layer in range(max_crossings):
         start = (rays[alive] * passed[alive, None]).astype(np.float32)
         found = scene.run(start, np.ascontiguousarray(rays[alive], np.float32)).astype(np.int64)
         alive, found = alive[found >= 0], found[found >= 0]

@@ -36,11 +36,13 @@ def rectangle(x0: float, y0: float, x1: float, y1: float) -> NDArray:
     return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], float)
 
 
-def ellipse(x: float, y: float, radius_x: float, radius_y: float, turn_rad: float = 0) -> NDArray:
+def ellipse(
+    x: float, y: float, radius_x: float, radius_y: float, rotation_rad: float = 0
+) -> NDArray:
     """Corners (N, 2) on an ellipse about (x, y)."""
     angles = np.linspace(0, 2 * np.pi, CIRCLE_CORNERS, endpoint=False)
     along, across = radius_x * np.cos(angles), radius_y * np.sin(angles)
-    c, s = math.cos(turn_rad), math.sin(turn_rad)
+    c, s = math.cos(rotation_rad), math.sin(rotation_rad)
     return np.stack([x + along * c - across * s, y + along * s + across * c], -1)
 
 

@@ -55,9 +55,9 @@ class ModelPool:
     def borrow(self, stage: str, backend: str, settings: Mapping[str, Any]) -> Iterator[Any]:
         """Lend a backend with these settings; its weights are shared as far as LOADING allows."""
         typed = make_settings(stage, backend, settings)
-        alone = getattr(typed, "memory", "keep") == "one_at_a_time"
-        with self._working if alone or self.device != "cpu" else nullcontext():
-            entry = self._lend(stage, backend, typed, alone)
+        exclusive = getattr(typed, "memory", "keep") == "one_at_a_time"
+        with self._working if exclusive or self.device != "cpu" else nullcontext():
+            entry = self._lend(stage, backend, typed, exclusive)
             lender = _lender.set(self)
             try:
                 yield entry.model.with_settings(typed) if entry.shared else entry.model
@@ -94,16 +94,16 @@ class ModelPool:
             for name in self._idle():
                 self._release(name)
 
-    def _lend(self, stage: str, backend: str, settings: Any, alone: bool) -> _Entry:
+    def _lend(self, stage: str, backend: str, settings: Any, exclusive: bool) -> _Entry:
         with self._lock:
             wanted = loading_settings(stage, backend, settings)
             name = canonical_json([stage, backend, wanted])
             entry = self._entries.pop(name, None) or self._load(stage, backend, wanted)
             for other in self._idle():
-                if self._entries[other].ran_out or (alone and self._entries[other].alone):
+                if self._entries[other].ran_out or (exclusive and self._entries[other].exclusive):
                     self._release(other)
             self._entries[name] = entry
-            entry.lent, entry.alone, entry.ran_out = entry.lent + 1, alone, False
+            entry.lent, entry.exclusive, entry.ran_out = entry.lent + 1, exclusive, False
             self._make_room()
             return entry
 
@@ -147,14 +147,14 @@ class ModelPool:
 @dataclass(eq=False)
 class _Entry:
     """A loaded backend. shared: by calls with other settings; known_bytes: what it holds with its
-    weights, None before they were read; lent: how often it is now; alone, ran_out: how it was last
-    used."""
+    weights, None before they were read; lent: how often it is now; exclusive, ran_out: how it was
+    last used."""
 
     model: Any
     shared: bool
     known_bytes: int | None
     lent: int = 0
-    alone: bool = False
+    exclusive: bool = False
     ran_out: bool = False
 
     @property

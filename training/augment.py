@@ -33,7 +33,7 @@ class Truth:
 
 
 def augmented(
-    batch: Batch, generator: Generator, measured: float, hidden_share: float
+    batch: Batch, generator: Generator, measured: float, hidden_fraction: float
 ) -> tuple[NetworkImages, Truth]:
     """Pictures as they could come from photos, shares of them with depth and with something in
     front, and their truth."""
@@ -52,7 +52,7 @@ def augmented(
         seen_rgb[i], seen_alpha[i] = _photographed(one, alpha[i], generator)
         if generator.random() < measured:
             depth[i] = _measured(depths[i, ..., 0] + camera_distance(fov_rad), alpha[i], generator)
-        if generator.random() < hidden_share:
+        if generator.random() < hidden_fraction:
             hidden[i] = _cover(alpha[i], alpha[i - 1], generator)
             seen_rgb[i], seen_alpha[i], depth[i] = _hide(
                 seen_rgb[i], seen_alpha[i], depth[i], hidden[i], generator

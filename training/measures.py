@@ -76,14 +76,14 @@ def crossed_occupancy(z: Float64, entering: Bool, size: int) -> Bool:
     return inside.reshape(size, size, size)
 
 
-def inflated_occupancy(alpha: Float32, size: int, share: float = INFLATED) -> Bool:
+def inflated_occupancy(alpha: Float32, size: int, fraction: float = INFLATED) -> Bool:
     """(S, S, S) bool: the outline blown up about the centre plane, as round as it is wide.
 
     The half thickness is a circle's height above its chord, of the radius of the widest part.
     """
     solid = (cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA) > 0.5).astype(np.uint8)
     rim = cv2.distanceTransform(solid, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / size
-    half = share * np.sqrt(np.maximum(rim * (2 * rim.max() - rim), 0))
+    half = fraction * np.sqrt(np.maximum(rim * (2 * rim.max() - rim), 0))
     return np.abs(slices(size))[:, None, None] < half
 
 

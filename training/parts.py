@@ -92,14 +92,14 @@ def part_batch(recipe: Recipe, data: Data, step: int, part: int) -> PartBatch:
     return PartBatch(tensor(network_input(seen)), target_of(truth))
 
 
-def add_gradient(network: LayeredDepth, batch: PartBatch, share: float, device: str) -> Loss:
+def add_gradient(network: LayeredDepth, batch: PartBatch, fraction: float, device: str) -> Loss:
     """Add one part's share of a step's gradient to that of the network's parameters."""
     images, target = batch.images.to(device, non_blocking=True), batch.target.to(device)
     # The network alone: differences of depths need the digits that half the bytes do not have.
     with torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
         output = network(images).float()
     loss = loss_of(output, target)
-    (loss.total * share).backward()
+    (loss.total * fraction).backward()
     return loss
 
 
@@ -108,7 +108,7 @@ def draw_batch(
 ) -> Batch:
     """A part's samples, of one size; sizes and kinds that are not there are left out."""
     sizes = [s for s in recipe.sizes if stored_size(s[0]) in data]
-    weights = np.array([share for _, share, _ in sizes])
+    weights = np.array([fraction for _, fraction, _ in sizes])
     size, _, in_step = sizes[int(generator.choice(len(sizes), p=weights / weights.sum()))]
     count, shards = round(in_step * recipe.parts[part]), data[stored_size(size)]
     meshes, shapes, tables = (shards.kinds[kind] for kind in KINDS)

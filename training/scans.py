@@ -215,13 +215,13 @@ def _assemble(
     near, far = peeled.z[rows, before], peeled.z[rows, before + 1]
     layers[hit, 1], layers[hit, 2] = (np.where(has_gap, g, 0)[hit] for g in (near, far))
     pictures = []
-    for layer, wanted, seen in ((np.zeros_like(last), hit, True), (last, hit, False),
+    for layer, wanted, lit_directly in ((np.zeros_like(last), hit, True), (last, hit, False),
                                 (before + 1, has_gap & hit, False)):  # fmt: skip
         colours = np.zeros((len(rows), 3), np.uint8)
         index = rows[wanted]
         faces, z = peeled.face[index, layer[wanted]], peeled.z[index, layer[wanted]]
         points = _rays(view, size)[index] * (z + view.distance)[:, None]
-        colours[wanted] = _shaded(surface, view, light, paint, faces, points, seen)
+        colours[wanted] = _shaded(surface, view, light, paint, faces, points, lit_directly)
         pictures.append(colours.reshape(size, size, 3))
     rgb, back, inner = pictures
     return make_sample(rgb, layers.reshape(size, size, 4), back, inner, fov_rad)
@@ -234,7 +234,7 @@ def _shaded(
     paint: Paint | None,
     faces: NDArray[np.int64],
     points: Float64,
-    seen: bool,
+    lit_directly: bool,
 ) -> Uint8:
     """(N, 3) colours at points of the camera frame; what is not seen gets no lamp of its own."""
     if paint is None:
@@ -243,9 +243,11 @@ def _shaded(
         albedo = _painted(paint, surface.texture[faces], _object_points(view, points))
     normals = surface.normals[faces]
     away = ((normals @ view.rotation.T) * points).sum(1) > 0
-    normals = np.where((away == seen)[:, None], -normals, normals)  # single sheets have two sides
+    normals = np.where(
+        (away == lit_directly)[:, None], -normals, normals
+    )  # single sheets have two sides
     lamp = np.maximum(normals @ light.direction, 0)[:, None]
-    lamp = lamp if seen else 0.25 + 0.25 * lamp
+    lamp = lamp if lit_directly else 0.25 + 0.25 * lamp
     up = (0.5 + 0.5 * normals[:, 1])[:, None]
     ambient = light.ground + (light.sky - light.ground) * up
     level = np.clip(albedo * (ambient + light.diffuse * lamp), 0, 1)

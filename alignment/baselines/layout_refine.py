@@ -171,12 +171,12 @@ def _render_and_compare(
     low, high = placed.min(0), placed.max(0)
     move = _Move(start, (low + high) / 2, float((high - low).max()))
     counted = ~window.occluder.reshape(-1)
-    wanted = _soft(window.mask & ~window.occluder)
+    target = _soft(window.mask & ~window.occluder)
     pixel_weight = np.sqrt(MASK_WEIGHT / max(1, int(counted.sum())))
 
     def residuals(numbers: Float64) -> Float64:
-        seen = _soft(_rendered_pixels(outline, move.apply(numbers), window) & ~window.occluder)
-        differences = pixel_weight * (seen - wanted).reshape(-1)[counted]
+        rendered = _soft(_rendered_pixels(outline, move.apply(numbers), window) & ~window.occluder)
+        differences = pixel_weight * (rendered - target).reshape(-1)[counted]
         return np.concatenate([differences, _penalties(numbers)])
 
     def slopes(numbers: Float64) -> Float64:
@@ -224,11 +224,11 @@ def _rendered_pixels(outline: Outline, crop_from_object: Similarity, window: _Wi
     return outline.hit_by(origin, window.rays @ rotation).reshape(window.mask.shape)
 
 
-def _agreement(seen: Bool, window: _Window) -> float:
+def _agreement(rendered: Bool, window: _Window) -> float:
     """IoU of an outline (h, w) with the mask (docs/placement.md, equation 9)."""
-    seen = seen & ~window.occluder
-    union = (seen | window.mask).sum()
-    return float((seen & window.mask).sum() / union) if union else 0.0
+    rendered = rendered & ~window.occluder
+    union = (rendered | window.mask).sum()
+    return float((rendered & window.mask).sum() / union) if union else 0.0
 
 
 def _soft(silhouette: Bool) -> Float32:

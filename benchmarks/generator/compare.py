@@ -51,7 +51,7 @@ class NotMeasured:
 def compare(
     what: str,
     setting: str,
-    ways: tuple[Callable[[], Tensor], Callable[[], Tensor]],
+    variants: tuple[Callable[[], Tensor], Callable[[], Tensor]],
     device: torch.device,
     tolerance: float,
     rounds: int | None = None,
@@ -61,8 +61,8 @@ def compare(
     results: list[Tensor] = []
     while _wants_more(costs, rounds or ROUNDS[device.type]):
         results = []
-        for way, spent in zip(ways, costs, strict=True):
-            result, cost = measured(way, device)
+        for variant, spent in zip(variants, costs, strict=True):
+            result, cost = measured(variant, device)
             results.append(result)
             spent.append(cost)
     before, after = (_summary(spent) for spent in costs)
@@ -70,7 +70,7 @@ def compare(
 
 
 def _wants_more(costs: tuple[list[Cost], list[Cost]], rounds: int) -> bool:
-    done, passed_s = len(costs[0]), sum(cost.seconds for way in costs for cost in way)
+    done, passed_s = len(costs[0]), sum(cost.seconds for variant in costs for cost in variant)
     return done < rounds or (done < MAX_ROUNDS and passed_s < SHORT_S)
 
 

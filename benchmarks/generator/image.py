@@ -90,8 +90,8 @@ def compare_naf(device: torch.device) -> Comparison:
     pixels = taps_of(positions, (NAF_SIZE, NAF_SIZE)).index.unique()
     everywhere = torch.arange(NAF_SIZE**2, device=device)
 
-    def at(wanted: Tensor) -> Tensor:
-        return attend_at_pixels(guide, features, wanted // NAF_SIZE, wanted % NAF_SIZE)
+    def at(codes: Tensor) -> Tensor:
+        return attend_at_pixels(guide, features, codes // NAF_SIZE, codes % NAF_SIZE)
 
     share = f"{len(pixels)} of {NAF_SIZE**2} pixels"
     return compare(

@@ -41,8 +41,8 @@ def compare_unconditional(device: torch.device) -> Comparison:
     voxels, x = SPARSE.voxels(device), _noise(flow, SPARSE)
     zeros = conditioned(flow, voxels, without_image(seen))
     simple = conditioned(flow, voxels, seen)
-    ways = (lambda: zeros.conditional(x, TIME), lambda: simple.unconditional(x, TIME))
-    return _compared("unconditional pass: a constant, not zeros", setting, ways, flow, device)
+    variants = (lambda: zeros.conditional(x, TIME), lambda: simple.unconditional(x, TIME))
+    return _compared("unconditional pass: a constant, not zeros", setting, variants, flow, device)
 
 
 def compare_terms(device: torch.device) -> Comparison:
@@ -52,8 +52,8 @@ def compare_terms(device: torch.device) -> Comparison:
     voxels, x = SPARSE.voxels(device), _noise(flow, SPARSE)
     again = conditioned(flow, voxels, seen, term_bytes=0)
     kept = conditioned(flow, voxels, seen, term_bytes=ALL_TERMS)
-    ways = (lambda: again.conditional(x, TIME), lambda: kept.conditional(x, TIME))
-    return _compared("projection terms kept over the steps", setting, ways, flow, device)
+    variants = (lambda: again.conditional(x, TIME), lambda: kept.conditional(x, TIME))
+    return _compared("projection terms kept over the steps", setting, variants, flow, device)
 
 
 def compare_batched(device: torch.device) -> Comparison:
@@ -67,8 +67,8 @@ def compare_batched(device: torch.device) -> Comparison:
         return guided(velocity, x, TIME, GUIDED, (len(x),), False)
 
     note = " (no gain expected: the CPU is full already)" if device.type == "cpu" else ""
-    ways = (lambda: step(two), lambda: step(one))
-    return _compared("guided step as one pass", setting + note, ways, flow, device)
+    variants = (lambda: step(two), lambda: step(one))
+    return _compared("guided step as one pass", setting + note, variants, flow, device)
 
 
 def compare_compiled(device: torch.device) -> Comparison | NotMeasured:
@@ -83,8 +83,8 @@ def compare_compiled(device: torch.device) -> Comparison | NotMeasured:
     plain, fast = (
         conditioned(f, SMALL.voxels(device), seen, term_bytes=ALL_TERMS) for f in (flow, compiled)
     )
-    ways = (lambda: plain.conditional(x, TIME), lambda: fast.conditional(x, TIME))
-    return _compared(COMPILED, setting, ways, flow, device)
+    variants = (lambda: plain.conditional(x, TIME), lambda: fast.conditional(x, TIME))
+    return _compared(COMPILED, setting, variants, flow, device)
 
 
 def _flow_for(case: Case, device: torch.device) -> tuple[Flow, str]:
@@ -107,8 +107,8 @@ def _noise(flow: Flow, case: Case) -> Tensor:
 def _compared(
     what: str,
     setting: str,
-    ways: tuple[Callable[[], Tensor], Callable[[], Tensor]],
+    variants: tuple[Callable[[], Tensor], Callable[[], Tensor]],
     flow: Flow,
     device: torch.device,
 ) -> Comparison:
-    return compare(what, setting, ways, device, TOLERANCES[flow.body_dtype])
+    return compare(what, setting, variants, device, TOLERANCES[flow.body_dtype])

@@ -286,5 +286,5 @@ def test_rays_through_a_torus_cross_it_up_to_four_times() -> None:
 
 def test_no_more_crossings_are_told_than_asked_for() -> None:
     rays = np.array([[0.01, 0.02, 1.0]])
-    found = cast_through(*hollow_box(), rays, most=3)
+    found = cast_through(*hollow_box(), rays, max_crossings=3)
     np.testing.assert_allclose(found.distance, [[2, 2.1, 2.9]], rtol=1e-9)

@@ -296,7 +296,7 @@ def _estimates(log: Float64, columns: Float64) -> ScaleEstimates:
 def test_near_is_within_a_quarter_of_the_objects_size() -> None:
     columns = np.arange(2000) / 10
     leaning = _estimates(0.001 * columns, columns)
-    local, _ = leaning.near(np.array([50.0, 0.0]))
+    local, _ = leaning.local_estimate(np.array([50.0, 0.0]))
     assert local == pytest.approx(0.001 * 25, rel=0.03)
 
 

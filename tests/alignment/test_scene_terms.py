@@ -302,12 +302,14 @@ def test_votes_tell_noise_of_pixels_from_what_varies_over_the_object() -> None:
 def test_votes_near_a_pixel_follow_the_object_and_not_its_noise() -> None:
     rng, columns = np.random.default_rng(0), np.linspace(0, 200, 4000)
     leaning = scale_estimates(0.1 + 0.0005 * (columns - 100), columns)
-    local, _ = leaning.near(np.array([50.0, 190.0]))
+    local, _ = leaning.local_estimate(np.array([50.0, 190.0]))
     assert local == pytest.approx(0.1 + 0.0005 * 80, abs=0.01)
     few = scale_estimates(rng.normal(0.1, 0.03, 60), np.linspace(0, 200, 60))
-    local, error = few.near(np.array([50.0, 190.0]))
+    local, error = few.local_estimate(np.array([50.0, 190.0]))
     assert abs(local - few.middle) < 0.01 and error > 0.5 * few.noise
-    far, doubt = leaning.near(np.array([500.0, 500.0]))  # none are near: the middle, and its doubt
+    far, doubt = leaning.local_estimate(
+        np.array([500.0, 500.0])
+    )  # none are near: the middle, and its doubt
     assert far == leaning.middle and doubt >= leaning.spread
 
 

@@ -34,8 +34,8 @@ def limb(
     """A capsule between two points."""
     first, last = np.asarray(start, np.float64), np.asarray(end, np.float64)
     length = float(np.linalg.norm(last - first))
-    turn = rotation_of_y_to((last - first) / max(length, 1e-9))
-    b.add(CAPSULE, [radius, length / 2], (first + last) / 2, turn, colour=colour, blend=blend)
+    rotation = rotation_of_y_to((last - first) / max(length, 1e-9))
+    b.add(CAPSULE, [radius, length / 2], (first + last) / 2, rotation, colour=colour, blend=blend)
 
 
 def animal(b: Builder) -> None:
@@ -58,8 +58,8 @@ def _head_and_tail(b: Builder, long: float, high: float) -> None:
     neck, size = b.between(0.1, 0.6), b.between(0.15, 0.3)
     head = np.array([b.between(-0.1, 0.1), high * 0.6 + neck * 0.7, long + neck * 0.4 + 0.05])
     limb(b, (0, high * 0.3, long * 0.7), head, b.between(0.08, 0.16), blend=0.1)
-    turn = about_y(b.between(-0.5, 0.5))
-    b.add(SUPERQUADRIC, [size * 0.8, size * 0.8, size, 2.0], head, turn, blend=0.05)
+    rotation = about_y(b.between(-0.5, 0.5))
+    b.add(SUPERQUADRIC, [size * 0.8, size * 0.8, size, 2.0], head, rotation, blend=0.05)
     snout = [size * 0.45, size * 0.4, size * 0.5, 2.0]
     at = head + [0, -size * 0.2, size]
     b.add(SUPERQUADRIC, snout, at, blend=0.05, colour=b.count(0, 1))

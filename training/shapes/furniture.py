@@ -33,10 +33,10 @@ def legs(
     half, middle = (span[1] - span[0]) / 2, (span[0] + span[1]) / 2
     for x in (-1, 1):
         for z in (-1, 1):
-            turn = about_z(-x * splay_rad) @ about_x(z * splay_rad)
+            rotation = about_z(-x * splay_rad) @ about_x(z * splay_rad)
             size = [thick, half, thick, 0.005] if square else [thick, half, 0, 0.005]
             at = (x * place[0], middle, z * place[1])
-            b.add(BOX if square else CYLINDER, size, at, turn, colour=colour, plain=True)
+            b.add(BOX if square else CYLINDER, size, at, rotation, colour=colour, plain=True)
 
 
 def table(b: Builder) -> None:
@@ -219,10 +219,10 @@ def heap(b: Builder) -> None:
             SUPERQUADRIC: [x, y, z, 2.0 if b.chance(0.5) else b.between(2, 6)],
         }[kind]
         at = b.generator.uniform(-0.4, 0.4, 3) * (i > 0)
-        turn = any_rotation(b.generator) if b.chance(0.6) else None
+        rotation = any_rotation(b.generator) if b.chance(0.6) else None
         cut = i > 0 and b.chance(0.18)
         blend = b.between(0.02, 0.2) if b.chance(0.4) else 0
-        b.add(kind, size, at, turn, cut=cut, blend=blend, colour=i)
+        b.add(kind, size, at, rotation, cut=cut, blend=blend, colour=i)
 
 
 def stack(b: Builder) -> None:

@@ -130,7 +130,7 @@ class Builder:
         kind: int,
         size: Sequence[float],
         centre: Sequence[float] | Floats = (0.0, 0.0, 0.0),
-        turn: Floats | None = None,
+        rotation: Floats | None = None,
         *,
         cut: bool = False,
         blend: float = 0.0,
@@ -138,11 +138,11 @@ class Builder:
         profile: Floats | None = None,
         plain: bool = False,
     ) -> None:
-        """One more part; turn is object_from_part, colour an index of the palette."""
+        """One more part; rotation is object_from_part, colour an index of the palette."""
         sizes = np.zeros(4)
         sizes[: len(size)] = size
         radii = np.zeros(PROFILE_KNOTS) if profile is None else profile
-        object_from_part = np.eye(3) if turn is None else turn
+        object_from_part = np.eye(3) if rotation is None else rotation
         tint = np.clip(self.palette[colour % 3] + self.generator.normal(0, 0.03, 3), 0, 1)
         self._parts.append(
             (kind, CUT if cut else UNION, sizes, _reach(kind, sizes, radii), object_from_part.T,

@@ -150,7 +150,7 @@ def _shadow(x, y, z, scale, solid, light):
 
 
 @compiled
-def _shade(u, v, z, solid, paint, view, light, seen, out):
+def _shade(u, v, z, solid, paint, view, light, lit_directly, out):
     """Write the colour (3,) of the surface at depth z; what is not seen gets no lamp of its own."""
     k = (view.distance + z) / view.distance
     x, y, w = _to_object(u * k, v * k, z, view)
@@ -162,7 +162,7 @@ def _shade(u, v, z, solid, paint, view, light, seen, out):
     open_share = min(max(0.35 + 0.35 * a1 / 0.05 + 0.3 * a2 / 0.15, 0.3), 1.0)
     lamp = max(nx * light.direction[0] + ny * light.direction[1] + nz * light.direction[2], 0.0)
     shine = 0.0
-    if not seen:
+    if not lit_directly:
         lamp = 0.25 + 0.25 * lamp  # how its lamp stands to the back cannot be known
     elif lamp > 0:
         if light.shadows:

@@ -109,14 +109,14 @@ def class_name(folder: Path) -> str:
     return name
 
 
-def run_pipeline(pipeline: Any, picture: Uint8, words: str, how: Sampling, seed: int) -> Uint8:
+def run_pipeline(pipeline: Any, rgb: Uint8, words: str, how: Sampling, seed: int) -> Uint8:
     """(side, side, 3) the edit of a square picture (N, N, 3).
 
     The noise comes from a generator on the CPU, so that a seed means the same on every device.
     """
     import torch
 
-    image = Image.fromarray(picture).resize((how.side_px, how.side_px), Image.Resampling.LANCZOS)
+    image = Image.fromarray(rgb).resize((how.side_px, how.side_px), Image.Resampling.LANCZOS)
     guided = how.true_cfg > 1
     several = type(pipeline).__name__ == "QwenImageEditPlusPipeline"
     with _sized(pipeline, how.side_px), _scheduled(pipeline, how.shift):

@@ -84,19 +84,19 @@ def slice_spacing(columns: Columns) -> float:
     return 1 / (columns.front.shape[0] - 1)
 
 
-def _thick_enough(columns: Columns, least: float) -> Columns:
+def _thick_enough(columns: Columns, min_thickness: float) -> Columns:
     """Order the layers and keep every solid stretch, and every gap, at least that long.
 
     Where a layer is steep, the stretch behind it reaches as deep as its neighbours begin: thin
     walls hang together.
     """
     front, inside = columns.front, columns.inside
-    back = np.maximum(columns.back, _reached(front, inside) + least)
-    near = np.maximum(columns.near, _reached(front, inside, WALL_STEP) + least)
+    back = np.maximum(columns.back, _reached(front, inside) + min_thickness)
+    near = np.maximum(columns.near, _reached(front, inside, WALL_STEP) + min_thickness)
     wide = inside & (columns.gap_level > 0)
-    far = np.minimum(columns.far, back - least)
-    back = np.where(wide, np.maximum(back, _reached(far, wide) + least), back)
-    level = np.where(far - near > MIN_GAP * least, columns.gap_level, -1.0)
+    far = np.minimum(columns.far, back - min_thickness)
+    back = np.where(wide, np.maximum(back, _reached(far, wide) + min_thickness), back)
+    level = np.where(far - near > MIN_GAP * min_thickness, columns.gap_level, -1.0)
     middle = (front + back) / 2
     near, far = (np.where(far > near, v, middle) for v in (near, far))
     return replace(columns, back=back, near=near, far=far, gap_level=level)
@@ -136,10 +136,10 @@ def _march(columns: Columns, slabs: Slabs) -> Surface:
     def crossing(first: Ints, second: Ints) -> Float64:
         """(P,) where between two neighbouring nodes the surface passes, as a share of the way."""
         along = first[:, 2] != second[:, 2]
-        share = np.zeros(len(first))
-        share[along] = _fraction_along(first[along])
-        share[~along] = _fraction_across(first[~along], second[~along])
-        return np.clip(share, MIN_FRACTION, 1 - MIN_FRACTION)
+        fraction = np.zeros(len(first))
+        fraction[along] = _fraction_along(first[along])
+        fraction[~along] = _fraction_across(first[~along], second[~along])
+        return np.clip(fraction, MIN_FRACTION, 1 - MIN_FRACTION)
 
     def _fraction_along(first: Ints) -> Float64:
         """Exactly on the layer that lies between the two slices."""
@@ -158,8 +158,8 @@ def _march(columns: Columns, slabs: Slabs) -> Surface:
         outline = (a >= 0) != (b >= 0)
         c, d = (slabs.level[tuple(node.T)] for node in (first, second))
         total = np.where(outline, np.abs(a) + np.abs(b), np.abs(c) + np.abs(d))
-        share = np.where(outline, np.abs(a), np.abs(c)) / np.maximum(total, 1e-9)
-        return np.where(~outline & (np.maximum(c, d) > 1.5 * STEP), 0.5, share)
+        fraction = np.where(outline, np.abs(a), np.abs(c)) / np.maximum(total, 1e-9)
+        return np.where(~outline & (np.maximum(c, d) > 1.5 * STEP), 0.5, fraction)
 
     cut = march(slabs.solid, crossing)
     points = cut.points.copy()
@@ -178,11 +178,11 @@ def _settle_rim(points: Float64, in_grid: Float64, columns: Columns, slabs: Slab
     outline = is_low != inside[high[:, 0], high[:, 1]]
     lateral = lateral[outline]
     node, other = (np.where(is_low[:, None], *pair)[outline] for pair in ((low, high), (high, low)))
-    share = np.abs(in_grid[lateral, :2] - node[:, :2]).max(1)
+    fraction = np.abs(in_grid[lateral, :2] - node[:, :2]).max(1)
     x, y, k = node.T
     starts, ends = ~slabs.solid[x, y, k - 1], ~slabs.solid[x, y, k + 1]
     front, near, far, back = (
-        _extended(v.T, inside, node, other, share)
+        _extended(v.T, inside, node, other, fraction)
         for v in (columns.front, columns.near, columns.far, columns.back)
     )
     z, spacing = slabs.z[k], slabs.z[1] - slabs.z[0]
@@ -195,17 +195,17 @@ def _settle_rim(points: Float64, in_grid: Float64, columns: Columns, slabs: Slab
     points[lateral, 2] = np.where(starts & ends, (start + end) / 2, settled)
 
 
-def _extended(depth: Float64, inside: Bool, node: Ints, other: Ints, share: Float64) -> Float64:
+def _extended(depth: Float64, inside: Bool, node: Ints, other: Ints, fraction: Float64) -> Float64:
     """(P,) a layer's depth (x before y) at a share of the way from inner nodes to outer ones, in a
     straight line from the nodes before."""
     x, y = node[:, 0], node[:, 1]
     u, v = 2 * x - other[:, 0], 2 * y - other[:, 1]
     slope = depth[x, y] - depth[u, v]
     slope = np.where(inside[u, v] & (np.abs(slope) < STEP), slope, 0)
-    return depth[x, y] + share * slope
+    return depth[x, y] + fraction * slope
 
 
-def _join_pieces(columns: Columns, slabs: Slabs, least: float) -> Columns:
+def _join_pieces(columns: Columns, slabs: Slabs, min_thickness: float) -> Columns:
     """Thicken columns behind what is seen, where pieces of one outline hang apart in depth.
 
     A piece is joined to what it is nearest to across the outline's inside; the front stays as it
@@ -225,7 +225,7 @@ def _join_pieces(columns: Columns, slabs: Slabs, least: float) -> Columns:
         if found is None:
             continue
         nodes, depth, other = found
-        back[nodes] = np.maximum(back[nodes], depth + least)
+        back[nodes] = np.maximum(back[nodes], depth + min_thickness)
         gap_level[nodes] = -1
         group[group == group[piece]] = group[other]
     return replace(columns, back=back, gap_level=gap_level)

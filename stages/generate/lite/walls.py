@@ -83,12 +83,12 @@ def _min_around(values: Float64) -> Float64:
     return cv2.erode(values, AROUND, borderType=cv2.BORDER_REFLECT).astype(np.float64)
 
 
-def _step_sides(front: Float64, nearer: Bool, farther: Bool, least: float) -> tuple[Bool, Bool]:
+def _step_sides(front: Float64, nearer: Bool, farther: Bool, min_step: float) -> tuple[Bool, Bool]:
     """The two sides of the front's steps from one region back into another: nodes before them, and
     the nodes beside these that lie by more than `least` behind."""
     before, behind = np.zeros_like(nearer), np.zeros_like(farther)
     for here, there in neighbour_views():
-        step = nearer[here] & farther[there] & (front[there] - front[here] > least)
+        step = nearer[here] & farther[there] & (front[there] - front[here] > min_step)
         before[here] |= step
         behind[there] |= step
     return before, behind

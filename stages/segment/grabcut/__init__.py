@@ -127,7 +127,7 @@ class GrabCut:
         rivals = [p for other in prompts if other is not prompt for p in other.points]
         off = [p for p in prompt.points if not p.foreground] + [p for p in rivals if p.foreground]
         on = [p for p in prompt.points if p.foreground]
-        wanted, unwanted = (
+        on_object, off_object = (
             pixels_at(p, analysed.working_from_photo, analysed.rgb) for p in (on, off)
         )
         shape = analysed.saliency.shape
@@ -135,15 +135,15 @@ class GrabCut:
             box = working_window(prompt.box, analysed)
             inside = window_mask(box, shape)
             region = region_in_box(analysed, box, self.saliency_of)
-            missed = [(x, y) for x, y in wanted if not region[y, x]]
+            missed = [(x, y) for x, y in on_object if not region[y, x]]
             if missed:
                 rest = replace(analysed, tree=region_tree(analysed.rgb, inside & ~region, False))
-                region = region | region_at_points(rest, missed, unwanted, self.saliency_of)
+                region = region | region_at_points(rest, missed, off_object, self.saliency_of)
             outside = ~inside
         else:
-            region = region_at_points(analysed, wanted, unwanted, self.saliency_of)
+            region = region_at_points(analysed, on_object, off_object, self.saliency_of)
             outside = np.zeros(shape, bool)
-        certain, never = discs(wanted, shape), discs(unwanted, shape) | outside
+        certain, never = discs(on_object, shape), discs(off_object, shape) | outside
         pixels = cut(analysed.rgb, (region | certain) & ~never, certain & ~never, never)
         if not region.any() or not pixels.any():
             raise BadInput(
@@ -274,22 +274,25 @@ def window_fits(tree: RegionTree, box: Window) -> Float64:
 
 
 def region_at_points(
-    analysed: AnalysedPhoto, wanted: list[Pixel], unwanted: list[Pixel], saliency_of: SaliencyMap
+    analysed: AnalysedPhoto,
+    on_object: list[Pixel],
+    off_object: list[Pixel],
+    saliency_of: SaliencyMap,
 ) -> Bool:
     """(H, W) bool: for each wanted pixel the largest region, within one object, around it that
     holds no unwanted pixel; empty where nothing salient is found at any wanted pixel."""
     tree = analysed.tree
-    if not any(tree.superpixels[y, x] for x, y in wanted):
-        tree = region_tree(analysed.rgb, salient_at(analysed.rgb, wanted, saliency_of))
+    if not any(tree.superpixels[y, x] for x, y in on_object):
+        tree = region_tree(analysed.rgb, salient_at(analysed.rgb, on_object, saliency_of))
     if len(tree.members) == 0:
         return np.zeros(analysed.saliency.shape, bool)
     areas = tree.members @ np.bincount(tree.superpixels.ravel(), minlength=1)[1:]
     holds_unwanted = np.zeros(len(tree.members), bool)
-    for x, y in unwanted:
+    for x, y in off_object:
         if tree.superpixels[y, x]:
             holds_unwanted |= tree.members[:, tree.superpixels[y, x] - 1]
     region = np.zeros(analysed.saliency.shape, bool)
-    for x, y in wanted:
+    for x, y in on_object:
         column = int(tree.superpixels[y, x]) - 1
         if column < 0:
             continue
@@ -302,17 +305,17 @@ def region_at_points(
     return region
 
 
-def salient_at(rgb: Uint8, wanted: list[Pixel], saliency_of: SaliencyMap) -> Bool:
+def salient_at(rgb: Uint8, on_object: list[Pixel], saliency_of: SaliencyMap) -> Bool:
     """(H, W) bool: what is salient in the widest crop that shows every wanted pixel as salient."""
     height, width = rgb.shape[:2]
-    xs, ys = [x for x, _ in wanted], [y for _, y in wanted]
+    xs, ys = [x for x, _ in on_object], [y for _, y in on_object]
     points = (min(xs), min(ys), max(xs) + 1, max(ys) + 1)
     for share in CLOSER_CROPS:
         reach = share * max(width, height) / 2
         x0, y0, x1, y1 = clipped(points, reach, rgb)
         salient = np.zeros((height, width), bool)
         salient[y0:y1, x0:x1] = saliency_of(rgb[y0:y1, x0:x1]) > SALIENT
-        if all(salient[y, x] for x, y in wanted):
+        if all(salient[y, x] for x, y in on_object):
             return salient
     return np.zeros((height, width), bool)
 

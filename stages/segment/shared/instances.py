@@ -67,16 +67,16 @@ def without_islands(pixels: Bool, area: int) -> Bool:
 
 
 def distinct_objects(instances: Sequence[Instance], given: Sequence[bool], smallest_px: int,
-               most: int) -> list[Instance]:  # fmt: skip
+               max_objects: int) -> list[Instance]:  # fmt: skip
     """The instances that are objects of their own, in their order, with disputed pixels settled.
 
     given: which of them a person pointed at; those stay. Of the others a duplicate of a given or
-    a better one goes, then all but the `most` best, then those of which fewer than smallest_px (or
-    than a mask needs) are seen, since they are that small or others cover them.
+    a better one goes, then all but the `max_objects` best, then those of which fewer than
+    smallest_px (or than a mask needs) are visible, since they are that small or others cover them.
     """
     kept = _distinct(instances, given)
     found = sorted((i for i in kept if not given[i]), key=lambda i: -instances[i].score)
-    kept = [i for i in kept if given[i] or i in found[:most]]
+    kept = [i for i in kept if given[i] or i in found[:max_objects]]
     settled = settle([instances[i] for i in kept])
     seen, needed = _visible_areas(settled), max(smallest_px, MIN_MASK_PX)
     return [o for i, o, area in zip(kept, settled, seen, strict=True)
