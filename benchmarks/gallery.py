@@ -26,6 +26,7 @@ from photoscene.inputs.request import Arguments, build_request
 from photoscene.runs.reconstruction import reconstruct_photo
 from scene.cameras import resize_camera
 from scene.errors import BadInput, CannotPlace, ObjectError
+from scene.placed import in_camera_frame, placed_meshes
 from scene.png import decode_png
 from scene.raycast import render
 from scene.store import Store
@@ -144,7 +145,7 @@ def draw_sheet(scene: Scene, store: Store, caption: str) -> Uint8:
     Up is away from the support plane; without one, the camera's own vertical. Raises ValueError
     when the scene has no placed object.
     """
-    placed = placed_meshes(scene, store)
+    placed = in_camera_frame(placed_meshes(scene, store))
     if not placed or scene.camera is None or scene.overlay is None:
         raise CannotPlace("no object could be placed")
     photo = store.load(scene.photo, Photo).rgb
@@ -158,16 +159,6 @@ def draw_sheet(scene: Scene, store: Store, caption: str) -> Uint8:
     gap = np.full((PANEL_HEIGHT_PX, GAP_PX, 3), 255, np.uint8)
     row = np.concatenate([part for p in panels for part in (gap, p)][1:], axis=1)
     return np.concatenate([row, caption_strip(caption, row.shape[1])])
-
-
-def placed_meshes(scene: Scene, store: Store) -> Placed:
-    """The meshes that have a place, each with its vertices (N, 3) in the camera frame."""
-    placed: Placed = []
-    for o in scene.objects:
-        if o.mesh is not None and o.camera_from_object is not None:
-            mesh = store.load(o.mesh, ObjectMesh)
-            placed.append((mesh, o.camera_from_object.apply(mesh.vertices)))
-    return placed
 
 
 def orbited_view(

@@ -18,12 +18,12 @@ from benchmarks.gallery import (
     caption_strip,
     orbited_image,
     photo_entries,
-    placed_meshes,
     scene_entries,
 )
 from photoscene.inputs.request import build_request
 from photoscene.runs.reconstruction import reconstruct_photo
 from scene.cameras import project
+from scene.placed import in_camera_frame, placed_meshes
 from scene.raycast import render
 from scene.store import Store
 from scene.types import Camera, Float64, ObjectMesh, Photo, Uint8
@@ -41,7 +41,7 @@ def draw_sheets(data: Path, shared: Path, out: Path, store: Store) -> list[tuple
     for entry in photo_entries(shared) + scene_entries(data):
         arguments = replace(entry.arguments, settings=("generate.backend=lite",))
         scene, _ = reconstruct_photo(build_request(arguments, store), store)
-        placed = placed_meshes(scene, store)
+        placed = in_camera_frame(placed_meshes(scene, store))
         if scene.camera is None or not placed:
             drawn.append(("", f"{entry.title}: no object could be placed"))
             continue

@@ -20,8 +20,8 @@ METALLIC, ROUGHNESS = 0.0, 0.8
 
 
 @dataclass(frozen=True, eq=False)
-class PlacedMesh:
-    """A mesh, where it stands in the camera frame, its node name and what the node's extras say."""
+class MeshNode:
+    """A node of the scene's GLB: its name, mesh, place in the camera frame, and extras."""
 
     name: str
     mesh: ObjectMesh
@@ -54,23 +54,23 @@ def object_from_glb(data: bytes) -> ObjectMesh:
     )
 
 
-def scene_to_glb(objects: list[PlacedMesh], camera: Camera, extras: Mapping[str, Any]) -> bytes:
+def scene_to_glb(nodes: list[MeshNode], camera: Camera, extras: Mapping[str, Any]) -> bytes:
     """The whole scene: camera frame turned to glTF axes, the photo's camera at the origin.
 
-    Every object is one node below the root; names are used as given and must differ.
+    Every mesh is one node below the root; names are used as given and must differ.
     """
-    nodes = [(o.name, o.mesh, gltf_node_from_similarity(o.camera_from_object)) for o in objects]
+    meshes = [(n.name, n.mesh, gltf_node_from_similarity(n.camera_from_object)) for n in nodes]
 
     def finish(tree: dict[str, Any]) -> None:
         """Add what trimesh does not write: extras and the camera."""
         _stamp(tree)
-        by_name = {node.get("name"): node for node in tree["nodes"]}
-        for placed in objects:
-            by_name[placed.name]["extras"] = dict(placed.extras)
+        by_name = {each.get("name"): each for each in tree["nodes"]}
+        for node in nodes:
+            by_name[node.name]["extras"] = dict(node.extras)
         _add_camera(tree, camera)
         tree["scenes"][0]["extras"] = dict(extras)
 
-    return _export(nodes, finish)
+    return _export(meshes, finish)
 
 
 def _export(nodes: list[tuple[str, ObjectMesh, Any]], finish: Any) -> bytes:

@@ -15,6 +15,7 @@ from scene.bundles import (
     unpack_masks,
     unpack_table,
 )
+from scene.placed import PlacedMesh
 from scene.store import Store
 from scene.types import Artifact, ObjectMesh, Photo, PointMap
 from stages.devices import ModelPool
@@ -42,7 +43,6 @@ def call(
 
 def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifact]:
     """glb, overlay."""
-    from scene.glb import PlacedMesh
     from stages import compose
 
     placements = unpack_placements(store, call.inputs["placements"])
@@ -52,11 +52,10 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
         placed, name = placements[index], names[index]
         if placed.camera_from_object is None or placed.fit is None:
             continue
-        extras = {"role": "object", "id": name["id"], "label": name["label"],
-                  "silhouette_iou": round(placed.fit.silhouette_iou, 4), "grade": placed.fit.grade,
-                  "warnings": list(placed.fit.warnings)}  # fmt: skip
         mesh = store.load(call.inputs[numbered(index, "mesh")], ObjectMesh)
-        objects.append(PlacedMesh(name["name"], mesh, placed.camera_from_object, extras))
+        objects.append(PlacedMesh(
+            name["id"], name["name"], name["label"], mesh, placed.camera_from_object, placed.fit
+        ))  # fmt: skip
     photo = store.load(call.inputs["photo"], Photo)
     point_map = store.load(call.inputs["point_map"], PointMap)
     extras = {"role": "scene", "frame": "photo camera, glTF axes (x right, y up, z backward)",

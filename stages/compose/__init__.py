@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from scene.glb import PlacedMesh
+from scene.placed import PlacedMesh
 from scene.types import Camera, Mask, Photo, Uint8
 
 VERSION = "2"  # of `run`, of what all backends share, and of how the results are written

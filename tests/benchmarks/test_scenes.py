@@ -9,12 +9,12 @@ import pytest
 from benchmarks.known_scenes import GROUND_TRUTH, scene_folders
 from benchmarks.overhead import run_plainly
 from benchmarks.scenes import masks_and_depth, recover_true_meshes
+from photoscene.runs.folder import read_scene
 from scene.cameras import camera_from_matrix
-from scene.files import similarity_from_json
+from scene.placed import in_camera_frame, placed_meshes
 from scene.png import decode_png
 from scene.raycast import render
 from scene.store import Store
-from scene.types import ObjectMesh
 
 SCENES = scene_folders(GROUND_TRUTH)
 
@@ -35,20 +35,11 @@ def test_masks_and_depth_become_the_scene_that_was_photographed(
 ) -> None:
     """Modal IoU at least 0.95 and visible depth within 2 %, judged by our own renderer."""
     store = Store(tmp_path / "store")
-    outcomes = run_plainly(masks_and_depth(scene), store, tmp_path / "run")
-    made = {o.call.stage: o.manifest.outputs for o in outcomes if o.manifest}
-    meshes = {
-        n: a for o in outcomes if o.call.stage == "place" for n, a in o.call.inputs.items()
-        if n.endswith(".mesh")
-    }  # fmt: skip
-    placed = []
-    for number, value in store.load(made["place"]["placements"], dict).items():
-        mesh = store.load(meshes[f"{number}.mesh"], ObjectMesh)
-        similarity = similarity_from_json(value["camera_from_object"])
-        placed.append((mesh, similarity.apply(mesh.vertices)))
+    run_plainly(masks_and_depth(scene), store, tmp_path / "run")
+    placed = placed_meshes(read_scene(tmp_path / "run"), store)
     value = json.loads((scene / "camera.json").read_text())
     camera = camera_from_matrix(value["width"], value["height"], np.array(value["K"]))
-    _, index, depth = render(placed, camera)
+    _, index, depth = render(in_camera_frame(placed), camera)
     true_depth = np.load(scene / "depth.npy")
     ious, errors = [], []
     for number, path in enumerate(sorted((scene / "masks").glob("modal_*.png"))):

@@ -19,7 +19,7 @@ from PIL import Image
 
 from fingerprints.measure import glb_tree
 from scene.files import CODECS
-from scene.glb import PlacedMesh, object_to_glb, scene_to_glb
+from scene.glb import MeshNode, object_to_glb, scene_to_glb
 from scene.keys import canonical_json, object_seed, stage_key
 from scene.types import (
     Artifact,
@@ -135,7 +135,7 @@ def test_what_an_object_is_drawn_with_bears_its_name(shades: Any, named: list[st
     """Blender would list Material_0; two equal materials are one, of the first object's name."""
     placed = Similarity(1.0, np.eye(3), np.array([0, 0, 2.0]))
     meshes = [replace(_cube(), texture=np.full((4, 4, 3), shade, np.uint8)) for shade in shades]
-    objects = [PlacedMesh(n, m, placed, {}) for n, m in zip(("mug", "jar"), meshes, strict=True)]
+    objects = [MeshNode(n, m, placed, {}) for n, m in zip(("mug", "jar"), meshes, strict=True)]
     tree = glb_tree(scene_to_glb(objects, CAMERA, {}))
     assert [mesh["name"] for mesh in tree["meshes"]] == ["mug", "jar"]
     for kind in ("materials", "textures", "images"):
@@ -143,7 +143,7 @@ def test_what_an_object_is_drawn_with_bears_its_name(shades: Any, named: list[st
 
 
 def test_a_scenes_glb_is_pinned() -> None:
-    placed = PlacedMesh(
+    placed = MeshNode(
         "box", _cube(), Similarity(0.5, QUARTER, np.array([0.25, -0.5, 2])), {"role": "object"}
     )
     tree = glb_tree(scene_to_glb([placed], CAMERA, {"role": "scene"}))

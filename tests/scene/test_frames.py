@@ -14,7 +14,7 @@ from scene.frames import (
     gltf_node_from_similarity,
     similarity_from_gltf_node,
 )
-from scene.glb import PlacedMesh, object_from_glb, object_to_glb, scene_to_glb
+from scene.glb import MeshNode, object_from_glb, object_to_glb, scene_to_glb
 from scene.raycast import render
 from scene.types import Similarity
 from support.shapes import letter_f
@@ -59,7 +59,7 @@ def test_scene_glb_holds_the_camera_frame_turned_to_gltf_axes() -> None:
 
     mesh, placed = letter_f(), _placement()
     camera = camera_from_fov(320, 240, 0.9)
-    data = scene_to_glb([PlacedMesh("letter", mesh, placed, {"role": "object"})], camera, {})
+    data = scene_to_glb([MeshNode("letter", mesh, placed, {"role": "object"})], camera, {})
     loaded = trimesh.load_scene(io.BytesIO(data), file_type="glb", process=False)
     matrix, geometry = loaded.graph["letter"]
     vertices = np.asarray(loaded.geometry[geometry].vertices)

@@ -35,6 +35,7 @@ from scene.cameras import camera_from_fov, resize_camera
 from scene.files import encode_json
 from scene.glb import object_from_glb
 from scene.keys import digest
+from scene.placed import in_camera_frame, placed_meshes
 from scene.raycast import render
 from scene.scene_json import scene_from_json, scene_to_json
 from scene.store import Store
@@ -461,10 +462,7 @@ def _expected(reported: Reported, width: int, height: int) -> tuple[Bool, np.nda
     """The full meshes seen by the photo's camera at a size: outline and colours."""
     scene = reported.scene
     assert scene.camera is not None
-    placed = []
-    for o in scene.objects:
-        assert o.mesh is not None and o.camera_from_object is not None
-        mesh = reported.store.load(o.mesh, ObjectMesh)
-        placed.append((mesh, o.camera_from_object.apply(mesh.vertices)))
-    rgba, _, _ = render(placed, resize_camera(scene.camera, width, height))
+    placed = placed_meshes(scene, reported.store)
+    assert len(placed) == len(scene.objects)
+    rgba, _, _ = render(in_camera_frame(placed), resize_camera(scene.camera, width, height))
     return rgba[..., 3] > 0, rgba[..., :3].astype(int)
