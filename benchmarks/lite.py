@@ -22,8 +22,9 @@ from flows.server import prefect_api
 from photoscene.cli.errors import keep_quiet
 from photoscene.inputs.request import Arguments
 from scene.store import Store
-from stages.backends import make_settings
+from stages import generate
 from stages.devices import ModelPool
+from stages.generate.lite import Settings
 from training.held_out import (
     SHAPES,
     HeldOut,
@@ -109,7 +110,6 @@ def _cells(mean: dict[str, float | None]) -> str:
 
 def held_out_table(sources: Sources) -> str:
     """IoU and depth errors from one picture alone, beside the inflated outline."""
-    make_settings("generate", "lite", {})
     rows = ["| objects | pictures | IoU | inflated outline | margin | front error | back error |",
             "|---|---|---|---|---|---|---|"]  # fmt: skip
     groups: list[tuple[str, Iterator[HeldOut]]] = [
@@ -121,7 +121,7 @@ def held_out_table(sources: Sources) -> str:
     else:
         print(f"{study} is absent (the study is not in the repository): its row is left out")
     groups.append(("scans, 12 views each", held_out_scans(sources.data / "objects")))
-    with ModelPool().borrow("generate", "lite", {}) as generator:
+    with ModelPool().borrow(generate.STAGE, "lite", Settings()) as generator:
         for name, objects in groups:
             scores = [measure(generator, one) for one in objects]
             iou, front, back, inflated = means(scores)

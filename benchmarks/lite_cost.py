@@ -19,9 +19,9 @@ import numpy as np
 
 from scene.images import decode_cutout
 from stages import generate
-from stages.backends import make_settings
 from stages.crops import cutout_crop
 from stages.devices import ModelPool
+from stages.settings import make_settings
 
 FOV_DEG = 30.0
 ROUNDS = 3
@@ -32,9 +32,9 @@ def main() -> None:
     backend, cutout = sys.argv[1], Path(sys.argv[2])
     crop = cutout_crop(decode_cutout(cutout.read_bytes()), math.radians(FOV_DEG))
     crop = replace(crop, depth=np.ones_like(crop.depth))  # the relief asks for some
-    make_settings("generate", backend, {})
+    settings = make_settings(generate.STAGE, backend, {})
     seconds = []
-    with ModelPool().borrow("generate", backend, {}) as generator:
+    with ModelPool().borrow(generate.STAGE, backend, settings) as generator:
         for _ in range(ROUNDS):
             began = time.perf_counter()
             generate.run(generator, crop, 0)

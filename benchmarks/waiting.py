@@ -30,7 +30,7 @@ from scene.images import decode_photo
 from scene.store import Store
 from scene.types import ObjectPrompt
 from stages import segment
-from stages.backends import find_backend, make_settings
+from stages.segment import grabcut
 
 DOCUMENT = Path("docs/benchmarks.md")
 PHOTO = Path("examples/breakfast.jpg")
@@ -95,12 +95,10 @@ def clicks(folder: Path) -> str:
         e: s for e in (*ENTRIES, LAST_ENTRY) if (s := seconds(chooser.enter, e)) and e != "next"
     }
     photo, _ = decode_photo(PHOTO.read_bytes(), 2048)
-    settings = make_settings("segment", "grabcut", {})
-    module = find_backend("segment", "grabcut")
     # The mirror image is as much work, and nothing of it is remembered.
     mirrored = replace(photo, rgb=photo.rgb[:, ::-1].copy())
     moved = tuple(_mirrored(p, photo.width) for p in chooser.session.present.objects)
-    backend = module.load(settings, "cpu")
+    backend = grabcut.load(grabcut.Settings(), "cpu")
     whole = seconds(lambda: segment.run(backend, mirrored, moved, ()))
     rows = [f"| `{entry}` | {s:.2f} |" for entry, s in each.items()]
     rows.append(f"| all six objects anew, nothing remembered | {whole:.2f} |")

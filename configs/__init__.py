@@ -1,1 +1,1 @@
-"""Profiles that ship with photoscene; read by scene/profile.py."""
+"""Profiles that ship with photoscene; read by flows/profile.py."""

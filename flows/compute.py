@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import time
 
 from flows.calls import Outcome, StageCall
+from flows.plan import STEPS
 from scene.store import Manifest, Store
 from stages.devices import ModelPool
 
@@ -23,11 +23,11 @@ def produce(call: StageCall, store: Store, pool: ModelPool, refresh: bool = Fals
         logger.info("cached", extra={"call": call, "seconds": 0.0, "computed": False})
         return Outcome(call, known)
     started = time.monotonic()
-    outputs = importlib.import_module(f"flows.steps.{call.stage}").compute(call, store, pool)
+    outputs = STEPS[call.stage].compute(call, store, pool)
     seconds = time.monotonic() - started
     manifest = Manifest(
-        call.key, call.stage, call.subject, call.backend, call.version, call.settings, call.weights,
-        call.seed, call.inputs, outputs, round(seconds, 4),
+        call.key, call.stage, call.subject, call.backend, call.version, call.settings_json,
+        call.weights, call.seed, call.inputs, outputs, round(seconds, 4),
     )  # fmt: skip
     store.publish(manifest)
     logger.info("computed", extra={"call": call, "seconds": seconds, "computed": True})

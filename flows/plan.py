@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -35,9 +35,29 @@ from scene.bundles import Bundle, notes_of, numbered
 from scene.errors import BadInput
 from scene.store import Store
 from scene.types import Artifact, PointMap, Scene, SceneObject
+from stages.place import Placement
 
-if TYPE_CHECKING:
-    from stages.place import Placement
+# All steps in the order of the DAG; segment and map_points run side by side where they can. "edit"
+# is only there where a mask was changed by hand. A new step has its line here, and its call below.
+STEPS = {
+    step.name: step
+    for step in (
+        photo.STEP,
+        segment.STEP,
+        edit.STEP,
+        map_points.STEP,
+        crop.STEP,
+        complete.STEP,
+        frame.STEP,
+        generate.STEP,
+        place.STEP,
+        compose.STEP,
+    )
+}
+PER_OBJECT = tuple(step.name for step in STEPS.values() if step.per_object)
+# What a profile has an entry for, in the same order.
+STAGES = {step.name: step.stage for step in STEPS.values() if step.stage is not None}
+PER_OBJECT_STAGES = tuple(stage.name for stage in STAGES.values() if stage.per_object)
 
 MAX_NAME_LENGTH = 64
 RESERVED_NAMES = ("world", "photo_camera")  # nodes that the scene file has of its own
@@ -197,13 +217,19 @@ def _each(request: Request, calls: Mapping[str, StageCall]) -> Steps[_Made]:
     lower = {
         name: call
         for name, outcome in outcomes.items()
-        if outcome.out_of_memory and (call := lowered_call(request, outcome.call)) is not None
+        if outcome.out_of_memory and (call := _lowered(request, outcome.call)) is not None
     }
     if lower:
         outcomes |= dict(zip(lower, (yield list(lower.values())), strict=True))
     bundles = {i: o.manifest.outputs for i, o in outcomes.items() if o.manifest is not None}
     failures = {i: f"{o.call.stage}: {o.failure}" for i, o in outcomes.items() if i not in bundles}
     return _Made(bundles, failures, [outcomes[i].call for i in lower if i in bundles])
+
+
+def _lowered(request: Request, call: StageCall) -> StageCall | None:
+    """The call with the profile's settings of less memory; None where it has none for it."""
+    stage = STEPS[call.stage].stage
+    return None if stage is None else lowered_call(request, stage, call)
 
 
 def _with_lowered(scene: Scene, request: Request, lowered: Sequence[StageCall]) -> Scene:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scene.errors import BadInput
-from scene.profile import Profile, StageChoice
 from scene.store import artifact_from_json
 from scene.types import Artifact, ObjectPrompt, Point
 
@@ -16,6 +15,26 @@ from scene.types import Artifact, ObjectPrompt, Point
 EDITED_FILES = {"mask": "mask.png", "completion": "completion.png", "mesh": "mesh.glb"}
 MAX_WORDS_LENGTH = 1000  # of a label or a description
 MAX_COORDINATE_PX = 1e9  # far outside any photo; also keeps infinity and NaN out
+
+
+@dataclass(frozen=True)
+class StageChoice:
+    """A stage's backend by name, and the settings that differ from the backend's defaults.
+
+    on_out_of_memory: settings to try instead, for an object's step that ran out of memory.
+    """
+
+    backend: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    on_out_of_memory: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A name, and the choice for every stage that is wanted: an optional one may lack."""
+
+    name: str
+    stages: Mapping[str, StageChoice]
 
 
 @dataclass(frozen=True)

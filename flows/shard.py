@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from flows.calls import STEP_ORDER, Outcome, StageCall
+from flows.calls import Outcome, StageCall
 from flows.compute import produce
 from flows.failures import RETRY_DELAYS_S, can_pass, failed
-from flows.plan import Plan, StageFailed, plan_scene
+from flows.plan import STEPS, Plan, StageFailed, plan_scene
 from flows.request import Request
 from scene.store import Store
 from scene.types import Scene
@@ -73,7 +73,7 @@ def reconstruct_scenes(
         run.begin()
     while any(run.waiting for run in runs):
         stages = {call.stage for run in runs for _, call in run.waiting}
-        stage = min(stages, key=STEP_ORDER.index)
+        stage = min(stages, key=list(STEPS).index)
         for run in runs:
             for index, call in run.waiting:
                 if call.stage == stage:

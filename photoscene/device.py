@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 
+from flows.plan import STAGES
+from flows.request import Profile
 from scene.errors import BadInput
-from scene.profile import Profile
-from stages.backends import libraries_of
+from stages.backends import find_backend
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -44,7 +45,7 @@ def device_for(name: str, profile: Profile) -> str:
 
     Raises as `chosen_device`.
     """
-    backends = ((stage, choice.backend) for stage, choice in profile.stages.items())
-    if name == "auto" and not any("torch" in libraries_of(*backend) for backend in backends):
+    chosen = (find_backend(STAGES[s], choice.backend) for s, choice in profile.stages.items())
+    if name == "auto" and not any("torch" in backend.libraries for backend in chosen):
         return "cpu"
     return chosen_device(name)

@@ -10,6 +10,7 @@ import numpy as np
 
 from flows.calls import Outcome, backend_call
 from flows.compute import produce
+from flows.request import StageChoice
 from photoscene.device import check_device, chosen_device
 from photoscene.inputs.request import check_seed
 from scene import bundles
@@ -17,9 +18,9 @@ from scene.bundles import pack_object_crop, pack_views
 from scene.errors import BadInput
 from scene.images import decode_cutout
 from scene.keys import digest
-from scene.profile import StageChoice
 from scene.store import Store, copy_artifact
 from scene.types import Artifact, ObjectMesh, PosedView
+from stages import generate
 from stages.crops import cutout_crop
 from stages.devices import ModelPool
 
@@ -66,7 +67,7 @@ def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Outc
         inputs = _view_inputs(store, arguments.views)
     chosen = arguments.choice
     call = backend_call(
-        "generate", chosen.backend, chosen.settings, SUBJECT, inputs, arguments.seed
+        generate.STAGE, chosen.backend, chosen.settings, SUBJECT, inputs, arguments.seed
     )
     known = None if refresh else store.lookup(call.key)
     if known is None:

@@ -1,173 +1,167 @@
-"""Finds a stage's backend by name and turns a profile's settings into the backend's own type."""
+"""What is known of a stage and of a backend: a typed record each; finds a backend by its name.
+
+A stage's folder has its record `STAGE` in `__init__.py`; every backend's file there ends with its
+record `BACKEND`. docs/backends.md shows how to add one.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import importlib
 import importlib.util
-import math
 import pkgutil
-import types
-import typing
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from scene.errors import BadInput
-from stages.model_table import model_table
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FULL_EXTRA = "pip install -e '.[full]'"
+NONE = "none"  # the backend of an optional stage that is left out; no file
+
+Keeping = Literal["keep", "one_at_a_time"]
+Offload = Literal["none", "model", "sequential"]
+
+SettingsT = TypeVar("SettingsT", bound="DataclassInstance")
+ModelT = TypeVar("ModelT")
 
 
-def backend_names(stage: str) -> list[str]:
-    """The backends of a stage: the files of its folder that have a VERSION."""
-    package = importlib.import_module(f"stages.{stage}")
+class HeldWeights(Protocol):
+    """What a loaded model reads when it is first wanted: a `LazyModel`, a `NetworkPool`."""
+
+    @property
+    def held_bytes(self) -> int:
+        """What it holds on the device now."""
+        ...
+
+    def release(self) -> None:
+        """Let go of it; it is read again when it is wanted."""
+        ...
+
+
+def _no_models(settings: object) -> tuple[str, ...]:
+    return ()
+
+
+def _no_folder(settings: object) -> str:
+    return ""
+
+
+def _keep(settings: object) -> Keeping:
+    return "keep"
+
+
+def _no_offload(settings: object) -> Offload:
+    return "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend(Generic[SettingsT, ModelT]):
+    """Everything that is asked of a backend. Stages have subclasses with what is asked there only.
+
+    Only version, settings and load are needed; the others are for weights and large libraries.
+    """
+
+    version: str
+    """Of what it makes, a part of every key: raised whenever the output changes."""
+
+    settings: type[SettingsT]
+    """A frozen dataclass whose defaults work; its `__post_init__` raises BadInput, with a message
+    that begins with the setting's name. `NoSettings` where there is nothing to set."""
+
+    load: Callable[[SettingsT, str], ModelT]
+    """Settings and device ("cpu", "cuda", "cuda:1") -> the model, which fits the stage's Protocol.
+    Heavy imports are inside, so that looking keys up stays quick."""
+
+    loading: tuple[str, ...] | None = None
+    """The settings that `load` depends on, () for none; it is given these alone, all others have
+    their defaults. Calls that differ in others share one loaded model: each is lent a copy of it,
+    made by `dataclasses.replace`, whose field `settings` has the call's own. None: `load` depends
+    on all settings, and the model is shared by equal ones only."""
+
+    held: Callable[[ModelT], HeldWeights] | None = None
+    """Where a model keeps what it reads when it is first wanted, so that the pool can measure it
+    and let go of it. None: the model has everything from `load` on, and goes as a whole."""
+
+    memory: Callable[[SettingsT], Keeping] = _keep
+    """ "one_at_a_time": never in memory together with others that say so."""
+
+    offload: Callable[[SettingsT], Offload] = _no_offload
+    """What of the weights waits in main memory between calls."""
+
+    weights_sha256: str | Callable[[SettingsT], str] = ""
+    """The digest of the weights, a part of the key: of bundled ones, or of those that the settings
+    name. Raises BadInput where these are wrong, MissingWeights where the weights are not here."""
+
+    models: Callable[[SettingsT], tuple[str, ...]] = _no_models
+    """The rows of weights/models.yaml that are read, unless `weights_folder` names a folder."""
+
+    weights_folder: Callable[[SettingsT], str] = _no_folder
+    """The user's own folder of weights, "" for none."""
+
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """Modules that are imported late, besides photoscene's own -> the command that installs each,
+    as `dict.fromkeys(("torch", "transformers"), FULL_EXTRA)`."""
+
+    def weights_digest(self, settings: SettingsT) -> str:
+        """The digest of the weights that are used with these settings; "" without any."""
+        known = self.weights_sha256
+        return known if isinstance(known, str) else known(settings)
+
+    def leaves_device(self, settings: SettingsT) -> bool:
+        """Whether no weights stay on the device between calls."""
+        return self.memory(settings) == "one_at_a_time" or self.offload(settings) != "none"
+
+    def models_read(self, settings: SettingsT) -> tuple[str, ...]:
+        """The models of the table that are read with these settings; () with an own folder."""
+        return () if self.weights_folder(settings) else self.models(settings)
+
+
+BackendT = TypeVar("BackendT", bound=Backend[Any, Any], covariant=True)
+
+
+@dataclass(frozen=True)
+class Stage(Generic[BackendT]):
+    """Everything that is asked of a stage. Its backends are the files and folders beside its own.
+
+    name: of the folder, and of its step; backend: the class of its backends' records; version: of
+    its `run`, of what all backends share, and of how the results are written; per_object: whether
+    it has a call for each object; optional: whether a profile may leave it out.
+    """
+
+    name: str
+    backend: type[BackendT]
+    version: str
+    per_object: bool = False
+    optional: bool = False
+
+
+AnyStage = Stage[Backend[Any, Any]]
+
+
+def backend_names(stage: AnyStage) -> list[str]:
+    """The backends of a stage: the modules of its folder that have a record."""
+    package = importlib.import_module(f"stages.{stage.name}")
     names = [m.name for m in pkgutil.iter_modules(package.__path__)]
-    return sorted(
-        n for n in names if hasattr(importlib.import_module(f"stages.{stage}.{n}"), "VERSION")
-    )
+    return sorted(n for n in names if _record(stage, n) is not None)
 
 
-def find_backend(stage: str, name: str) -> types.ModuleType:
-    """The module stages.STAGE.NAME: VERSION, Settings and load(settings, device)."""
-    if name.isidentifier():
-        spec = importlib.util.find_spec(f"stages.{stage}.{name}")
-        module = importlib.import_module(f"stages.{stage}.{name}") if spec else None
-        if module is not None and hasattr(module, "VERSION"):
-            return module
-    raise BadInput(
-        f"unknown backend {name!r} for {stage}: expected one of {', '.join(backend_names(stage))}"
-    )
+def find_backend(stage: Stage[BackendT], name: str) -> BackendT:
+    """The record of a stage's backend; BadInput with the known ones for a name that is none's."""
+    if name.isidentifier() and importlib.util.find_spec(f"stages.{stage.name}.{name}"):
+        found = _record(stage, name)
+        if found is not None:
+            return found
+    known = ", ".join(backend_names(stage))
+    raise BadInput(f"unknown backend {name!r} for {stage.name}: expected one of {known}")
 
 
-def stage_version(stage: str) -> str:
-    """The VERSION of a stage: of its `run` and of what it shares, whatever the backend."""
-    return importlib.import_module(f"stages.{stage}").VERSION
-
-
-def make_settings(stage: str, name: str, values: Mapping[str, Any]) -> Any:
-    """The backend's frozen Settings; unknown names, wrong types and values raise BadInput.
-
-    A Settings class checks its ranges itself, with messages that begin with the setting's name.
-    """
-    settings_type = find_backend(stage, name).Settings
-    hints = typing.get_type_hints(settings_type)
-    for key, value in values.items():
-        if key not in hints:
-            close = difflib.get_close_matches(key, hints, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            known = ", ".join(hints) or "none"
-            raise BadInput(f"{stage} backend {name} has no setting {key!r} (it has: {known}){hint}")
-        if not _fits(_convert(value, hints[key]), hints[key]):
-            raise BadInput(f"{stage}.{key}: expected {_type_name(hints[key])}, got {value!r}")
-    try:
-        return settings_type(**{k: _convert(v, hints[k]) for k, v in values.items()})
-    except BadInput as error:
-        raise BadInput(f"{stage}.{error}") from None
-
-
-def local(default: Any) -> Any:
-    """A setting's default that says where or how to work and never what comes out.
-
-    Such settings (a folder of weights, how memory is used) stay out of keys and manifests.
-    """
-    return dataclasses.field(default=default, metadata={"local": True})
-
-
-def settings_to_json(settings: Any) -> dict[str, Any]:
-    """All settings of a backend that decide its output, defaults included: they go into the key."""
-    values = dataclasses.asdict(settings)
-    return {n: v for n, v in values.items() if n not in local_settings(settings)}
-
-
-def local_settings(settings: Any) -> dict[str, Any]:
-    """The settings that are `local` to a machine."""
-    named = [f.name for f in dataclasses.fields(settings) if f.metadata.get("local")]
-    return {name: getattr(settings, name) for name in named}
-
-
-def loading_settings(stage: str, name: str, settings: Any) -> dict[str, Any]:
-    """The settings that loading a backend depends on: those that its module's LOADING names.
-
-    Calls that differ in others share one model. Without LOADING it depends on all of them.
-    """
-    values = dataclasses.asdict(settings)
-    names = getattr(find_backend(stage, name), "LOADING", tuple(values))
-    return {name: values[name] for name in names}
-
-
-def weights_of(stage: str, name: str, settings: Any) -> str:
-    """The digest of a backend's weights, bundled with it or where its settings say; "" without.
-
-    Raises BadInput where the settings are wrong, MissingWeights where the weights are not here.
-    """
-    module = find_backend(stage, name)
-    if hasattr(module, "weights_sha256"):
-        return module.weights_sha256(settings)
-    return getattr(module, "WEIGHTS_SHA256", "")
-
-
-def models_of(stage: str, name: str, settings: Any) -> tuple[str, ...]:
-    """The models of the table that a backend reads with these settings; () with its own folder.
-
-    The module's `models(settings)` says which, else the setting `model`, else the constant MODEL.
-    """
-    module = find_backend(stage, name)
-    if weights_setting(settings):
-        return ()
-    if hasattr(module, "models"):
-        return tuple(module.models(settings))
-    model = getattr(settings, "model", getattr(module, "MODEL", ""))
-    return (model,) if model in model_table() else ()
-
-
-def weights_setting(settings: Any) -> str:
-    """The folder that a backend's setting `weights` names; "" without."""
-    value = getattr(settings, "weights", "")
-    return value if isinstance(value, str) else ""  # terms of a placement may have that name, too
-
-
-def libraries_of(stage: str, name: str) -> dict[str, str]:
-    """The modules that a backend imports besides photoscene's own, and what installs each.
-
-    The module's LIBRARIES says so: a tuple of names that the extra `full` brings, or a mapping of
-    names to commands. Without it there are none.
-    """
-    libraries = getattr(find_backend(stage, name), "LIBRARIES", ())
-    if isinstance(libraries, Mapping):
-        return dict(libraries)
-    return dict.fromkeys(libraries, FULL_EXTRA)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return any(_fits(value, h) for h in typing.get_args(hint))
-    if hint is type(None) or hint is None:
-        return value is None
-    if typing.get_origin(hint) is typing.Literal:
-        return value in typing.get_args(hint)
-    if typing.get_origin(hint) is tuple:
-        return isinstance(value, (list, tuple))
-    if hint is float:
-        return (
-            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        )
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _convert(value: Any, hint: Any) -> Any:
-    """A YAML value as its setting's type: lists are tuples, and 1e-3 (text in YAML) is a number."""
-    if isinstance(value, list):
-        return tuple(value)
-    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _type_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint)
+def _record(stage: Stage[BackendT], name: str) -> BackendT | None:
+    """The record of a module of a stage's folder; None without one, as `shared` is."""
+    module = importlib.import_module(f"stages.{stage.name}.{name}")
+    found = getattr(module, "BACKEND", None)
+    if found is not None and not isinstance(found, stage.backend):
+        raise TypeError(f"{module.__name__}.BACKEND is no {stage.backend.__name__}")
+    return found

@@ -7,23 +7,24 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from scene.errors import CannotRun
 from scene.keys import canonical_json
-from stages.backends import find_backend, loading_settings, make_settings
+from stages.backends import Backend, HeldWeights, Keeping, ModelT, Offload, Stage, find_backend
 from stages.device_memory import default_budget_bytes, is_out_of_memory, measured, network_bytes
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 MAX_IDLE_MODELS = 16  # loaded backends that wait; more are forgotten, whatever they hold
 logger = logging.getLogger(__name__)
 
-Keeping = Literal["keep", "one_at_a_time"]
-Offload = Literal["none", "model", "sequential"]
 Loaded = TypeVar("Loaded")
 
 
@@ -34,8 +35,8 @@ class OutOfDeviceMemory(CannotRun):
 class ModelPool:
     """The models of one process on one device. On "cpu" calls may overlap; elsewhere they queue.
 
-    A model is found by the settings that its loading depends on (LOADING of its backend): calls
-    that differ in others share it. When the models hold more than budget_bytes (by default 80 % of
+    A model is found by the settings that its loading depends on (`Backend.loading`): calls that
+    differ in others share it. When the models hold more than budget_bytes (by default 80 % of
     the device's memory), what is idle lets go of its weights, least recently used first; what is
     lent never does.
 
@@ -47,20 +48,25 @@ class ModelPool:
     def __init__(self, device: str = "cpu", budget_bytes: int | None = None) -> None:
         self.device = device
         self._budget_bytes = budget_bytes
-        self._entries: dict[str, _Entry] = {}  # the most recently used is the last
+        self._entries: dict[str, _Entry[Any]] = {}  # the most recently used is the last
         self._lock = threading.RLock()
         self._working = threading.Lock()
 
     @contextmanager
-    def borrow(self, stage: str, backend: str, settings: Mapping[str, Any]) -> Iterator[Any]:
-        """Lend a backend with these settings; its weights are shared as far as LOADING allows."""
-        typed = make_settings(stage, backend, settings)
-        exclusive = getattr(typed, "memory", "keep") == "one_at_a_time"
+    def borrow(
+        self, stage: Stage[Backend[Any, ModelT]], name: str, settings: DataclassInstance
+    ) -> Iterator[ModelT]:
+        """Lend a stage's backend with these settings, which are of its own type; its weights are
+        shared as far as `Backend.loading` allows."""
+        backend = find_backend(stage, name)
+        if not isinstance(settings, backend.settings):
+            raise TypeError(f"{stage.name} backend {name} has other settings than {settings}")
+        exclusive = backend.memory(settings) == "one_at_a_time"
         with self._working if exclusive or self.device != "cpu" else nullcontext():
-            entry = self._lend(stage, backend, typed, exclusive)
+            entry = self._lend(f"{stage.name} {name}", backend, settings, exclusive)
             lender = _lender.set(self)
             try:
-                yield entry.model.with_settings(typed) if entry.shared else entry.model
+                yield entry.model_with(settings)
             except BaseException as error:
                 entry.ran_out = isinstance(error, OutOfDeviceMemory) or is_out_of_memory(error)
                 _clear_frames(error)
@@ -94,11 +100,19 @@ class ModelPool:
             for name in self._idle():
                 self._release(name)
 
-    def _lend(self, stage: str, backend: str, settings: Any, exclusive: bool) -> _Entry:
+    def _lend(
+        self,
+        title: str,
+        backend: Backend[Any, ModelT],
+        settings: DataclassInstance,
+        exclusive: bool,
+    ) -> _Entry[ModelT]:
         with self._lock:
-            wanted = loading_settings(stage, backend, settings)
-            name = canonical_json([stage, backend, wanted])
-            entry = self._entries.pop(name, None) or self._load(stage, backend, wanted)
+            values = asdict(settings)
+            names = values if backend.loading is None else backend.loading
+            loading = {name: values[name] for name in names}
+            name = canonical_json([title, loading])
+            entry = self._entries.pop(name, None) or self._load(backend, loading)
             for other in self._idle():
                 if self._entries[other].ran_out or (exclusive and self._entries[other].exclusive):
                     self._release(other)
@@ -107,14 +121,14 @@ class ModelPool:
             self._make_room()
             return entry
 
-    def _load(self, stage: str, backend: str, values: Mapping[str, Any]) -> _Entry:
-        """A backend is loaded with the settings of LOADING alone, so that it can use no others."""
-        module, settings = find_backend(stage, backend), make_settings(stage, backend, values)
-        model = module.load(settings, self.device)
-        known_bytes = None if hasattr(model, "held_bytes") else network_bytes(model)
-        return _Entry(model, hasattr(module, "LOADING"), known_bytes)
+    def _load(self, backend: Backend[Any, ModelT], loading: dict[str, Any]) -> _Entry[ModelT]:
+        """Loaded with the settings of `Backend.loading` alone, so that it can use no others."""
+        model = backend.load(backend.settings(**loading), self.device)
+        held = None if backend.held is None else backend.held(model)
+        known_bytes = network_bytes(model) if held is None else None
+        return _Entry(model, backend.loading is not None, held, known_bytes)
 
-    def _take_back(self, entry: _Entry) -> None:
+    def _take_back(self, entry: _Entry[Any]) -> None:
         with self._lock:
             entry.lent -= 1
             entry.known_bytes = entry.held_bytes or entry.known_bytes
@@ -137,29 +151,35 @@ class ModelPool:
 
     def _release(self, name: str) -> None:
         """Let go of a model's weights, or of all of it where it cannot do without them."""
-        model = self._entries[name].model
-        if hasattr(model, "release"):
-            model.release()
-        else:
+        held = self._entries[name].held
+        if held is None:
             del self._entries[name]
+        else:
+            held.release()
 
 
 @dataclass(eq=False)
-class _Entry:
-    """A loaded backend. shared: by calls with other settings; known_bytes: what it holds with its
-    weights, None before they were read; lent: how often it is now; exclusive, ran_out: how it was
-    last used."""
+class _Entry(Generic[ModelT]):
+    """A loaded backend. shared: by calls with other settings; held: what it reads when it is first
+    wanted; known_bytes: what it holds with its weights, None before they were read; lent: how often
+    it is now; exclusive, ran_out: how it was last used."""
 
-    model: Any
+    model: ModelT
     shared: bool
+    held: HeldWeights | None
     known_bytes: int | None
     lent: int = 0
     exclusive: bool = False
     ran_out: bool = False
 
+    def model_with(self, settings: DataclassInstance) -> ModelT:
+        """The model with a call's own settings, its networks and locks shared with all others."""
+        model: Any = self.model  # a dataclass where it is shared, see `Backend.loading`
+        return replace(model, settings=settings) if self.shared else model
+
     @property
     def held_bytes(self) -> int:
-        return getattr(self.model, "held_bytes", self.known_bytes or 0)
+        return (self.known_bytes or 0) if self.held is None else self.held.held_bytes
 
     def expected_bytes(self, unknown: int) -> int:
         """What it holds or, while it is lent, will have read."""
@@ -329,8 +349,8 @@ def free_device_memory(device: str) -> None:
 
 
 def retrying_after_freeing(
-    work: Callable[[], Any], release: Callable[[], None], what: str, remedy: str
-) -> Any:
+    work: Callable[[], Loaded], release: Callable[[], None], what: str, remedy: str
+) -> Loaded:
     """Do work; when memory runs out, release what is held and try once more.
 
     release: lets go of the caller's own weights; every idle model of the pool that lent the caller

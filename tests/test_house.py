@@ -8,6 +8,7 @@ from collections.abc import Collection
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from flows.plan import STAGES
 from stages.backends import backend_names
 from support import ROOT
 
@@ -29,7 +30,6 @@ MAY_IMPORT = {
         "training",
     },
 }
-STAGES = ("segment", "map_points", "complete", "generate", "place", "compose")
 LATE = ("torch", "prefect", "trimesh", "scipy", "onnxruntime", "open3d", "rich")
 
 
@@ -117,8 +117,8 @@ def test_a_backend_never_imports_another() -> None:
 
 def test_a_stages_folder_shows_its_backends() -> None:
     """Beside `__init__.py` and `shared/` every file and folder of a stage is a backend."""
-    for stage in STAGES:
-        rooms = {p.stem for p in (ROOT / "stages" / stage).iterdir() if p.stem[0] != "_"}
+    for stage in STAGES.values():
+        rooms = {p.stem for p in (ROOT / "stages" / stage.name).iterdir() if p.stem[0] != "_"}
         assert rooms - {"shared"} == set(backend_names(stage))
 
 
@@ -153,10 +153,10 @@ BROAD_HANDLERS = {
     "pixal3d/images.py": 1,  # JSON of posed views
     "scene/foreign_glb.py": 1,  # JSON and numbers of another program's GLB
     "scene/annotations.py": 4,  # JSON, XML, and the numbers in them
+    "flows/profile.py": 1,  # PyYAML
     "scene/images.py": 1,  # LittleCMS
-    "scene/profile.py": 1,  # PyYAML
     "scene/store.py": 1,  # JSON of a result that a disk may have damaged
-    "stages/backends.py": 1,  # float()
+    "stages/settings.py": 1,  # float()
     "stages/complete/qwen_edit/__init__.py": 1,  # string.Formatter
     "stages/complete/qwen_edit/pipeline.py": 7,  # diffusers, peft, gguf and safetensors
     "stages/devices.py": 1,  # raised again, after its frames were cleared

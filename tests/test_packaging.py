@@ -11,11 +11,11 @@ from support import ROOT
 LOOK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import scene.profile, stages.backends, stages.segment.grabcut.saliency, photoscene.cli
-assert scene.profile.__file__.startswith(sys.argv[1]), scene.profile.__file__
-profile = scene.profile.load_profile("lite")
+import flows.plan, flows.profile, stages.settings, stages.segment.grabcut.saliency, photoscene.cli
+assert flows.profile.__file__.startswith(sys.argv[1]), flows.profile.__file__
+profile = flows.profile.load_profile("lite")
 for stage, choice in profile.stages.items():
-    stages.backends.make_settings(stage, choice.backend, choice.settings)
+    stages.settings.make_settings(flows.plan.STAGES[stage], choice.backend, choice.settings)
 stages.segment.grabcut.saliency.load_saliency()
 print("found")
 """

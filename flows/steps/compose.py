@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from flows.calls import WHOLE_SCENE, ObjectInputs, StageCall, profile_call
+from flows.calls import WHOLE_SCENE, ObjectInputs, StageCall, profile_call, stage_step
 from flows.request import Request
 from flows.steps.place import unpack_placements
 from scene.bundles import (
@@ -18,6 +18,7 @@ from scene.bundles import (
 from scene.placed import PlacedMesh
 from scene.store import Store
 from scene.types import Artifact, ObjectMesh, Photo, PointMap
+from stages import compose
 from stages.devices import ModelPool
 
 
@@ -38,13 +39,11 @@ def call(
         inputs[numbered(o.index, "mask")] = o.mask
         if o.id in meshes:
             inputs[numbered(o.index, "mesh")] = meshes[o.id]
-    return profile_call(request, "compose", WHOLE_SCENE, inputs)
+    return profile_call(request, compose.STAGE, WHOLE_SCENE, inputs)
 
 
 def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifact]:
     """glb, overlay."""
-    from stages import compose
-
     placements = unpack_placements(store, call.inputs["placements"])
     names = unpack_table(store, call.inputs["names"])
     objects = []
@@ -60,10 +59,13 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
     point_map = store.load(call.inputs["point_map"], PointMap)
     extras = {"role": "scene", "frame": "photo camera, glTF axes (x right, y up, z backward)",
               "unit": "metre" if point_map.metric else "point-map unit"}  # fmt: skip
-    with pool.borrow(call.stage, call.backend, call.all_settings) as composer:
+    with pool.borrow(compose.STAGE, call.backend, call.settings) as composer:
         made = compose.run(composer, objects, point_map.camera, photo,
                            unpack_masks(store, call.inputs), extras)  # fmt: skip
     return {
         "glb": store.save_bytes(made.glb, "scene_glb", ".glb"),
         "overlay": store.save(Photo(made.overlay)),
     }
+
+
+STEP = stage_step(compose.STAGE, compute)

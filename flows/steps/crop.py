@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flows.calls import BUILT_IN, WHOLE_SCENE, ObjectInputs, StageCall
+from flows.calls import WHOLE_SCENE, ObjectInputs, StageCall, Step, built_in_call
 from scene.bundles import Bundle, numbered, pack_crop, unpack_masks, with_number
 from scene.store import Store
 from scene.types import Artifact, Mask, Photo, PointMap
 from stages.devices import ModelPool
-
-VERSION = "2"
 
 
 def call(
@@ -20,7 +18,7 @@ def call(
     inputs = {"photo": photo["photo"], "point_map": point_map}
     inputs["labels"] = store.save({"labels": [o.label for o in objects]})
     inputs |= {numbered(o.index, "mask"): o.mask for o in objects}
-    return StageCall("crop", WHOLE_SCENE, inputs, BUILT_IN, VERSION)
+    return built_in_call(STEP, WHOLE_SCENE, inputs)
 
 
 def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifact]:
@@ -35,3 +33,6 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
         bundle = {**pack_crop(store, crop), "hidden_by": store.save(Mask(hidden_by))}
         outputs |= with_number(index, bundle)
     return outputs
+
+
+STEP = Step("crop", compute, version="2")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flows.calls import EDITED, WHOLE_SCENE, ObjectInputs, StageCall
+from flows.calls import EDITED_VERSION, WHOLE_SCENE, ObjectInputs, StageCall, Step, edited_call
 from flows.request import Request
 from flows.steps.segment import read_mask
 from scene.bundles import Bundle, indices_with, numbered, unpack_masks
 from scene.store import Store
 from scene.types import Artifact, Photo
 from stages.devices import ModelPool
-
-VERSION = "2"  # of all steps that read what a person made
 
 
 def call(
@@ -26,7 +24,7 @@ def call(
         mask = request.edits_of(o.id).mask
         if mask is not None:
             inputs[numbered(o.index, "file")] = mask
-    return StageCall("edit", WHOLE_SCENE, inputs, EDITED, VERSION)
+    return edited_call("edit", WHOLE_SCENE, inputs)
 
 
 def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifact]:
@@ -41,3 +39,6 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
     }
     found = edited_masks(unpack_masks(store, call.inputs), edited, names)
     return {numbered(i, "mask"): store.save(mask) for i, mask in enumerate(found)}
+
+
+STEP = Step("edit", compute, version=EDITED_VERSION)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from flows.calls import BUILT_IN, ObjectInputs, StageCall
+from flows.calls import ObjectInputs, StageCall, Step, built_in_call
 from scene.bundles import Bundle, of_object, pack_object_crop
 from scene.store import Store
 from scene.types import Artifact, Completion, CropCamera, Cutout, Mask, PointMap
 from stages.devices import ModelPool
-
-VERSION = "1"
 
 
 def call(o: ObjectInputs, crops: Bundle, completed: Bundle, point_map: Artifact) -> StageCall:
@@ -19,7 +17,7 @@ def call(o: ObjectInputs, crops: Bundle, completed: Bundle, point_map: Artifact)
         "point_map": point_map,
         "mask": o.mask,
     }
-    return StageCall("frame", o.id, inputs, BUILT_IN, VERSION)
+    return built_in_call(STEP, o.id, inputs)
 
 
 def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifact]:
@@ -33,3 +31,6 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
         store.load(call.inputs["mask"], Mask),
     )
     return pack_object_crop(store, crop)
+
+
+STEP = Step("frame", compute, version="1", per_object=True)

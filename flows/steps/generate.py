@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from flows.calls import EDITED, ObjectInputs, StageCall, profile_call
+from flows.calls import EDITED, ObjectInputs, StageCall, edited_call, profile_call, stage_step
 from flows.request import Request
-from flows.steps import edit
 from scene.bundles import OBJECT_CROP_NAMES, Bundle, pack_mesh, unpack_object_crop, unpack_views
 from scene.store import Store
 from scene.types import Artifact
+from stages import generate
+from stages.backends import find_backend
 from stages.devices import ModelPool
 
 
@@ -15,9 +16,9 @@ def call(request: Request, o: ObjectInputs, framed: Bundle) -> StageCall:
     """The object crop, its depth and its camera."""
     edited = request.edits_of(o.id).mesh
     if edited is not None:
-        return StageCall("generate", o.id, {"file": edited}, EDITED, edit.VERSION)
+        return edited_call("generate", o.id, {"file": edited})
     inputs = {name: framed[name] for name in OBJECT_CROP_NAMES}
-    return profile_call(request, "generate", o.id, inputs)
+    return profile_call(request, generate.STAGE, o.id, inputs)
 
 
 def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifact]:
@@ -26,12 +27,15 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
         from scene.foreign_glb import mesh_from_glb
 
         return pack_mesh(store, mesh_from_glb(store.read(call.inputs["file"])))
-    from stages import generate
-
-    with pool.borrow(call.stage, call.backend, call.all_settings) as generator:
+    with pool.borrow(generate.STAGE, call.backend, call.settings) as generator:
         if "views" in call.inputs:
             views, mesh_scale = unpack_views(store, call.inputs)
             mesh = generate.run_views(generator, views, mesh_scale, call.seed)
         else:
-            mesh = generate.run(generator, unpack_object_crop(store, call.inputs), call.seed)
+            crop = unpack_object_crop(store, call.inputs)
+            fov_range_deg = find_backend(generate.STAGE, call.backend).fov_range_deg
+            mesh = generate.run(generator, crop, call.seed, fov_range_deg)
     return pack_mesh(store, mesh)
+
+
+STEP = stage_step(generate.STAGE, compute)

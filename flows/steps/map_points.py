@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.calls import WHOLE_SCENE, StageCall, profile_call
+from flows.calls import WHOLE_SCENE, StageCall, profile_call, stage_step
 from flows.request import Request
 from scene.bundles import Bundle, numbered, unpack_masks
 from scene.cameras import (
@@ -21,6 +21,7 @@ from scene.cameras import (
 from scene.errors import BadInput
 from scene.store import Store
 from scene.types import Artifact, Camera, DepthFile, Photo
+from stages import map_points
 from stages.backends import find_backend
 from stages.devices import ModelPool
 
@@ -32,25 +33,23 @@ def call(request: Request, store: Store, photo: Bundle, masks: Sequence[Artifact
     if request.point_map is not None:
         inputs["file"] = request.point_map
     inputs |= {numbered(i, "mask"): mask for i, mask in enumerate(masks)}
-    return profile_call(request, "map_points", WHOLE_SCENE, inputs)
+    return profile_call(request, map_points.STAGE, WHOLE_SCENE, inputs)
 
 
 def needs_masks(request: Request) -> bool:
     """Whether the chosen backend must wait for segment."""
-    module = find_backend("map_points", request.profile.stages["map_points"].backend)
-    return bool(getattr(module, "NEEDS_MASKS", False))
+    choice = request.profile.stages[map_points.STAGE.name]
+    return find_backend(map_points.STAGE, choice.backend).needs_masks
 
 
 def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifact]:
     """point_map, which holds the camera."""
-    from stages import map_points
-
     photo, size = store.load(call.inputs["photo"], Photo), store.load(call.inputs["size"], dict)
     camera, note = known_camera(store.load(call.inputs["camera"], dict), size, photo)
     masks = tuple(unpack_masks(store, call.inputs))
     file = call.inputs.get("file")
     depth_file = file and DepthFile(store.read(file), file.suffix, "the depth file")
-    with pool.borrow(call.stage, call.backend, call.all_settings) as mapper:
+    with pool.borrow(map_points.STAGE, call.backend, call.settings) as mapper:
         point_map = map_points.run(mapper, photo, camera, masks, depth_file)
     if note:
         point_map = dataclasses.replace(point_map, notes=(note, *point_map.notes))
@@ -76,3 +75,6 @@ def known_camera(
         camera = camera_from_focal_35mm(photo.width, photo.height, size["focal_35mm"])
         return camera, f"focal length {size['focal_35mm']:g} mm (35 mm equivalent) from EXIF"
     return None, ""
+
+
+STEP = stage_step(map_points.STAGE, compute)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from flows.calls import WHOLE_SCENE, ObjectInputs, StageCall, profile_call
+from flows.calls import WHOLE_SCENE, ObjectInputs, StageCall, profile_call, stage_step
 from flows.request import Request
 from scene.bundles import (
     Bundle,
@@ -20,10 +19,9 @@ from scene.bundles import (
 from scene.files import fit_from_json, similarity_from_json, similarity_to_json
 from scene.store import Store
 from scene.types import Artifact, CropCamera, Mask, ObjectMesh, PointMap
+from stages import place
 from stages.devices import ModelPool
-
-if TYPE_CHECKING:  # looking keys up imports nothing heavy
-    from stages.place import Placement
+from stages.place import Placement
 
 
 def call(
@@ -49,13 +47,11 @@ def call(
             inputs[numbered(o.index, "hidden_by")] = of_object(o.index, crops)["hidden_by"]
             if edits.mesh_place is not None:
                 inputs[numbered(o.index, "kept")] = edits.mesh_place
-    return profile_call(request, "place", WHOLE_SCENE, inputs)
+    return profile_call(request, place.STAGE, WHOLE_SCENE, inputs)
 
 
 def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifact]:
     """placements by the objects' numbers, and world: the upright frame, if one was found."""
-    from stages import place
-
     indices = indices_with("mesh", call.inputs)
     objects = [of_object(i, call.inputs) for i in indices]
     placing = [
@@ -73,7 +69,7 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
     ]
     point_map = store.load(call.inputs["point_map"], PointMap)
     masks = [mask.pixels for mask in unpack_masks(store, call.inputs)]
-    with pool.borrow(call.stage, call.backend, call.all_settings) as placer:
+    with pool.borrow(place.STAGE, call.backend, call.settings) as placer:
         placed = place.run(placer, placing, point_map, masks, kept)
     world = placed.world_from_camera
     return {
@@ -96,8 +92,6 @@ def _pack(store: Store, placements: Mapping[int, Placement]) -> Artifact:
 
 def unpack_placements(store: Store, placements: Artifact) -> dict[int, Placement]:
     """Where each object stands, by its index in the photo's list."""
-    from stages.place import Placement
-
     return {
         index: Placement(
             p["camera_from_object"] and similarity_from_json(p["camera_from_object"]),
@@ -106,3 +100,6 @@ def unpack_placements(store: Store, placements: Artifact) -> dict[int, Placement
         )
         for index, p in unpack_table(store, placements).items()
     }
+
+
+STEP = stage_step(place.STAGE, compute)

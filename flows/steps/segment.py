@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from flows.calls import WHOLE_SCENE, StageCall, profile_call
+from flows.calls import WHOLE_SCENE, StageCall, profile_call, stage_step
 from flows.request import Request
 from scene.bundles import Bundle, numbered, pack_masks
 from scene.errors import BadInput
 from scene.store import Store
 from scene.types import Artifact, Mask, ObjectPrompt, Photo, Point
+from stages import segment
 from stages.devices import ModelPool
 
 
@@ -22,13 +23,11 @@ def call(request: Request, store: Store, photo: Bundle) -> StageCall:
     }
     inputs = {"photo": photo["photo"], "size": photo["details"], "asked": store.save(asked)}
     inputs |= {numbered(i, "file"): m.file for i, m in enumerate(request.masks)}
-    return profile_call(request, "segment", WHOLE_SCENE, inputs)
+    return profile_call(request, segment.STAGE, WHOLE_SCENE, inputs)
 
 
 def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifact]:
     """Per object mask; details with labels and scores."""
-    from stages import segment
-
     photo, size = store.load(call.inputs["photo"], Photo), store.load(call.inputs["size"], dict)
     asked = store.load(call.inputs["asked"], dict)
     files = [
@@ -36,7 +35,7 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
         for index, label in enumerate(asked["labels"])
     ]
     prompts = tuple(_scaled_prompt(p, photo.width / size["width"]) for p in asked["prompts"])
-    with pool.borrow(call.stage, call.backend, call.all_settings) as segmenter:
+    with pool.borrow(segment.STAGE, call.backend, call.settings) as segmenter:
         masks = segment.run(segmenter, photo, prompts, tuple(files))
     return pack_masks(store, masks)
 
@@ -73,3 +72,6 @@ def _scaled_prompt(value: dict[str, Any], factor: float) -> ObjectPrompt:
             Point(p["x_px"] * factor, p["y_px"] * factor, p["foreground"]) for p in value["points"]
         ),
     )
+
+
+STEP = stage_step(segment.STAGE, compute)

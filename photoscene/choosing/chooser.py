@@ -25,7 +25,7 @@ from scene.store import Store, write_atomically
 from scene.types import Artifact, Bool, Mask, ObjectPrompt, Photo, Uint8
 from stages.backends import find_backend
 from stages.devices import ModelPool
-from stages.segment import check_prompts
+from stages.segment import STAGE, check_prompts
 
 SAME_OBJECT = 0.5  # intersection over union
 
@@ -74,8 +74,8 @@ class Chooser:
     @property
     def knows_words(self) -> bool:
         """Whether the segment backend finds objects by words."""
-        module = find_backend("segment", self.request.profile.stages["segment"].backend)
-        return bool(getattr(module, "KNOWS_WORDS", False))
+        name = self.request.profile.stages[STAGE.name].backend
+        return find_backend(STAGE, name).knows_words
 
     @property
     def prompts_path(self) -> Path:

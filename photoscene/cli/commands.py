@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.calls import PER_OBJECT
+from flows.plan import PER_OBJECT, PER_OBJECT_STAGES
+from flows.profile import known_stage, with_setting
 from flows.request import Request
 from photoscene.choosing import MASKS
 from photoscene.cli.choose import Choosing, choose_objects
@@ -37,13 +38,11 @@ from photoscene.runs.folder import (
 from photoscene.runs.reconstruction import InputNames, check_files, reconstruct_photo
 from photoscene.runs.writing import Reconstruction, write_report, write_run
 from scene.errors import BadInput
-from scene.profile import known_stage, with_setting
 from scene.store import Store, open_store
 from scene.text import printable
 from scene.types import Scene, SceneObject
 
 DONE, INCOMPLETE = 0, 1
-RERUN_STAGES = ("complete", "generate")
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,8 @@ def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -
     """`photoscene rerun`: returns the exit status."""
     started = time.monotonic()
     check_device(where.device)
-    if asked.first not in (None, *RERUN_STAGES):
-        raise BadInput(f"--from {asked.first}: expected {' or '.join(RERUN_STAGES)}")
+    if asked.first not in (None, *PER_OBJECT_STAGES):
+        raise BadInput(f"--from {asked.first}: expected {' or '.join(PER_OBJECT_STAGES)}")
     from photoscene.runs.edits import find_edits
     from photoscene.runs.fits import find_object, object_fits
 
@@ -130,7 +129,7 @@ def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -
     store = open_store(store_root(where.store or run.record.store))
     chosen = None if asked.object is None else find_object(run, asked.object)
     objects = [o.id for o in object_fits(run)] if chosen is None else [chosen]
-    first = asked.first or (None if asked.edited else RERUN_STAGES[0])
+    first = asked.first or (None if asked.edited else PER_OBJECT_STAGES[0])
     request, files = run.request, ()
     for object_id in objects:
         request = _with_override(request, object_id, asked.settings, asked.seed)
@@ -142,7 +141,7 @@ def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -
         found = find_edits(Run(folder, replace(run.record, request=request)), store, chosen)
         request, files = found.request, found.files
         _say(found.changes or ["nothing was edited since"])
-    stages = {None: (), "complete": PER_OBJECT, "generate": ("generate",)}[first]
+    stages = () if first is None else PER_OBJECT[PER_OBJECT.index(first) :]
     refresh = [f"{stage}:{object_id}" for stage in stages for object_id in objects]
     name = run.record.photo_name
     again = Work(folder, name, InputNames(f"photo {name}"), where.device, started, files)
@@ -206,8 +205,8 @@ def _with_override(
         stages[stage] = replace(stages[stage], settings={**stages[stage].settings, **values})
     profile = replace(request.profile, stages=stages)
     for assignment in settings:
-        if assignment.split(".")[0] not in RERUN_STAGES:
-            named = " and ".join(RERUN_STAGES)
+        if assignment.split(".")[0] not in PER_OBJECT_STAGES:
+            named = " and ".join(PER_OBJECT_STAGES)
             raise BadInput(f"--set {assignment}: one object has settings of {named} only")
         if assignment.split("=")[0].endswith(".backend"):
             raise BadInput(f"--set {assignment}: the backend is the whole run's; use `run --set`")
@@ -216,7 +215,7 @@ def _with_override(
     check_seed(seed or 0)
     own = {
         stage: dict(profile.stages[stage].settings)
-        for stage in RERUN_STAGES
+        for stage in PER_OBJECT_STAGES
         if profile.stages[stage] != request.profile.stages[stage]
     }
     override |= {"settings": own} if own else {}

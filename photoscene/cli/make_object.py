@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.profile import with_setting
+from flows.request import Profile, StageChoice
 from photoscene.cli.errors import store_root
 from photoscene.cli.progress import show_progress
 from photoscene.inputs.request import check_local
 from photoscene.single_object import ObjectArguments, make_object, mesh_of, notes_of
 from scene.errors import BadInput
-from scene.profile import Profile, StageChoice, with_setting
 from scene.store import open_store
 from scene.text import printable
 

@@ -11,13 +11,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from flows.profile import profile_names
 from photoscene.cli.bars import file_bars
 from photoscene.models.hub import PATIENCE_S, Hub
 from photoscene.models.listing import listing, listing_table, profile_models
 from photoscene.models.pull import CannotPull, Pulled, pull_model, with_companions
 from photoscene.models.verify import Verified, verify_model
 from scene.errors import BadInput
-from scene.profile import profile_names
 from scene.text import printable
 from stages.model_table import ModelEntry, known_model, model_table
 from stages.weights import models_folder

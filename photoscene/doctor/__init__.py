@@ -8,12 +8,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from flows.profile import profile_names
 from photoscene.doctor.backends import all_backends
 from photoscene.doctor.device import largest_device_gb, torch_state
 from photoscene.doctor.libraries import LIBRARIES, installed_libraries
 from photoscene.doctor.profiles import profile_states
 from photoscene.doctor.text import diagnosis_table
-from scene.profile import profile_names
 from stages.weights import models_folder
 
 __all__ = ["diagnose", "diagnosis_table"]

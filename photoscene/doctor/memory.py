@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,16 +49,6 @@ def profile_gb(needs: Mapping[str, Need]) -> tuple[float, tuple[str, ...]]:
     worst = max(at_once, key=lambda stage: at_once[stage])
     beside = [stage for stage, need in needs.items() if stage != worst and need.resting]
     return round(at_once[worst], 1), (worst, *beside)
-
-
-def resting_gb(entries: Sequence[ModelEntry], settings: Any) -> float:
-    """GB that a stage's weights take on the device while another works: their size on disk.
-
-    Nothing where they leave it after each call, for the others (memory) or always (offload).
-    """
-    alone = getattr(settings, "memory", "keep") == "one_at_a_time"
-    leaves = getattr(settings, "offload", "none") != "none"
-    return 0.0 if alone or leaves else sum(entry.gigabytes for entry in entries)
 
 
 def _agreement(how: str, settings: Any) -> int | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flows.plan import STAGES
+from flows.profile import load_profile
+from flows.request import StageChoice
 from photoscene.doctor.backends import backend_state
-from photoscene.doctor.memory import Need, needed_gb, profile_gb, resting_gb
-from scene.profile import StageChoice, load_profile
-from stages.backends import make_settings
+from photoscene.doctor.memory import Need, needed_gb, profile_gb
+from stages.backends import AnyStage, find_backend
 from stages.model_table import known_model
+from stages.settings import make_settings
 
 
 def profile_states(
@@ -45,9 +48,9 @@ def _profile(name: str, base_lacks: Sequence[Mapping[str, str]]) -> dict[str, An
     lacks = [dict(gap) for gap in base_lacks]
     needs: dict[str, Need] = {}
     for stage, choice in stages.items():
-        state = backend_state(stage, choice.backend, dict(choice.settings))
+        state = backend_state(STAGES[stage], choice.backend, dict(choice.settings))
         lacks += [_of_profile(gap, name) for gap in state["lacks"]]
-        need = _need(stage, choice, [model["name"] for model in state["models"]])
+        need = _need(STAGES[stage], choice, [model["name"] for model in state["models"]])
         if need is not None:
             needs[stage] = need
     total, largest = profile_gb(needs)
@@ -66,12 +69,16 @@ def _of_profile(gap: Mapping[str, str], name: str) -> dict[str, str]:
     return {**gap, "remedy": f"photoscene models pull --profile {name}"} if pulls else dict(gap)
 
 
-def _need(stage: str, choice: StageChoice, models: Sequence[str]) -> Need | None:
+def _need(stage: AnyStage, choice: StageChoice, models: Sequence[str]) -> Need | None:
     """What a stage's models take on the device; None where nothing is stated of them."""
+    if not models:
+        return None
     entries = [known_model(name) for name in models]
-    settings = make_settings(stage, choice.backend, choice.settings) if models else None
+    settings = make_settings(stage, choice.backend, choice.settings)
     stated = [needed_gb(entry, settings) for entry in entries]
     figures = [gb for gb in stated if gb is not None]
     if not figures:
         return None
-    return Need(max(figures), min(max(figures), resting_gb(entries, settings)))
+    backend = find_backend(stage, choice.backend)
+    resting = 0.0 if backend.leaves_device(settings) else sum(e.gigabytes for e in entries)
+    return Need(max(figures), min(max(figures), resting))

@@ -11,10 +11,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from flows.request import MaskFile, Request, prompt_from_json
+from flows.plan import STAGES
+from flows.profile import load_profile, with_backend, with_setting
+from flows.request import MaskFile, Profile, Request, prompt_from_json
 from photoscene.inputs.object_masks import MAX_OBJECTS, annotation_masks, label_map_masks
 from scene.errors import BadInput
-from scene.profile import STAGES, Profile, load_profile, with_backend, with_setting
 from scene.store import SUFFIX, Store
 from scene.types import Artifact, ObjectPrompt, Point
 
@@ -115,21 +116,24 @@ def _masks(arguments: Arguments, store: Store) -> tuple[list[MaskFile], list[str
     return [MaskFile(import_file(store, m, "--mask"), _decoded(m.stem)) for m in files], []
 
 
-def check_backends(profile: Profile, until: str = STAGES[-1]) -> None:
+def check_backends(profile: Profile, until: str = list(STAGES)[-1]) -> None:
     """Every stage's backend exists and takes its settings; those that will run have their weights.
 
     Raises BadInput for what is wrong, and one MissingWeights for all that is missing.
     """
-    from stages.backends import make_settings, weights_of
+    from stages.backends import find_backend
+    from stages.settings import make_settings
     from stages.weights import MissingWeights
 
     missing: list[MissingWeights] = []
-    for stage, choice in profile.stages.items():
+    order = list(STAGES)
+    for name, choice in profile.stages.items():
+        stage = STAGES[name]
         settings = make_settings(stage, choice.backend, choice.settings)
-        if STAGES.index(stage) > STAGES.index(until):
+        if order.index(name) > order.index(until):
             continue
         try:
-            weights_of(stage, choice.backend, settings)
+            find_backend(stage, choice.backend).weights_digest(settings)
         except MissingWeights as error:
             missing.append(error)
     if len(missing) == 1:
@@ -153,11 +157,12 @@ def _all_missing(names: Sequence[str]) -> Exception:
 
 
 def check_words(profile: Profile, prompts: tuple[ObjectPrompt, ...]) -> None:
-    """A prompt of words alone needs a segment backend with KNOWS_WORDS; BadInput otherwise."""
+    """A prompt of words alone needs a segment backend that knows words; BadInput otherwise."""
+    from stages import segment
     from stages.backends import find_backend
 
-    name = profile.stages["segment"].backend
-    if getattr(find_backend("segment", name), "KNOWS_WORDS", False):
+    name = profile.stages[segment.STAGE.name].backend
+    if find_backend(segment.STAGE, name).knows_words:
         return
     for prompt in prompts:
         clicked = any(p.foreground for p in prompt.points)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scene.profile import load_profile
-from stages.backends import make_settings, models_of
+from flows.plan import STAGES
+from flows.profile import load_profile
+from stages.backends import find_backend
 from stages.model_table import ModelEntry, model_table
+from stages.settings import make_settings
 from stages.weights import missing_files, models_folder, weights_places
 
 
@@ -40,8 +42,8 @@ def profile_models(profile: str) -> list[str]:
 
     names: list[str] = []
     for stage, choice in load_profile(profile).stages.items():
-        settings = make_settings(stage, choice.backend, choice.settings)
-        names += models_of(stage, choice.backend, settings)
+        settings = make_settings(STAGES[stage], choice.backend, choice.settings)
+        names += find_backend(STAGES[stage], choice.backend).models_read(settings)
     return with_companions(names)
 
 

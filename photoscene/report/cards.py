@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flows.calls import PER_OBJECT
+from flows.plan import PER_OBJECT
 from photoscene.report.embed import data_uri
 from photoscene.report.previews import (
     UP_DIGITS,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.calls import STEP_ORDER
+from flows.plan import STEPS
 from photoscene.report.cards import DAMAGED, Card, object_cards
 from photoscene.report.embed import (
     content_security_policy,
@@ -137,7 +137,7 @@ def verdict(scene: Scene, until: str) -> Verdict:
         return Verdict("Stopped after map_points, as asked: the point map is made", "good")
     if not count:
         return Verdict("No object was found", "bad")
-    if until != STEP_ORDER[-1]:
+    if until != list(STEPS)[-1]:
         found = f"{_count(count, 'object')} found"
         text = f"Stopped after {until}, as asked: {', '.join(filter(None, (found, lost)))}"
         return Verdict(text, "bad" if failed else "good")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from flows.calls import PER_OBJECT
+from flows.plan import PER_OBJECT
 from photoscene.runs.record import StepRecord
 from scene.bundles import indices_with
 

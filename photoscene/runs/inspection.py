@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from flows.calls import STEP_ORDER, WHOLE_SCENE
+from flows.calls import WHOLE_SCENE
+from flows.plan import STEPS
 from photoscene.runs.fits import (
     FAILED,
     ObjectFit,
@@ -174,7 +175,7 @@ def _inspect_file(artifact: Artifact, store: Store) -> InspectedFile:
 
 def _order(source: str) -> tuple[int, str]:
     """Sources in the order of the DAG, what was given first."""
-    stages = (GIVEN, *STEP_ORDER)
+    stages = (GIVEN, *STEPS)
     return stages.index(source.split(" ")[0]), source
 
 

@@ -62,6 +62,7 @@ def check_files(request: Request, store: Store, names: InputNames = UNNAMED) -> 
     from flows.steps.segment import read_mask
     from stages import map_points, segment
     from stages.devices import ModelPool
+    from stages.settings import NO_SETTINGS, make_settings
 
     try:
         photo, size = decode_photo(store.read(request.photo), MAX_SIDE_PX)
@@ -77,7 +78,7 @@ def check_files(request: Request, store: Store, names: InputNames = UNNAMED) -> 
     ]
     pool = ModelPool()
     if files:
-        with pool.borrow("segment", "masks", {}) as segmenter:
+        with pool.borrow(segment.STAGE, "masks", NO_SETTINGS) as segmenter:
             masks = segmenter.segment(photo, (), tuple(files))
         segment.disjoint(masks, (photo.height, photo.width))
     camera, _ = known_camera(dict(request.camera), size, photo)
@@ -85,5 +86,6 @@ def check_files(request: Request, store: Store, names: InputNames = UNNAMED) -> 
         choice = request.profile.stages["map_points"]
         data = store.read(request.point_map)
         depth = DepthFile(data, request.point_map.suffix, names.depth, turned)
-        with pool.borrow("map_points", choice.backend, choice.settings) as mapper:
+        settings = make_settings(map_points.STAGE, choice.backend, choice.settings)
+        with pool.borrow(map_points.STAGE, choice.backend, settings) as mapper:
             map_points.run(mapper, photo, camera, tuple(files), depth)

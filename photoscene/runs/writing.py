@@ -163,7 +163,7 @@ def _step(outcome: Outcome, names: Mapping[str, str], earlier: Sequence[StepReco
         key=call.key,
         backend=call.backend,
         version=call.version,
-        settings=dict(call.settings),
+        settings=call.settings_json,
         weights=call.weights,
         seed=call.seed,
         inputs=dict(sorted(call.inputs.items())),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from scene.errors import CannotComplete
 from scene.types import Completion, Crop
-
-VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
+from stages.backends import Backend, SettingsT, Stage
 
 
 class Completer(Protocol):
@@ -16,6 +16,19 @@ class Completer(Protocol):
     def complete(self, crop: Crop, label: str, seed: int) -> Completion:
         """The completed object at the crop's size; visible pixels stay as photographed."""
         ...
+
+
+CompleterT = TypeVar("CompleterT", bound=Completer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteBackend(Backend[SettingsT, CompleterT]):
+    """What is asked of a complete backend."""
+
+
+STAGE = Stage[CompleteBackend[Any, Completer]](
+    "complete", CompleteBackend, version="1", per_object=True
+)
 
 
 def run(completer: Completer, crop: Crop, label: str, seed: int) -> Completion:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from scene.errors import BadInput
 from scene.types import Completion, Crop
+from stages.complete import CompleteBackend
 from stages.complete.shared.continuation import continued
-
-VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -40,3 +39,6 @@ class HullInpainting:
 def load(settings: Settings, device: str) -> HullInpainting:
     """Nothing to load."""
     return HullInpainting(settings)
+
+
+BACKEND = CompleteBackend(version="2", settings=Settings, load=load)

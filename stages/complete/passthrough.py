@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scene.types import Completion, Crop
-
-VERSION = "1"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Nothing to set."""
+from stages.complete import CompleteBackend
+from stages.settings import NoSettings
 
 
 class Passthrough:
@@ -22,6 +15,9 @@ class Passthrough:
         return Completion(crop.rgba)
 
 
-def load(settings: Settings, device: str) -> Passthrough:
+def load(settings: NoSettings, device: str) -> Passthrough:
     """Nothing to load."""
     return Passthrough()
+
+
+BACKEND = CompleteBackend(version="1", settings=NoSettings, load=load)

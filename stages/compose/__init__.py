@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from scene.placed import PlacedMesh
 from scene.types import Camera, Mask, Photo, Uint8
-
-VERSION = "2"  # of `run`, of what all backends share, and of how the results are written
+from stages.backends import Backend, SettingsT, Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +31,17 @@ class Composer(Protocol):
     ) -> Composition:
         """One file with a node per object and the photo's camera; the overlay shows all masks."""
         ...
+
+
+ComposerT = TypeVar("ComposerT", bound=Composer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComposeBackend(Backend[SettingsT, ComposerT]):
+    """What is asked of a compose backend."""
+
+
+STAGE = Stage[ComposeBackend[Any, Composer]]("compose", ComposeBackend, version="2")
 
 
 def run(

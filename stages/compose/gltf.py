@@ -13,9 +13,8 @@ from scene.glb import MeshNode, scene_to_glb
 from scene.placed import PlacedMesh, in_camera_frame
 from scene.raycast import render
 from scene.types import Camera, Mask, Photo, Uint8
-from stages.compose import Composition
+from stages.compose import ComposeBackend, Composition
 
-VERSION = "2"
 BACKGROUND_BRIGHTNESS = 0.35  # how much of the photo is left where no object is drawn
 
 
@@ -75,3 +74,6 @@ def _node(o: PlacedMesh) -> MeshNode:
 def load(settings: Settings, device: str) -> Gltf:
     """Nothing to load."""
     return Gltf(settings)
+
+
+BACKEND = ComposeBackend(version="2", settings=Settings, load=load)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from scene.cameras import camera_from_fov
 from scene.errors import BadInput, CannotGenerate
 from scene.intrinsics import change_intrinsics
 from scene.types import CropCamera, ObjectCrop, ObjectMesh, PointMap, PosedView
+from stages.backends import Backend, SettingsT, Stage
 
-VERSION = "2"  # of `run`, of what all backends share, and of how the results are written
 MAX_OUTSIDE_CUBE = 1.0  # long objects that point at the camera may leave the cube in depth
 
 
@@ -26,14 +26,21 @@ class Generator(Protocol):
         ...
 
 
-@runtime_checkable
-class TrainedForFov(Protocol):
-    """What a generate backend declares besides when it works at some fields of view only."""
+GeneratorT = TypeVar("GeneratorT", bound=Generator)
 
-    @property
-    def fov_range_deg(self) -> tuple[float, float]:
-        """Least and greatest field of view of a crop, in degrees."""
-        ...
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateBackend(Backend[SettingsT, GeneratorT]):
+    """What is asked of a generate backend."""
+
+    fov_range_deg: tuple[float, float] | None = None
+    """The least and greatest horizontal field of view that it was trained for: its crop is seen at
+    the nearest of them, and its mesh re-projected to the crop's own. None: any."""
+
+
+STAGE = Stage[GenerateBackend[Any, Generator]](
+    "generate", GenerateBackend, version="2", per_object=True
+)
 
 
 @runtime_checkable
@@ -48,15 +55,21 @@ class SeesSeveralViews(Protocol):
         ...
 
 
-def run(generator: Generator, crop: ObjectCrop, seed: int) -> ObjectMesh:
+def run(
+    generator: Generator,
+    crop: ObjectCrop,
+    seed: int,
+    fov_range_deg: tuple[float, float] | None = None,
+) -> ObjectMesh:
     """Generate one object and check that the mesh is one that can be placed.
 
-    The generator sees the crop at a field of view that it was trained for; where that is not the
-    crop's own, its mesh is re-projected, so that every mesh is pixel-aligned in its object crop.
+    The generator sees the crop at a field of view that it was trained for (fov_range_deg of its
+    record, None for any); where that is not the crop's own, its mesh is re-projected, so that every
+    mesh is pixel-aligned in its object crop.
     """
     if not (crop.rgba[..., 3] > 127).any():
         raise CannotGenerate("the object's crop is empty")
-    seen = at_trained_fov(generator, crop)
+    seen = crop if fov_range_deg is None else at_trained_fov(crop, fov_range_deg)
     mesh = generator.generate(seen, seed)
     _check(mesh)
     if seen is not crop:
@@ -93,15 +106,13 @@ def _check_reach(mesh: ObjectMesh) -> None:
         )
 
 
-def at_trained_fov(generator: Generator, crop: ObjectCrop) -> ObjectCrop:
-    """The crop itself, or the same pixels seen at the nearest field of view of the generator.
+def at_trained_fov(crop: ObjectCrop, fov_range_deg: tuple[float, float]) -> ObjectCrop:
+    """The crop itself, or the same pixels seen at the nearest field of view of a generator's range.
 
     Depth moves with the camera (`change_intrinsics`): by nearly as much as re-projection takes
     back, so that the relief that a generator reads from it is the object's own.
     """
-    if not isinstance(generator, TrainedForFov):
-        return crop
-    low, high = np.radians(generator.fov_range_deg)
+    low, high = np.radians(fov_range_deg)
     camera = crop.camera.camera
     fov_rad = float(np.clip(camera.fov_x_rad, low, high))
     if fov_rad == camera.fov_x_rad:

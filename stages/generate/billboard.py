@@ -8,11 +8,10 @@ import numpy as np
 
 from scene.errors import BadInput
 from scene.types import ObjectCrop, ObjectMesh
+from stages.generate import GenerateBackend
 from stages.generate.shared.lattice import bleed_colours
 from stages.generate.shared.outline import triangulate_outline
 from stages.generate.shared.sheets import close_sheets
-
-VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -48,3 +47,6 @@ class Billboard:
 def load(settings: Settings, device: str) -> Billboard:
     """Nothing to load; runs on the CPU whatever the device."""
     return Billboard(settings)
+
+
+BACKEND = GenerateBackend(version="1", settings=Settings, load=load)

@@ -9,26 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from scene.errors import BadInput, CannotGenerate, CannotRun
 from scene.frames import gltf_from_opencv
 from scene.types import ObjectCrop, ObjectMesh, PosedView
-from stages.backends import local
-from stages.devices import Keeping, NetworkPool, retrying_after_freeing
+from stages.backends import Keeping
+from stages.devices import NetworkPool, retrying_after_freeing
+from stages.generate import GenerateBackend
+from stages.settings import local
 from stages.weights import weights_digest, weights_folder
 
 if TYPE_CHECKING:
     from pixal3d import Checkpoint, GenerationOptions, PosedImages, RuntimeOptions, TexturedMesh
 
-VERSION = "1"
 MODEL = "pixal3d"
-LIBRARIES = dict.fromkeys(
-    ("torch", "safetensors", "fast_simplification", "xatlas"), "pip install -e '.[pixal3d]'"
-)
-LOADING = ("precision", "convolution", "compiled", "weights")
 REMEDY = "lower generate.resolution, or set generate.memory=one_at_a_time"
 # What lies in a folder of weights, in the layouts that `pixal3d.checkpoints` knows.
 WEIGHT_FILES = (
@@ -94,7 +91,6 @@ class Pixal3D:
     machine, on a CPU too.
     """
 
-    fov_range_deg: ClassVar = (10.0, 70.0)  # of the pictures that it was trained on
     settings: Settings
     device: str
     folder: Path
@@ -118,10 +114,6 @@ class Pixal3D:
         posed = [PosedImage(v.rgba, v.fov_x_rad, v.world_from_camera) for v in views]
         with _our_errors(BadInput):
             return self._make(from_views(posed, mesh_scale), seed)
-
-    def with_settings(self, settings: Settings) -> Pixal3D:
-        """The same networks, used with other settings."""
-        return replace(self, settings=settings)
 
     @property
     def held_bytes(self) -> int:
@@ -235,3 +227,20 @@ def _log_steps(name: str, done: int, steps: int) -> None:
     """One line when a stage is through; a person waits for minutes here."""
     if done == steps:
         logger.info("%s: %d steps", name.replace("_", " "), steps)
+
+
+BACKEND = GenerateBackend(
+    version="1",
+    settings=Settings,
+    load=load,
+    loading=("precision", "convolution", "compiled", "weights"),
+    held=lambda pixal3d: pixal3d,
+    memory=lambda settings: settings.memory,
+    weights_sha256=weights_sha256,
+    models=lambda settings: (MODEL,),
+    weights_folder=lambda settings: settings.weights,
+    libraries=dict.fromkeys(
+        ("torch", "safetensors", "fast_simplification", "xatlas"), "pip install -e '.[pixal3d]'"
+    ),
+    fov_range_deg=(10.0, 70.0),  # of the pictures that it was trained on
+)

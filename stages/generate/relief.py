@@ -14,6 +14,7 @@ import numpy as np
 from scene.errors import BadInput, CannotGenerate
 from scene.morphology import dilated, eroded, square
 from scene.types import Bool, Float64, ObjectCrop, ObjectMesh
+from stages.generate import GenerateBackend
 from stages.generate.shared.lattice import (
     bleed_colours,
     distance_from_rim,
@@ -22,8 +23,6 @@ from stages.generate.shared.lattice import (
 )
 from stages.generate.shared.outline import triangulate_outline
 from stages.generate.shared.sheets import close_sheets
-
-VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -91,3 +90,6 @@ def _back(
     # Thinner toward the rim, where front and back meet, but nowhere nothing.
     thickness = s.min_thickness * cell * 2 * reach * np.clip(from_rim, 0.05, 1)
     return np.maximum(behind, front + thickness)
+
+
+BACKEND = GenerateBackend(version="2", settings=Settings, load=load)

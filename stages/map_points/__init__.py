@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from scene.errors import BadInput
 from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap
+from stages.backends import Backend, SettingsT, Stage
 
-VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
 MIN_KNOWN_FRACTION = 0.001
 
 
 class PointMapper(Protocol):
-    """What a map_points backend does. A module with NEEDS_MASKS = True is handed the masks."""
+    """What a map_points backend does."""
 
     def map_points(
         self,
@@ -26,6 +26,20 @@ class PointMapper(Protocol):
     ) -> PointMap:
         """The scene's depth in the photo's camera; a known camera is kept as it is."""
         ...
+
+
+PointMapperT = TypeVar("PointMapperT", bound=PointMapper)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapPointsBackend(Backend[SettingsT, PointMapperT]):
+    """What is asked of a map_points backend."""
+
+    needs_masks: bool = False
+    """Whether it is handed the objects' masks, and so waits for segment."""
+
+
+STAGE = Stage[MapPointsBackend[Any, PointMapper]]("map_points", MapPointsBackend, version="1")
 
 
 def run(
@@ -50,7 +64,7 @@ def run(
             f"the point map has no usable depth ({known:.2%} of the pixels): "
             "depth is metres along the view, more than 0"
         )
-    return dataclasses.replace(point_map, depth=depth, normals=_usable(point_map.normals, depth))
+    return replace(point_map, depth=depth, normals=_usable(point_map.normals, depth))
 
 
 def _usable(normals: Float32 | None, depth: Float32) -> Float32 | None:

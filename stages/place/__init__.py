@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from alignment.kept import keep_placement
 from alignment.objects import Placement, PlacementInput
 from alignment.support import Ground, find_ground, recedes_downwards, world_from_camera
 from scene.types import Bool, Float64, PointMap, Similarity
+from stages.backends import Backend, SettingsT, Stage
 
 KEPT_TRUNCATION = 0.1  # of relative depth: what every backend takes for an outlier by default
-VERSION = "2"  # of `run`, of what all backends share, and of how the results are written
 DISPARITY = "the floor recedes towards the viewer: is the map disparity (near = large), not depth?"
 
 
@@ -38,6 +38,17 @@ class Placer(Protocol):
     ) -> list[Placement]:
         """One placement per object, in their order, in one camera frame."""
         ...
+
+
+PlacerT = TypeVar("PlacerT", bound=Placer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceBackend(Backend[SettingsT, PlacerT]):
+    """What is asked of a place backend."""
+
+
+STAGE = Stage[PlaceBackend[Any, Placer]]("place", PlaceBackend, version="2")
 
 
 def run(

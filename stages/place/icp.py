@@ -7,10 +7,8 @@ from functools import partial
 
 from alignment.baselines.icp import import_open3d, solve_icp
 from alignment.baselines.placing import place_mesh
+from stages.place import PlaceBackend
 from stages.place.shared.per_object import PerObject, check_truncation
-
-VERSION = "2"
-LIBRARIES = {"open3d": "pip install -e '.[benchmark]'"}
 
 
 @dataclass(frozen=True)
@@ -27,3 +25,11 @@ def load(settings: Settings, device: str) -> PerObject:
     """Import Open3D, so that its absence is told before any object is placed."""
     import_open3d()
     return PerObject(partial(place_mesh, truncation=settings.truncation, solve=solve_icp))
+
+
+BACKEND = PlaceBackend(
+    version="2",
+    settings=Settings,
+    load=load,
+    libraries={"open3d": "pip install -e '.[benchmark]'"},
+)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from alignment.baselines.layout_refine import place_layout_refine
+from stages.place import PlaceBackend
 from stages.place.shared.per_object import PerObject, check_truncation
-
-VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -24,3 +23,6 @@ class Settings:
 def load(settings: Settings, device: str) -> PerObject:
     """Nothing to load."""
     return PerObject(partial(place_layout_refine, truncation=settings.truncation))
+
+
+BACKEND = PlaceBackend(version="1", settings=Settings, load=load)

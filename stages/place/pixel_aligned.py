@@ -11,9 +11,8 @@ from alignment.scene_terms import Weights
 from alignment.support import Ground
 from scene.errors import BadInput
 from scene.types import PointMap
+from stages.place import PlaceBackend
 from stages.place.shared.per_object import check_truncation
-
-VERSION = "4"
 
 
 @dataclass(frozen=True)
@@ -59,3 +58,6 @@ class PixelAligned:
 def load(settings: Settings, device: str) -> PixelAligned:
     """Nothing to load."""
     return PixelAligned(settings)
+
+
+BACKEND = PlaceBackend(version="4", settings=Settings, load=load)

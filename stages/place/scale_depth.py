@@ -7,9 +7,8 @@ from functools import partial
 
 from alignment.baselines.placing import place_mesh
 from alignment.baselines.scale_depth import solve_scale_depth
+from stages.place import PlaceBackend
 from stages.place.shared.per_object import PerObject, check_truncation
-
-VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -25,3 +24,6 @@ class Settings:
 def load(settings: Settings, device: str) -> PerObject:
     """Nothing to load."""
     return PerObject(partial(place_mesh, truncation=settings.truncation, solve=solve_scale_depth))
+
+
+BACKEND = PlaceBackend(version="2", settings=Settings, load=load)

@@ -7,9 +7,8 @@ from functools import partial
 
 from alignment.baselines.placing import place_mesh
 from alignment.baselines.similarity import solve_similarity
+from stages.place import PlaceBackend
 from stages.place.shared.per_object import PerObject, check_truncation
-
-VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -37,3 +36,6 @@ def load(settings: Settings, device: str) -> PerObject:
             mask_known=settings.mask_known,
         )
     )
+
+
+BACKEND = PlaceBackend(version="2", settings=Settings, load=load)

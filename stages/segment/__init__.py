@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
+from stages.backends import Backend, SettingsT, Stage
 
 logger = logging.getLogger(__name__)
-VERSION = "1"  # of `run`, of what all backends share, and of how the results are written
 MIN_MASK_PX = 16  # fewer pixels cannot carry a shape
 
 
@@ -29,6 +30,23 @@ class Segmenter(Protocol):
         fit, best first, in that prompt's place: many masks, one, or none.
         """
         ...
+
+
+SegmenterT = TypeVar("SegmenterT", bound=Segmenter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentBackend(Backend[SettingsT, SegmenterT]):
+    """What is asked of a segment backend."""
+
+    knows_words: bool = False
+    """Whether it finds objects by words. A prompt of words alone is then answered with every object
+    that they mean, in that prompt's place, perhaps none; any other prompt with one mask. Words with
+    a box mean one object: choosing by hand asks for the words once and then for each box, and
+    expects the same objects again."""
+
+
+STAGE = Stage[SegmentBackend[Any, Segmenter]]("segment", SegmentBackend, version="1")
 
 
 def check_prompts(photo_width: int, photo_height: int, prompts: tuple[ObjectPrompt, ...]) -> None:

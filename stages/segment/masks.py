@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
-
-VERSION = "2"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Nothing to set."""
+from stages.segment import SegmentBackend
+from stages.settings import NoSettings
 
 
 class MaskFiles:
@@ -37,6 +30,9 @@ class MaskFiles:
         return list(files)
 
 
-def load(settings: Settings, device: str) -> MaskFiles:
+def load(settings: NoSettings, device: str) -> MaskFiles:
     """Nothing to load."""
     return MaskFiles()
+
+
+BACKEND = SegmentBackend(version="2", settings=NoSettings, load=load)

@@ -13,10 +13,10 @@ import numpy as np
 
 from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo, Point, Uint8
-from stages.backends import local
-from stages.devices import Keeping, LazyModel, put_on, retrying_after_freeing
+from stages.backends import FULL_EXTRA, Keeping
+from stages.devices import LazyModel, put_on, retrying_after_freeing
 from stages.pretrained import load_strictly, prepare_torchvision
-from stages.segment import name_of
+from stages.segment import SegmentBackend, name_of
 from stages.segment.shared.instances import (
     INSIDE,
     Instance,
@@ -38,14 +38,12 @@ from stages.segment.shared.sam_images import (
     normalization_of,
     uses_bfloat16,
 )
+from stages.settings import local
 from stages.weights import weights_digest, weights_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-VERSION = "1"
-LIBRARIES = ("torch", "transformers", "safetensors")
-LOADING = ("precision", "model", "weights")
 REMEDY = "choose a smaller segment.model, or set segment.memory=one_at_a_time"
 WEIGHT_FILES = ("config.json", "model*.safetensors", "processor_config.json",
                 "preprocessor_config.json")  # fmt: skip
@@ -130,26 +128,13 @@ class Sam2:
         what = f"a photo of {photo.width} x {photo.height}"
         with self.busy, torch.no_grad():
             work = partial(self._find, photo, prompts)
-            found = retrying_after_freeing(work, self.release, what, REMEDY)
+            found = retrying_after_freeing(work, self.network.release, what, REMEDY)
         if not prompts:
             return [o.mask for o in found]
         for index, (prompt, instance) in enumerate(zip(prompts, found, strict=True)):
             if not instance.pixels.any():
                 raise nothing_there(name_of(prompt, index))
         return [o.mask for o in settle(found)]
-
-    def with_settings(self, settings: Settings) -> Sam2:
-        """The same network, asked with other settings."""
-        return replace(self, settings=settings)
-
-    @property
-    def held_bytes(self) -> int:
-        """What the network holds on the device now."""
-        return self.network.held_bytes
-
-    def release(self) -> None:
-        """Let go of the network and of what it saw."""
-        self.network.release()
 
     def _find(self, photo: Photo, prompts: tuple[ObjectPrompt, ...]) -> list[Instance]:
         """One instance per prompt, or without prompts everything."""
@@ -252,3 +237,17 @@ def grown_to(instance: Instance, photo: Photo) -> Instance:
 
 def _folder(settings: Settings) -> Path:
     return weights_folder(settings.weights, settings.model, "segment")
+
+
+BACKEND = SegmentBackend(
+    version="1",
+    settings=Settings,
+    load=load,
+    loading=("precision", "model", "weights"),
+    held=lambda sam2: sam2.network,
+    memory=lambda settings: settings.memory,
+    weights_sha256=weights_sha256,
+    models=lambda settings: (settings.model,),
+    weights_folder=lambda settings: settings.weights,
+    libraries=dict.fromkeys(("torch", "transformers", "safetensors"), FULL_EXTRA),
+)

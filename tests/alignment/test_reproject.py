@@ -131,7 +131,6 @@ class Tetrahedron:
     """A generator whose corners lie on known pixels of the camera that it is told."""
 
     seen: list[ObjectCrop]
-    fov_range_deg: tuple[float, float] = (20.0, 50.0)
 
     def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
         self.seen.append(crop)
@@ -143,6 +142,7 @@ class Tetrahedron:
         return ObjectMesh(vertices, faces, np.zeros((4, 2), np.float32), np.zeros((2, 2, 3), "u1"))
 
 
+FOV_RANGE_DEG = (20.0, 50.0)
 PIXELS = np.array([[40.0, 50.0], [210.0, 60.0], [120.0, 220.0], [140.0, 100.0]])
 
 
@@ -164,7 +164,7 @@ def test_a_limited_generator_is_told_what_it_knows_and_corrected(
     true_deg: float, told_deg: float
 ) -> None:
     crop, seen = _ball(np.radians(true_deg)), []
-    mesh = generate.run(Tetrahedron(seen), crop, 0)
+    mesh = generate.run(Tetrahedron(seen), crop, 0, FOV_RANGE_DEG)
     (told,) = seen
     assert np.degrees(told.camera.camera.fov_x_rad) == pytest.approx(told_deg)
     assert (told is crop) == (true_deg == told_deg)
@@ -175,18 +175,11 @@ def test_a_limited_generator_is_told_what_it_knows_and_corrected(
     assert mesh.vertices.dtype == np.float32
 
 
-@dataclass(frozen=True)
-class NarrowRelief(Relief):
-    """The relief as if it had been trained, which its depth must survive."""
-
-    fov_range_deg: tuple[float, float] = (20.0, 50.0)
-
-
 @pytest.mark.parametrize("true_deg", [8, 70])
 def test_depth_told_to_a_limited_generator_gives_the_same_relief(true_deg: float) -> None:
     crop = _ball(np.radians(true_deg))
     free = generate.run(Relief(Settings(grid=64)), crop, 0)
-    limited = generate.run(NarrowRelief(Settings(grid=64)), crop, 0)
+    limited = generate.run(Relief(Settings(grid=64)), crop, 0, FOV_RANGE_DEG)
     np.testing.assert_array_equal(limited.faces, free.faces)
     apart = _pixels(limited.vertices.astype(np.float64), crop.camera) - _pixels(
         free.vertices.astype(np.float64), crop.camera
@@ -201,10 +194,11 @@ def test_depth_told_to_a_limited_generator_gives_the_same_relief(true_deg: float
 def test_a_crop_without_depth_is_told_without_depth() -> None:
     ball = _ball(np.radians(8))
     crop, seen = ObjectCrop(ball.rgba, np.full_like(ball.depth, np.nan), ball.camera), []
-    generate.run(Tetrahedron(seen), crop, 0)
+    generate.run(Tetrahedron(seen), crop, 0, FOV_RANGE_DEG)
     assert np.isnan(seen[0].depth).all()
 
 
 def test_a_generator_without_limits_sees_the_crop_itself() -> None:
-    crop = _ball(np.radians(8))
-    assert generate.at_trained_fov(Relief(Settings()), crop) is crop
+    crop, seen = _ball(np.radians(8)), []
+    generate.run(Tetrahedron(seen), crop, 0)
+    assert seen[0] is crop

@@ -13,20 +13,17 @@ from PIL import Image
 from fingerprints import inputs
 from fingerprints.inputs import NAMES, crop_camera, object_mesh, photo_camera, table
 from fingerprints.measure import ROUNDING, fingerprint_of_file
-from flows.calls import (
-    BUILT_IN,
-    StageCall,
-    backend_call,
-)
+from flows.calls import BUILT_IN, StageCall, backend_call, built_in_call
 from flows.compute import produce
-from flows.steps import crop, frame, photo
+from flows.plan import STAGES, STEPS
+from flows.steps import photo
 from scene.store import Store
 from scene.types import Artifact, Cutout, Mask, Photo, PointMap
 from stages.devices import ModelPool
+from stages.settings import NO_SETTINGS
 
 SIDE_PX = 72  # of a crop
 SPARSE, STRETCH = 0.0505, 1.25
-VERSIONS = {"photo": photo.VERSION, "crop": crop.VERSION, "frame": frame.VERSION}
 Save = Callable[[Any], Artifact]
 
 
@@ -68,9 +65,9 @@ def call_of(case: Case, store: Store) -> StageCall:
         for name, value in case.inputs.items()
     }
     if case.backend == BUILT_IN:
-        version = VERSIONS[case.stage]
-        return StageCall(case.stage, "scene", saved, BUILT_IN, version, dict(case.settings))
-    return backend_call(case.stage, case.backend, case.settings, "scene", saved, 7)
+        settings = photo.Settings(**case.settings) if case.settings else NO_SETTINGS
+        return built_in_call(STEPS[case.stage], "scene", saved, settings)
+    return backend_call(STAGES[case.stage], case.backend, case.settings, "scene", saved, 7)
 
 
 def fingerprint_of(case: Case, store: Store, pool: ModelPool) -> tuple[StageCall, dict[str, Any]]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fingerprints.cases import VERSIONS, Case, fingerprint_of
+from fingerprints.cases import Case, fingerprint_of
 from fingerprints.measure import ROUNDING, differences
+from flows.plan import STAGES
 from scene.store import Store
-from stages.backends import make_settings, settings_to_json
+from stages.backends import find_backend
 from stages.devices import ModelPool
+from stages.settings import make_settings, settings_to_json
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "tests" / "data" / "fingerprints.json"
@@ -46,8 +48,8 @@ def entry_of(cases: list[Case], store: Store, pool: ModelPool) -> dict[str, Any]
         call, found[case.what] = fingerprint_of(case, store, pool)
         version = call.version
     stage, backend = cases[0].stage, cases[0].backend
-    own = stage in VERSIONS
-    defaults = {} if own else settings_to_json(make_settings(stage, backend, {}))
+    chosen = stage in STAGES
+    defaults = settings_to_json(make_settings(STAGES[stage], backend, {})) if chosen else {}
     return json.loads(json.dumps({"version": version, "defaults": defaults, "cases": found}))
 
 
@@ -99,11 +101,11 @@ def fault_of(
 
 
 def where_to_raise(stage: str, backend: str) -> str:
-    """Which constant makes stored results of a step or backend unreachable."""
-    if stage in VERSIONS:
-        return f"VERSION in flows/steps/{stage}.py"
-    file = importlib.import_module(f"stages.{stage}.{backend}").__file__ or ""
+    """Which version makes stored results of a step or backend unreachable."""
+    if stage not in STAGES:
+        return f"version in STEP of flows/steps/{stage}.py"
+    file = Path(inspect.getfile(find_backend(STAGES[stage], backend).load)).relative_to(ROOT)
     return (
-        f"VERSION in {Path(file).relative_to(ROOT).as_posix()}, or in stages/{stage}/__init__.py "
-        "where the output of all its backends did"
+        f"version in BACKEND of {file.as_posix()}, or in STAGE of "
+        f"stages/{stage}/__init__.py where the output of all its backends did"
     )

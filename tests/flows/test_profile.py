@@ -4,27 +4,29 @@ from pathlib import Path
 
 import pytest
 
+from flows.plan import STAGES
+from flows.profile import load_profile, profile_names, with_backend, with_setting
 from photoscene.inputs.request import check_words
-from scene.profile import STAGES, load_profile, profile_names, with_backend, with_setting
 from scene.types import ObjectPrompt
-from stages.backends import backend_names, find_backend, make_settings
+from stages.backends import backend_names, find_backend
+from support.borrowing import settings_of
 
 
 def test_shipped_profiles_name_real_backends_and_settings() -> None:
     assert "lite" in profile_names()
     for name in profile_names():
         profile = load_profile(name)
-        assert tuple(profile.stages) == STAGES
+        assert list(profile.stages) == list(STAGES)
         for stage, choice in profile.stages.items():
-            make_settings(stage, choice.backend, choice.settings)
+            settings_of(stage, choice.backend, choice.settings)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_backend_has_the_same_face(stage: str) -> None:
-    for name in backend_names(stage):
-        module = find_backend(stage, name)
-        assert module.VERSION and callable(module.load)
-        assert make_settings(stage, name, {}) == module.Settings()
+    for name in backend_names(STAGES[stage]):
+        backend = find_backend(STAGES[stage], name)
+        assert backend.version and callable(backend.load)
+        assert settings_of(stage, name, {}) == backend.settings()
 
 
 def test_set_changes_one_setting_or_the_backend() -> None:
@@ -60,15 +62,14 @@ def test_bad_assignments(assignment: str, words: str) -> None:
 )
 def test_bad_settings(values: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        make_settings("generate", "relief", values)
+        settings_of("generate", "relief", values)
 
 
 BALLOON = """
 from dataclasses import dataclass
 
 from scene.errors import BadInput
-
-VERSION = "7"
+from stages.generate import GenerateBackend
 
 @dataclass(frozen=True)
 class Settings:
@@ -80,6 +81,8 @@ class Settings:
 
 def load(settings, device):
     return settings
+
+BACKEND = GenerateBackend(version="7", settings=Settings, load=load)
 """
 
 
@@ -91,11 +94,11 @@ def test_a_backend_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(stages.generate, "__path__", [*stages.generate.__path__, str(tmp_path)])
     profile = with_setting(load_profile("lite"), "generate.backend=balloon")
     choice = with_setting(profile, "generate.strength=1e-1").stages["generate"]
-    assert "balloon" in backend_names("generate")
-    assert find_backend("generate", "balloon").VERSION == "7"
-    assert make_settings("generate", choice.backend, choice.settings).strength == 0.1
+    assert "balloon" in backend_names(STAGES["generate"])
+    assert find_backend(STAGES["generate"], "balloon").version == "7"
+    assert settings_of("generate", choice.backend, choice.settings).strength == 0.1
     with pytest.raises(ValueError, match="generate.strength: expected 0 to 1, got 3"):
-        make_settings("generate", "balloon", {"strength": 3})
+        settings_of("generate", "balloon", {"strength": 3})
 
 
 def test_words_need_a_backend_that_knows_them() -> None:
@@ -106,7 +109,7 @@ def test_words_need_a_backend_that_knows_them() -> None:
 
 def test_unknown_backend_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="passthrough"):
-        find_backend("complete", "../masks")
+        find_backend(STAGES["complete"], "../masks")
 
 
 @pytest.mark.parametrize(

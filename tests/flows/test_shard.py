@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.calls import STEP_ORDER
+from flows.plan import STEPS
 from flows.request import Request
 from flows.shard import reconstruct_scenes
 from photoscene.inputs.request import Arguments, build_request
@@ -72,7 +72,7 @@ def test_one_stage_over_all_scenes_before_the_next(
     monkeypatch.setattr(flows.shard, "produce", produce)
     store = Store(tmp_path)
     reconstruct_scenes(_requests(small_photo, store), store, ModelPool())
-    order = [STEP_ORDER.index(stage) for stage in stages]
+    order = [list(STEPS).index(stage) for stage in stages]
     assert order == sorted(order) and stages.count("generate") == 4
 
 

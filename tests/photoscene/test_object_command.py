@@ -25,6 +25,7 @@ from stages.devices import (  # noqa: E402
     retrying_after_freeing,
 )
 from stages.weights import MEMO_NAME, weights_digest  # noqa: E402
+from support.borrowing import borrowed  # noqa: E402
 from support.posed_views import cutout, write_rig  # noqa: E402
 from support.small_photo import call  # noqa: E402
 from support.tiny_pixal3d import write_tiny_checkpoint  # noqa: E402
@@ -350,5 +351,5 @@ def test_a_scene_falls_back_where_its_profile_allows(
 
 def test_model_pool_still_lends_whole_backends(weights: Path) -> None:
     pool = ModelPool("cpu")
-    with pool.borrow("generate", "pixal3d", {"weights": str(weights)}) as generator:
-        assert generator.fov_range_deg == (10.0, 70.0)
+    with borrowed(pool, "generate", "pixal3d", {"weights": str(weights)}) as generator:
+        assert generator.folder == weights

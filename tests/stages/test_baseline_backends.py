@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from alignment.objects import Placement
+from flows.plan import STAGES
 from scene.raycast import render
-from stages.backends import backend_names, find_backend, make_settings
+from stages.backends import backend_names
+from support.borrowing import loaded, settings_of
 from support.extras import ICP
 from support.photographed import (
     CAMERA,
@@ -25,13 +27,13 @@ BASELINES = (*FREE, "layout_refine")
 
 def test_every_backend_is_looked_at_here() -> None:
     names = {name if isinstance(name, str) else name.values[0] for name in BASELINES}
-    assert names | {"pixel_aligned"} == set(backend_names("place"))
+    assert names | {"pixel_aligned"} == set(backend_names(STAGES["place"]))
 
 
 def test_icp_without_open3d_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open3d", None)
     with pytest.raises(ImportError, match=r"pip install '\.\[benchmark\]'"):
-        find_backend("place", "icp").load(make_settings("place", "icp", {}), "cpu")
+        loaded("place", "icp", {})
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -99,13 +101,13 @@ def test_a_depth_behind_the_camera_is_a_reason(name: str) -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    for name in backend_names("place"):
+    for name in backend_names(STAGES["place"]):
         with pytest.raises(ValueError, match="place.truncation: expected between 0 and 1"):
-            make_settings("place", name, {"truncation": 1.5})
+            settings_of("place", name, {"truncation": 1.5})
 
 
 @pytest.mark.parametrize("weight", ["plane", "contact", "penetration", "order"])
 def test_weights_below_zero_or_without_end_are_refused(weight: str) -> None:
     for value in (-0.1, float("inf"), float("nan")):
         with pytest.raises(ValueError, match=f"place.{weight}: expected"):
-            make_settings("place", "pixel_aligned", {weight: value})
+            settings_of("place", "pixel_aligned", {weight: value})

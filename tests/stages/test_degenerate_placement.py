@@ -9,10 +9,12 @@ import pytest
 
 from alignment.objects import Placement, PlacementInput
 from benchmarks.known_scenes import KnownObject
+from flows.plan import STAGES
 from scene.cameras import camera_from_fov
 from scene.types import Bool, PointMap
 from stages import place
-from stages.backends import backend_names, find_backend, make_settings
+from stages.backends import backend_names
+from support.borrowing import loaded
 from support.extras import ICP
 from support.photographed import (
     Photographed,
@@ -23,7 +25,7 @@ from support.photographed import (
     pose_of,
 )
 
-BACKENDS = [ICP if name == "icp" else name for name in backend_names("place")]
+BACKENDS = [ICP if name == "icp" else name for name in backend_names(STAGES["place"])]
 DEFAULT = "pixel_aligned"
 AT_THE_MEDIAN = "placed at the mask's median depth"
 
@@ -32,7 +34,7 @@ def run(
     backend: str, objects: list[PlacementInput], point_map: PointMap, masks: list[Bool]
 ) -> list[Placement]:
     """The stage with a backend's own settings."""
-    placer = find_backend("place", backend).load(make_settings("place", backend, {}), "cpu")
+    placer = loaded("place", backend, {})
     return place.run(placer, objects, point_map, masks).placements
 
 

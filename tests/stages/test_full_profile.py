@@ -22,11 +22,13 @@ pytest.importorskip("transformers", reason=WHY)
 pytest.importorskip("diffusers", reason=WHY)
 pytest.importorskip("moge", reason="pip install --no-deps -r moge-requirements.txt")
 
+from flows.profile import load_profile  # noqa: E402
+from flows.request import StageChoice  # noqa: E402
 from scene.cameras import camera_from_fov  # noqa: E402
-from scene.profile import StageChoice, load_profile  # noqa: E402
 from scene.types import Crop, CropCamera, ObjectCrop, ObjectPrompt, Photo, Point  # noqa: E402
 from stages import map_points, segment  # noqa: E402
 from stages.devices import LazyModel, ModelPool  # noqa: E402
+from support.borrowing import borrowed  # noqa: E402
 from support.small_photo import call, small_masks, small_rgb  # noqa: E402
 from support.tiny_moge import write_moge  # noqa: E402
 from support.tiny_pixal3d import write_tiny_checkpoint  # noqa: E402
@@ -245,7 +247,7 @@ def test_models_of_different_stages_are_never_in_memory_together(weights: dict[s
     seen: dict[str, list[weakref.ref]] = {}
     for stage in (*HEAVY, "segment"):
         chosen = choice(stage, weights, "full", "one_at_a_time")
-        with pool.borrow(stage, chosen.backend, chosen.settings) as backend:
+        with borrowed(pool, stage, chosen.backend, chosen.settings) as backend:
             ASK[stage](backend)
             gc.collect()
             for other, references in seen.items():
@@ -256,7 +258,7 @@ def test_models_of_different_stages_are_never_in_memory_together(weights: dict[s
         del backend
     assert modules_alive() > before
     chosen = choice("generate", weights, "full", "one_at_a_time")
-    with pool.borrow("generate", chosen.backend, chosen.settings):
+    with borrowed(pool, "generate", chosen.backend, chosen.settings):
         assert modules_alive() == before  # all others let go before it was lent
 
 
@@ -268,7 +270,7 @@ def test_a_second_photo_reads_no_model_again(weights: dict[str, Path]) -> None:
         with hearing() as lines:
             for stage in HEAVY:
                 chosen = choice(stage, weights, "full", "keep")
-                with pool.borrow(stage, chosen.backend, chosen.settings) as backend:
+                with borrowed(pool, stage, chosen.backend, chosen.settings) as backend:
                     ASK[stage](backend)
         return [line for line in lines if " read in " in line]
 

@@ -7,7 +7,6 @@ import gc
 import importlib
 import json
 import threading
-import typing
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,11 +24,11 @@ torch = pytest.importorskip("torch", reason="networks: pip install -e '.[pixal3d
 
 from flows.calls import Outcome, StageCall  # noqa: E402
 from flows.compute import produce  # noqa: E402
-from flows.plan import carry_out, plan_scene  # noqa: E402
+from flows.plan import STAGES, carry_out, plan_scene  # noqa: E402
 from flows.tasks import Submitted  # noqa: E402
 from photoscene.inputs.request import Arguments, build_request  # noqa: E402
 from scene.store import Store  # noqa: E402
-from stages.backends import backend_names, find_backend, make_settings  # noqa: E402
+from stages.backends import backend_names, find_backend  # noqa: E402
 from stages.device_memory import (  # noqa: E402
     default_budget_bytes,
     is_out_of_memory,
@@ -38,9 +37,9 @@ from stages.device_memory import (  # noqa: E402
     network_bytes,
 )
 from stages.devices import MAX_IDLE_MODELS, LazyModel, ModelPool, OutOfDeviceMemory  # noqa: E402
+from support.borrowing import borrowed, settings_of  # noqa: E402
 from support.small_photo import SmallPhoto  # noqa: E402
 
-STAGES = ("segment", "map_points", "complete", "generate", "place", "compose")
 HEAVY = ("map_points", "complete", "generate")
 ONE = 40_000  # bytes of a `heavy` backend's weights
 
@@ -60,7 +59,7 @@ def heavy(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def use(pool: ModelPool, stage: str = "generate", **settings: Any) -> int:
-    with pool.borrow(stage, "heavy", settings) as model:
+    with borrowed(pool, stage, "heavy", settings) as model:
         return model.work()
 
 
@@ -88,7 +87,7 @@ def test_two_threads_share_one_copy_and_see_their_own_settings(heavy: ModuleType
 
     def ask(resolution: int) -> list[int]:
         seen = []
-        with pool.borrow("generate", "heavy", {"resolution": resolution}) as model:
+        with borrowed(pool, "generate", "heavy", {"resolution": resolution}) as model:
             for _ in range(200):
                 both.wait()
                 seen.append(model.work())
@@ -103,18 +102,18 @@ def test_a_backend_that_names_nothing_is_shared_by_equal_settings_only() -> None
     pool = ModelPool()
 
     def lent(settings: dict[str, Any]) -> Any:
-        with pool.borrow("generate", "relief", settings) as model:
+        with borrowed(pool, "generate", "relief", settings) as model:
             return model
 
-    grid = make_settings("generate", "relief", {}).grid
+    grid = settings_of("generate", "relief", {}).grid
     assert lent({}) is lent({"grid": grid}) is not lent({"grid": grid // 2})
 
 
 LOADERS = [
-    (stage, name)
-    for stage in STAGES
+    (stage.name, name)
+    for stage in STAGES.values()
     for name in backend_names(stage)
-    if hasattr(find_backend(stage, name), "LOADING")
+    if find_backend(stage, name).loading is not None
 ]
 
 
@@ -129,32 +128,36 @@ def test_loading_reads_exactly_the_settings_that_it_names(
 ) -> None:
     """Every other setting can change, and what was loaded stays right."""
     pytest.importorskip("transformers", reason="pip install -e '.[full]'")
-    module = find_backend(stage, name)
+    backend = find_backend(STAGES[stage], name)
     index = {"_class_name": "QwenImageEditPlusPipeline"}
     (tmp_path / "model_index.json").write_text(json.dumps(index))
     seen: set[str] = set()
 
-    class Observed(module.Settings):
+    class Observed(backend.settings):
         def __getattribute__(self, attribute: str) -> Any:
-            if attribute in module.Settings.__dataclass_fields__:
+            if attribute in backend.settings.__dataclass_fields__:
                 seen.add(attribute)
             return super().__getattribute__(attribute)
 
-    given = {"weights": str(tmp_path)} if "weights" in module.LOADING else {}
+    given = {"weights": str(tmp_path)} if "weights" in backend.loading else {}
     settings = Observed(**given)
     seen.clear()  # of its own checks
-    model = module.load(settings, "cpu")
-    assert seen == set(module.LOADING)
-    assert typing.get_type_hints(type(model).with_settings)["settings"] is module.Settings
-    other = model.with_settings(module.Settings(**given))
-    assert type(other) is type(model) and other.settings is not settings
+    model = backend.load(settings, "cpu")
+    assert seen == set(backend.loading)
+    assert {f.name: f.type for f in dataclasses.fields(model)}["settings"] == "Settings"
+    own = backend.settings(**given)
+    other = dataclasses.replace(model, settings=own)
+    assert type(other) is type(model) and other.settings is own
 
 
 def test_a_pool_loads_with_those_settings_alone(
     heavy: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded, load = [], heavy.load
-    monkeypatch.setattr(heavy, "load", lambda s, device: loaded.append(s) or load(s, device))
+    loaded: list[Any] = []
+    spied = dataclasses.replace(
+        heavy.BACKEND, load=lambda s, device: loaded.append(s) or heavy.load(s, device)
+    )
+    monkeypatch.setattr(heavy, "BACKEND", spied)
     use(ModelPool(), resolution=7, weights="here", precision="float64")
     assert loaded == [heavy.Settings(weights="here", precision="float64")]
 
@@ -176,7 +179,7 @@ def test_one_that_is_larger_than_any_before_is_in_budget_once_it_is_measured(
 ) -> None:
     pool = ModelPool(budget_bytes=2 * ONE)
     use(pool, weights="a")
-    with pool.borrow("generate", "heavy", {"precision": "float64"}) as model:
+    with borrowed(pool, "generate", "heavy", {"precision": "float64"}) as model:
         model.network.get()
         assert pool.held_bytes == heavy.watch.bytes == 2 * ONE  # "a" is gone before the work begins
     assert heavy.watch.most_bytes == 3 * ONE
@@ -184,7 +187,7 @@ def test_one_that_is_larger_than_any_before_is_in_budget_once_it_is_measured(
 
 def test_what_is_lent_is_never_released(heavy: ModuleType) -> None:
     pool = ModelPool(budget_bytes=ONE)
-    with pool.borrow("generate", "heavy", {"weights": "a"}) as lent:
+    with borrowed(pool, "generate", "heavy", {"weights": "a"}) as lent:
         lent.work()
         network = lent.network.get()
         use(pool, weights="b")
@@ -217,7 +220,7 @@ def test_one_at_a_time_are_never_together_and_the_others_stay(heavy: ModuleType)
 def test_models_that_wait_are_forgotten_in_the_end() -> None:
     pool = ModelPool()
     for grid in range(16, 16 + 3 * MAX_IDLE_MODELS):
-        with pool.borrow("generate", "relief", {"grid": grid}):
+        with borrowed(pool, "generate", "relief", {"grid": grid}):
             pass
     assert len(pool._entries) == MAX_IDLE_MODELS
 
@@ -323,7 +326,7 @@ def test_an_error_that_is_kept_keeps_no_network(heavy: ModuleType) -> None:
         raise KeyError(str(network))
 
     pool = ModelPool()
-    with pytest.raises(KeyError) as caught, pool.borrow("generate", "heavy", {}) as model:
+    with pytest.raises(KeyError) as caught, borrowed(pool, "generate", "heavy", {}) as model:
         fail(model.network.get())
     pool.release()
     assert caught.value is not None and len(heavy.watch.alive) == 0

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from flows.plan import STAGES
 from stages.backends import backend_names
 from stages.model_table import ModelEntry, known_model, model_table
 from support import ROOT
@@ -20,7 +21,7 @@ READ_WITH_WEIGHTS_ONLY = ("model.pt",)
 def test_every_row_is_pinned_and_belongs_to_a_backend(model: ModelEntry) -> None:
     assert re.fullmatch(r"[0-9a-f]{40}", model.revision)
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", model.repo)
-    assert model.backend in backend_names(model.stage)
+    assert model.backend in backend_names(STAGES[model.stage])
     assert model.licence and model.about and model.gigabytes > 0
     assert all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in model.sha256.values())
     assert bool(model.memory_gb) <= bool(model.memory_source)

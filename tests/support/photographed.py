@@ -15,7 +15,7 @@ from scene.cameras import camera_from_fov, look_at_pixels, pixel_centres, unproj
 from scene.raycast import cast, render
 from scene.types import Bool, Camera, FitReport, Float64, PointMap, Similarity
 from stages import place
-from stages.backends import find_backend, make_settings
+from support.borrowing import loaded
 from support.shapes import box_mesh, letter_f
 
 CAMERA = camera_from_fov(480, 360, 0.9)
@@ -45,8 +45,7 @@ class Photographed:
         self, backend: str = "pixel_aligned", settings: Mapping[str, float] | None = None
     ) -> place.Placed:
         """All objects through the place stage."""
-        module = find_backend("place", backend)
-        placer = module.load(make_settings("place", backend, settings or {}), "cpu")
+        placer = loaded("place", backend, settings or {})
         return place.run(placer, self.objects, self.point_map, self.masks)
 
     def place(

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from flows.calls import WHOLE_SCENE, Outcome, StageCall
+from flows.profile import load_profile
 from flows.request import Request
 from photoscene.runs import transaction
 from photoscene.runs.folder import check_contents, files_until
 from photoscene.runs.writing import Reconstruction, run_of, write_files
 from scene.errors import BadInput
 from scene.keys import digest
-from scene.profile import load_profile
 from scene.store import Manifest, Store
 from scene.types import Artifact, Camera, Scene, SceneObject
 

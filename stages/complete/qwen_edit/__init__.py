@@ -14,14 +14,15 @@ import logging
 import string
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from scene.errors import BadInput
 from scene.types import Completion, Crop, Uint8
-from stages.backends import FULL_EXTRA, local
+from stages.backends import FULL_EXTRA, Keeping, Offload
+from stages.complete import CompleteBackend
 from stages.complete.qwen_edit.edit_request import (
     DEFAULT_PROMPT,
     backdrop_name,
@@ -38,13 +39,12 @@ from stages.complete.qwen_edit.pipeline import (
     run_pipeline,
 )
 from stages.complete.shared.continuation import continued
-from stages.devices import Keeping, LazyModel, Offload, retrying_after_freeing
+from stages.devices import LazyModel, retrying_after_freeing
 from stages.model_table import known_model, model_table
+from stages.settings import local
 from stages.weights import weights_digest, weights_folder
 
-VERSION = "1"
 LIBRARIES = ("torch", "transformers", "diffusers", "accelerate")
-LOADING = ("model", "weights", "transformer", "lora", "offload")
 REMEDY = (
     "lower complete.side_px, or set complete.offload=model or sequential, complete.transformer to "
     "a quantised file, or complete.memory=one_at_a_time"
@@ -144,19 +144,6 @@ class QwenEdit:
             logger.info("edit %d of %s rejected: %s", attempt + 1, label, found.rejection)
         return _continued(crop, rejections)
 
-    def with_settings(self, settings: Settings) -> QwenEdit:
-        """The same editor, asked with other settings."""
-        return replace(self, settings=settings)
-
-    @property
-    def held_bytes(self) -> int:
-        """What the editor holds on the device now."""
-        return self.pipeline.held_bytes
-
-    def release(self) -> None:
-        """Let go of the editor; it is read again when it is wanted."""
-        self.pipeline.release()
-
     def _edit(self, image: Uint8, words: str, seed: int) -> Uint8:
         s = self.settings
         how = Sampling(s.steps, s.true_cfg, s.shift, s.side_px)
@@ -164,7 +151,7 @@ class QwenEdit:
             started = time.monotonic()
             work = partial(self._run, image, words, how, seed)
             what = f"an edit of {s.side_px} x {s.side_px} pixels"
-            edit = retrying_after_freeing(work, self.release, what, REMEDY)
+            edit = retrying_after_freeing(work, self.pipeline.release, what, REMEDY)
             logger.info(
                 "%d steps at %d px in %.1f s", s.steps, s.side_px, time.monotonic() - started
             )
@@ -254,3 +241,18 @@ def _check_template(prompt: str) -> None:
             f"prompt: expected words with {{label}}, {{occluders}}, {{background}}, "
             f"got {odd or 'nothing'}"
         )
+
+
+BACKEND = CompleteBackend(
+    version="1",
+    settings=Settings,
+    load=load,
+    loading=("model", "weights", "transformer", "lora", "offload"),
+    held=lambda editor: editor.pipeline,
+    memory=lambda settings: settings.memory,
+    offload=lambda settings: settings.offload,
+    weights_sha256=weights_sha256,
+    models=models,
+    weights_folder=lambda settings: settings.weights,
+    libraries=dict.fromkeys(LIBRARIES, FULL_EXTRA),
+)

@@ -22,8 +22,9 @@ from PIL import Image
 
 from scene.errors import BadInput, BadWeights
 from scene.types import Uint8
+from stages.backends import Offload
 from stages.device_memory import is_out_of_memory
-from stages.devices import Offload, place_pipeline
+from stages.devices import place_pipeline
 from stages.pretrained import load_strictly, prepare_torchvision
 
 logger = logging.getLogger(__name__)

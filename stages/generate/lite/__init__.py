@@ -16,15 +16,14 @@ from alignment.visible import generator_distance
 from scene.errors import BadInput
 from scene.types import Float32, ObjectCrop, ObjectMesh
 from stages.bundled import Network, load_network
+from stages.generate import GenerateBackend
 from stages.generate.lite.columns import Columns, Surface, surface_of
 from stages.generate.lite.fusion import columns_of, covered_cells, network_images
 from stages.generate.lite.layered import layers_of, network_input, with_flip_augmentation
 from stages.generate.lite.panels import paint, panel_of_faces, panel_uv
 
-VERSION = "5"
 WEIGHTS_SHA256 = "ccd1eff73316930dba0f1b774e58104a4cd505c410ec8869686d2ec584c98afa"
 WEIGHTS_FILE = "generator.onnx"
-LOADING = ()
 MAX_FACES = 20000
 MIN_GRID = 8
 HALF_CUBE = 0.5
@@ -56,10 +55,6 @@ class Lite:
 
     settings: Settings
     network: Network
-
-    def with_settings(self, settings: Settings) -> Lite:
-        """The same network, used with other settings."""
-        return replace(self, settings=settings)
 
     def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
         """The closed mesh of one crop; the seed has nothing to decide here."""
@@ -113,3 +108,8 @@ def _on_rays(crop: ObjectCrop, points: np.ndarray, pixels: np.ndarray) -> Float3
     x = (pixels[:, 0] - camera.cx_px) / camera.fx_px * z
     y = (pixels[:, 1] - camera.cy_px) / camera.fy_px * z
     return np.stack([x, y, z - distance], -1).astype(np.float32)
+
+
+BACKEND = GenerateBackend(
+    version="5", settings=Settings, load=load, loading=(), weights_sha256=WEIGHTS_SHA256
+)

@@ -16,9 +16,9 @@ from scene.errors import BadInput
 from scene.images import orientation_remedy
 from scene.intrinsics import change_intrinsics
 from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap
+from stages.map_points import MapPointsBackend
 from stages.map_points.file.geometry import FAR_M, Geometry, fit_camera, read_geometry
 
-VERSION = "3"
 MAX_ASPECT_ERROR = 0.01
 # Of focal length, between the file's camera and the known one: EXIF gives whole millimetres, so
 # cameras that agree this well are one and the same.
@@ -128,3 +128,6 @@ def _own_camera(geometry: Geometry, name: str) -> Camera | None:
         except BadInput as error:
             raise BadInput(f"{name}: its {error}; leave K out, or give --camera") from None
     return None if geometry.points is None else fit_camera(geometry.points)
+
+
+BACKEND = MapPointsBackend(version="3", settings=Settings, load=load)

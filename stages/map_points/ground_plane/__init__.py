@@ -10,6 +10,7 @@ import numpy as np
 from scene.cameras import camera_from_fov
 from scene.errors import BadInput
 from scene.types import Bool, Camera, Float32, Float64, Mask, Photo, PointMap
+from stages.map_points import MapPointsBackend
 from stages.map_points.ground_plane.pitch import (
     Int,
     find_pitch,
@@ -18,9 +19,6 @@ from stages.map_points.ground_plane.pitch import (
     rim_pitch_deg,
     row_range,
 )
-
-VERSION = "3"
-NEEDS_MASKS = True
 
 # Ground at or above the horizon counts as this many camera heights away.
 FARTHEST_GROUND = 30.0
@@ -292,3 +290,6 @@ def _checked(mask: Mask, photo: Photo) -> Bool:
     if mask.pixels.shape != photo.rgb.shape[:2]:
         raise ValueError(f"mask is {mask.pixels.shape}, expected {photo.rgb.shape[:2]}")
     return mask.pixels
+
+
+BACKEND = MapPointsBackend(version="3", settings=Settings, load=load, needs_masks=True)

@@ -13,7 +13,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,8 +23,9 @@ import numpy as np
 from scene.cameras import camera_from_matrix
 from scene.errors import BadInput
 from scene.types import Camera, DepthFile, Float32, Mask, Photo, PointMap, Uint8
-from stages.backends import local
-from stages.devices import Keeping, LazyModel, put_on, retrying_after_freeing
+from stages.backends import FULL_EXTRA, Keeping
+from stages.devices import LazyModel, put_on, retrying_after_freeing
+from stages.map_points import MapPointsBackend
 from stages.map_points.moge.centred import (
     centred_view,
     depth_from_view,
@@ -33,9 +34,9 @@ from stages.map_points.moge.centred import (
     warped_to_view,
 )
 from stages.map_points.moge.weights import MoGe, load_moge, weight_files
+from stages.settings import local
 from stages.weights import weights_digest, weights_folder
 
-VERSION = "1"
 Model = Literal[
     "moge-2-vitl-normal", "moge-2-vitl", "moge-2-vitb-normal", "moge-2-vits-normal", "moge-vitl"
 ]
@@ -43,10 +44,9 @@ REMEDY = (
     "lower map_points.tokens, choose a smaller map_points.model, "
     "or set map_points.memory=one_at_a_time"
 )
-LIBRARIES = {"torch": "pip install -e '.[full]'",
+LIBRARIES = {"torch": FULL_EXTRA,
              "moge": "pip install --no-deps -r moge-requirements.txt",
              "utils3d": "pip install --no-deps -r moge-requirements.txt"}  # fmt: skip
-LOADING = ("model", "weights")
 MAX_TOKENS = 20_000  # attention to more fills any device; the models were trained for 3600 at most
 
 
@@ -125,23 +125,10 @@ class MoGeMapper:
         )
         return _point_map(prediction._replace(depth=depth, normals=normals), camera, focal_note)
 
-    def with_settings(self, settings: Settings) -> MoGeMapper:
-        """The same network, used with other settings."""
-        return replace(self, settings=settings)
-
-    @property
-    def held_bytes(self) -> int:
-        """What the network holds on the device now."""
-        return self.model.held_bytes
-
-    def release(self) -> None:
-        """Let go of the network; it is read again when it is wanted."""
-        self.model.release()
-
     def _estimate(self, rgb: Uint8, fov_x_rad: float | None) -> Prediction:
         what = f"a photo of {rgb.shape[1]} x {rgb.shape[0]}"
         work = partial(self._infer, rgb, fov_x_rad)
-        return retrying_after_freeing(work, self.release, what, REMEDY)
+        return retrying_after_freeing(work, self.model.release, what, REMEDY)
 
     def _infer(self, rgb: Uint8, fov_x_rad: float | None) -> Prediction:
         import torch
@@ -236,3 +223,17 @@ def _no_talk_of_autocast() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*autocast.*")
         yield
+
+
+BACKEND = MapPointsBackend(
+    version="1",
+    settings=Settings,
+    load=load,
+    loading=("model", "weights"),
+    held=lambda mapper: mapper.model,
+    memory=lambda settings: settings.memory,
+    weights_sha256=weights_sha256,
+    models=lambda settings: (settings.model,),
+    weights_folder=lambda settings: settings.weights,
+    libraries=LIBRARIES,
+)

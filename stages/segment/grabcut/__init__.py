@@ -16,7 +16,7 @@ import numpy as np
 
 from scene.errors import BadInput
 from scene.types import Bool, Float32, Float64, Mask, ObjectPrompt, Photo, Point, Uint8
-from stages.segment import name_of
+from stages.segment import SegmentBackend, name_of
 from stages.segment.grabcut.ground import object_pixels
 from stages.segment.grabcut.outline import (
     cut,
@@ -29,6 +29,7 @@ from stages.segment.grabcut.outline import (
 from stages.segment.grabcut.partition import Int32, RegionTree, region_tree
 from stages.segment.grabcut.saliency import (
     FAINT,
+    WEIGHTS_SHA256,
     Pixel,
     SaliencyMap,
     Window,
@@ -36,12 +37,6 @@ from stages.segment.grabcut.saliency import (
     closer_saliency,
     load_saliency,
 )
-from stages.segment.grabcut.saliency import (
-    WEIGHTS_SHA256 as WEIGHTS_SHA256,  # part of this backend's key
-)
-
-VERSION = "5"
-LOADING = ()
 
 log = logging.getLogger(__name__)
 
@@ -88,16 +83,12 @@ class AnalysedPhoto:
     working_from_photo: float
 
 
+@dataclass(frozen=True, eq=False)
 class GrabCut:
     """The classical backend: deterministic, on one CPU core."""
 
-    def __init__(self, settings: Settings, saliency_of: SaliencyMap) -> None:
-        self.settings = settings
-        self.saliency_of = saliency_of
-
-    def with_settings(self, settings: Settings) -> GrabCut:
-        """The same saliency network, asked with other settings."""
-        return GrabCut(settings, self.saliency_of)
+    settings: Settings
+    saliency_of: SaliencyMap
 
     def segment(
         self, photo: Photo, prompts: tuple[ObjectPrompt, ...], files: tuple[Mask, ...]
@@ -354,3 +345,8 @@ def window_mask(window: Window, shape: tuple[int, ...]) -> Bool:
     mask = np.zeros(shape, bool)
     mask[window[1] : window[3], window[0] : window[2]] = True
     return mask
+
+
+BACKEND = SegmentBackend(
+    version="5", settings=Settings, load=load, loading=(), weights_sha256=WEIGHTS_SHA256
+)

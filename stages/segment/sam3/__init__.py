@@ -13,20 +13,17 @@ import numpy as np
 
 from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
-from stages.backends import local
-from stages.devices import Keeping, LazyModel, retrying_after_freeing
-from stages.segment import name_of
+from stages.backends import FULL_EXTRA, Keeping
+from stages.devices import LazyModel, retrying_after_freeing
+from stages.segment import SegmentBackend, name_of
 from stages.segment.sam3.networks import Box, EncodedPhoto, Networks, load_networks
 from stages.segment.shared.instances import Instance, distinct_objects
 from stages.segment.shared.sam_clicks import mask_at, nothing_there
 from stages.segment.shared.sam_images import Precision
+from stages.settings import local
 from stages.weights import weights_digest, weights_folder
 
-VERSION = "1"
-LIBRARIES = ("torch", "transformers", "safetensors")
-KNOWS_WORDS = True
 MODEL = "sam3"
-LOADING = ("precision", "weights")
 REMEDY = "set segment.memory=one_at_a_time, or segment.backend=sam2"
 WEIGHT_FILES = ("config.json", "model*.safetensors", "processor_config.json",
                 "preprocessor_config.json", "tokenizer*.json", "special_tokens_map.json",
@@ -98,20 +95,7 @@ class Sam3:
         what = f"a photo of {photo.width} x {photo.height}"
         with self.busy, torch.no_grad():
             work = partial(self._segment, photo, prompts)
-            return retrying_after_freeing(work, self.release, what, REMEDY)
-
-    def with_settings(self, settings: Settings) -> Sam3:
-        """The same networks, asked with other settings."""
-        return replace(self, settings=settings)
-
-    @property
-    def held_bytes(self) -> int:
-        """What the networks hold on the device now."""
-        return self.networks.held_bytes
-
-    def release(self) -> None:
-        """Let go of the networks and of what they saw."""
-        self.networks.release()
+            return retrying_after_freeing(work, self.networks.release, what, REMEDY)
 
     def _segment(self, photo: Photo, prompts: tuple[ObjectPrompt, ...]) -> list[Mask]:
         encoded = self.networks.get().encode(photo.rgb)
@@ -253,3 +237,18 @@ def _box_iou(a: Box, b: Box) -> float:
 
 def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
+
+
+BACKEND = SegmentBackend(
+    version="1",
+    settings=Settings,
+    load=load,
+    loading=("precision", "weights"),
+    held=lambda sam3: sam3.networks,
+    memory=lambda settings: settings.memory,
+    weights_sha256=weights_sha256,
+    models=lambda settings: (MODEL,),
+    weights_folder=lambda settings: settings.weights,
+    libraries=dict.fromkeys(("torch", "transformers", "safetensors"), FULL_EXTRA),
+    knows_words=True,
+)

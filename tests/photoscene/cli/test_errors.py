@@ -19,6 +19,7 @@ import pytest
 from click.testing import Result
 
 import alignment.pixel_aligned
+from flows.request import Profile, StageChoice
 from photoscene.choosing import browser
 from photoscene.choosing.chooser import Chooser
 from photoscene.cli.errors import reported
@@ -31,7 +32,6 @@ from scene.errors import (
     CannotRun,
 )
 from scene.files import CODECS
-from scene.profile import Profile, StageChoice
 from scene.store import DamagedArtifact, Store
 from scene.types import Artifact, Cutout, ObjectMesh, PointMap
 from stages.complete.inpaint import HullInpainting

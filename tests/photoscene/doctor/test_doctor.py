@@ -10,15 +10,17 @@ from typing import Any, Literal
 
 import pytest
 
+from flows.plan import STAGES
 from photoscene.doctor.backends import backend_state
 from photoscene.doctor.device import torch_state
-from photoscene.doctor.memory import Need, needed_gb, profile_gb, resting_gb
+from photoscene.doctor.memory import Need, needed_gb, profile_gb
 from photoscene.doctor.profiles import profile_states
 from photoscene.doctor.text import diagnosis_table
-from stages.backends import libraries_of, make_settings, models_of
+from stages.backends import Backend, find_backend
 from stages.model_record import matching
 from stages.model_table import known_model, model_table
 from stages.weights import models_folder
+from support.borrowing import settings_of
 from support.small_photo import call
 
 HEAVY = {"full", "full_low_vram"}
@@ -72,7 +74,7 @@ def test_weights_that_are_here_lack_no_more(tmp_path: Path) -> None:
         put_weights(name)
     lacks = profile_states(["full"], [], None)["full"]["lacks"]
     assert not any("weights sam3" in gap["what"] or "pixal3d" in gap["what"] for gap in lacks)
-    state = backend_state("segment", "sam3", {})
+    state = backend_state(STAGES["segment"], "sam3", {})
     assert state["models"][0]["folder"] == str(models_folder() / "facebook" / "sam3")
 
 
@@ -108,10 +110,11 @@ def test_torch_and_torchvision(found: dict[str, Any]) -> None:
 
 
 def test_a_backend_or_setting_that_does_not_exist_is_a_gap() -> None:
-    assert backend_state("segment", "none", {})["lacks"][0]["what"] == "the segment backend none"
-    wrong = backend_state("generate", "pixal3d", {"resolution": 5})
+    unknown = backend_state(STAGES["segment"], "none", {})
+    assert unknown["lacks"][0]["what"] == "the segment backend none"
+    wrong = backend_state(STAGES["generate"], "pixal3d", {"resolution": 5})
     assert "generate.resolution" in wrong["lacks"][0]["what"]
-    own = backend_state("generate", "pixal3d", {"weights": "nowhere"})
+    own = backend_state(STAGES["generate"], "pixal3d", {"weights": "nowhere"})
     assert [gap["what"] for gap in own["lacks"] if "folder" in gap["what"]] == [
         "the folder nowhere"
     ]
@@ -119,14 +122,15 @@ def test_a_backend_or_setting_that_does_not_exist_is_a_gap() -> None:
 
 
 def test_backends_without_constants_need_nothing() -> None:
-    assert libraries_of("generate", "relief") == {}
-    settings = make_settings("place", "pixel_aligned", {})
-    assert models_of("place", "pixel_aligned", settings) == ()
+    backend = find_backend(STAGES["place"], "pixel_aligned")
+    assert backend.libraries == {}
+    assert backend.models_read(settings_of("place", "pixel_aligned", {})) == ()
 
 
 def test_models_follow_the_settings() -> None:
     def of(**values: Any) -> tuple[str, ...]:
-        return models_of("map_points", "moge", make_settings("map_points", "moge", values))
+        settings = settings_of("map_points", "moge", values)
+        return find_backend(STAGES["map_points"], "moge").models_read(settings)
 
     assert of() == ("moge-2-vitl-normal",)
     assert of(model="moge-vitl") == ("moge-vitl",)
@@ -172,10 +176,16 @@ def test_one_model_works_while_the_kept_ones_rest() -> None:
 
 
 def test_models_rest_on_the_device_only_when_they_are_kept_there() -> None:
-    entries = [known_model("pixal3d")]
-    assert resting_gb(entries, Ways()) == entries[0].gigabytes
-    assert resting_gb(entries, Ways(memory="one_at_a_time")) == 0
-    assert resting_gb(entries, Ways(offload="model")) == 0
+    backend = Backend(
+        version="1",
+        settings=Ways,
+        load=lambda settings, device: settings,
+        memory=lambda settings: settings.memory,
+        offload=lambda settings: settings.offload,
+    )
+    assert not backend.leaves_device(Ways())
+    assert backend.leaves_device(Ways(memory="one_at_a_time"))
+    assert backend.leaves_device(Ways(offload="model"))
 
 
 def test_a_device_that_is_too_small_is_told_with_what_fits(found: dict[str, Any]) -> None:

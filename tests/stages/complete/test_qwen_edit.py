@@ -29,8 +29,7 @@ from scene.errors import BadWeights  # noqa: E402
 from scene.store import Store  # noqa: E402
 from scene.types import Crop, CropCamera, Cutout, Uint8  # noqa: E402
 from stages import complete  # noqa: E402
-from stages.backends import local_settings, make_settings, models_of, settings_to_json  # noqa: E402
-from stages.complete.qwen_edit import QwenEdit, Settings, load, weights_sha256  # noqa: E402
+from stages.complete.qwen_edit import BACKEND, QwenEdit, Settings, load, weights_sha256  # noqa: E402
 from stages.complete.qwen_edit.edit_request import (  # noqa: E402
     BACKDROPS,
     DEFAULT_PROMPT,
@@ -48,7 +47,9 @@ from stages.complete.qwen_edit.pipeline import (  # noqa: E402
 )
 from stages.complete.shared.continuation import continued  # noqa: E402
 from stages.devices import ModelPool  # noqa: E402
+from stages.settings import local_settings, settings_to_json  # noqa: E402
 from stages.weights import MissingWeights  # noqa: E402
+from support.borrowing import borrowed, settings_of  # noqa: E402
 from support.small_photo import SmallPhoto  # noqa: E402
 from support.tiny_qwen import copied, save_tiny_qwen  # noqa: E402
 
@@ -92,7 +93,7 @@ def hidden_disc() -> Crop:
 
 
 def quick(folder: Path, **values: Any) -> QwenEdit:
-    settings = make_settings("complete", "qwen_edit", {"weights": str(folder), **QUICK, **values})
+    settings = settings_of("complete", "qwen_edit", {"weights": str(folder), **QUICK, **values})
     return load(settings, "cpu")
 
 
@@ -354,9 +355,9 @@ def test_the_digest_knows_all_weights(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_read_of_the_table() -> None:
-    assert models_of("complete", "qwen_edit", Settings()) == ("qwen-image-edit-2511",)
+    assert BACKEND.models_read(Settings()) == ("qwen-image-edit-2511",)
     small = Settings(transformer="qwen-image-edit-2511-q4", lora="qwen-image-edit-2511-lightning")
-    assert models_of("complete", "qwen_edit", small) == (
+    assert BACKEND.models_read(small) == (
         "qwen-image-edit-2511-frame", "qwen-image-edit-2511-q4", "qwen-image-edit-2511-lightning",
     )  # fmt: skip
 
@@ -410,15 +411,15 @@ def test_what_nothing_hides_needs_no_weights(folder: Path, tmp_path: Path) -> No
 def test_networks_are_read_once_and_let_go(folder: Path) -> None:
     settings = {"weights": str(folder), **QUICK, "memory": "one_at_a_time"}
     pool = ModelPool("cpu")
-    with pool.borrow("complete", "qwen_edit", settings) as editor:
+    with borrowed(pool, "complete", "qwen_edit", settings) as editor:
         editor.complete(hidden_disc(), "cup", 0)
         first = weakref.ref(editor.pipeline.get().transformer)
         editor.complete(hidden_disc(), "cup", 1)
         assert editor.pipeline.get().transformer is first()
-    with pool.borrow("complete", "qwen_edit", {**settings, "steps": 3, "shift": 3.0}) as editor:
+    with borrowed(pool, "complete", "qwen_edit", {**settings, "steps": 3, "shift": 3.0}) as editor:
         editor.complete(hidden_disc(), "cup", 0)
         assert editor.pipeline.get().transformer is first()  # other steps need no other weights
-    with pool.borrow("complete", "qwen_edit", {**settings, "offload": "model"}):
+    with borrowed(pool, "complete", "qwen_edit", {**settings, "offload": "model"}):
         gc.collect()
         assert first() is None  # the other one let go of it
 

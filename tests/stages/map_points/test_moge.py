@@ -45,6 +45,7 @@ from stages.map_points.moge.centred import (  # noqa: E402
 )
 from stages.map_points.moge.weights import CHECKPOINT, WEIGHTS, convert, load_moge  # noqa: E402
 from stages.weights import weights_digest  # noqa: E402
+from support.borrowing import borrowed  # noqa: E402
 from support.small_photo import call  # noqa: E402
 from support.tiny_moge import TOKENS_RANGE, config_v2, register_backbone, write_moge  # noqa: E402
 
@@ -315,7 +316,7 @@ def test_a_second_photo_reads_no_weights_and_release_frees(
     mapper.map_points(picture(64, 64, 1), None, (), None)
     assert len(reads) == 1
     network = weakref.ref(mapper.model.get().network)
-    mapper.release()
+    mapper.model.release()
     assert network() is None
     again = mapper.map_points(PHOTO, None, (), None)
     assert len(reads) == 2
@@ -325,10 +326,10 @@ def test_a_second_photo_reads_no_weights_and_release_frees(
 def test_models_that_are_to_be_alone_release_each_other(weights: dict[str, Path]) -> None:
     pool = ModelPool("cpu")
     alone = {"memory": "one_at_a_time"}
-    with pool.borrow("map_points", "moge", {"weights": str(weights["2"]), **alone}) as first:
+    with borrowed(pool, "map_points", "moge", {"weights": str(weights["2"]), **alone}) as first:
         first.map_points(PHOTO, None, (), None)
         network = weakref.ref(first.model.get().network)
-    with pool.borrow("map_points", "moge", {"weights": str(weights["1"]), **alone}):
+    with borrowed(pool, "map_points", "moge", {"weights": str(weights["1"]), **alone}):
         assert network() is None
 
 

@@ -22,12 +22,13 @@ from test_sam3 import BOX, CLICK, REFINED, changed, photo, same  # noqa: E402
 from scene.errors import BadWeights  # noqa: E402
 from scene.types import ObjectPrompt  # noqa: E402
 from stages import segment  # noqa: E402
-from stages.backends import find_backend, make_settings, settings_to_json  # noqa: E402
 from stages.pretrained import load_strictly, prepare_torchvision  # noqa: E402
 from stages.segment.sam2 import grid, stable, without_parts  # noqa: E402
 from stages.segment.shared.instances import Instance  # noqa: E402
 from stages.segment.shared.sam_clicks import Decoded, decode  # noqa: E402
 from stages.segment.shared.sam_images import IMAGENET, network_image  # noqa: E402
+from stages.settings import settings_to_json  # noqa: E402
+from support.borrowing import loaded, settings_of  # noqa: E402
 from support.small_photo import SmallPhoto, call  # noqa: E402
 from support.tiny_sam import save_sam2  # noqa: E402
 
@@ -41,7 +42,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def backend(weights: Path, **settings: Any) -> Any:
     values = {"weights": str(weights), **LENIENT, **settings}
-    return find_backend("segment", "sam2").load(make_settings("segment", "sam2", values), "cpu")
+    return loaded("segment", "sam2", values)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_released_networks_are_gone_and_come_back(weights: Path) -> None:
     network = sam2.network.get()
     gone = [weakref.ref(v) for v in (network, network.model, network.maps_of(photo().rgb)[0])]
     del network
-    sam2.release()
+    sam2.network.release()
     assert [r() for r in gone] == [None] * 3
     same(sam2.segment(photo(), (CLICK,), ()), before)
 
@@ -170,7 +171,7 @@ def test_points_of_a_grid_are_decoded_together_as_alone(sam2: Any) -> None:
 
 def test_only_sure_and_stable_masks_of_an_allowed_size_count() -> None:
     """Hand-made logits: one good mask, and one that fails at each filter."""
-    settings = make_settings("segment", "sam2", {"min_area_share": 0.01, "max_area_share": 0.5})
+    settings = settings_of("segment", "sam2", {"min_area_share": 0.01, "max_area_share": 0.5})
     y, x = torch.meshgrid(torch.arange(40), torch.arange(40), indexing="ij")
     reach = torch.hypot(x - 20.0, y - 20.0)
     good = (10 - reach) * 50  # steep: its outline hardly moves with the threshold
@@ -206,10 +207,10 @@ def test_everything_is_found_without_prompts(weights: Path, sam2: Any) -> None:
 
 def test_where_weights_are_is_no_part_of_the_key(weights: Path) -> None:
     values = {"weights": str(weights), "model": "sam2.1-hiera-tiny"}
-    told = settings_to_json(make_settings("segment", "sam2", values))
+    told = settings_to_json(settings_of("segment", "sam2", values))
     assert not {"weights", "model", "memory"} & set(told) and told["points_per_side"] == 32
     with pytest.raises(ValueError, match="segment.model: expected"):
-        make_settings("segment", "sam2", {"model": "sam2.1-hiera-huge"})
+        settings_of("segment", "sam2", {"model": "sam2.1-hiera-huge"})
 
 
 ABSENT = """

@@ -22,7 +22,6 @@ pytest.importorskip("transformers", reason="the segment models' extra")
 from scene.errors import BadWeights  # noqa: E402
 from scene.types import Mask, ObjectPrompt, Photo, Point  # noqa: E402
 from stages import segment  # noqa: E402
-from stages.backends import find_backend, make_settings  # noqa: E402
 from stages.devices import ModelPool  # noqa: E402
 from stages.pretrained import load_strictly, prepare_torchvision  # noqa: E402
 from stages.segment.sam3 import best_fitting  # noqa: E402
@@ -34,6 +33,7 @@ from stages.segment.shared.sam_images import (  # noqa: E402
     normalization_of,
     roi_align,
 )
+from support.borrowing import borrowed, loaded, settings_of  # noqa: E402
 from support.small_photo import SmallPhoto, call  # noqa: E402
 from support.tiny_sam import save_sam2, save_sam3  # noqa: E402
 
@@ -61,7 +61,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def backend(weights: Path, **settings: Any) -> Any:
     values = {"weights": str(weights), "threshold": 0.0, "min_area_share": 0.0, **settings}
-    return find_backend("segment", "sam3").load(make_settings("segment", "sam3", values), "cpu")
+    return loaded("segment", "sam3", values)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_released_networks_are_gone_and_come_back(weights: Path) -> None:
     gone = [weakref.ref(v) for v in (networks, networks.detector, networks.tracker,
                                      networks.encode(photo().rgb))]  # fmt: skip
     del networks
-    sam3.release()
+    sam3.networks.release()
     assert [r() for r in gone] == [None] * 4
     same(sam3.segment(photo(), (CLICK, BOX), ()), before)
 
@@ -190,22 +190,22 @@ def test_models_that_must_be_alone_are_never_together(
     other = save_sam2(tmp_path_factory.mktemp("sam2"))
     pool = ModelPool()
     alone = {"memory": "one_at_a_time"}
-    with pool.borrow("segment", "sam3", {"weights": str(weights), **alone}) as sam3:
+    with borrowed(pool, "segment", "sam3", {"weights": str(weights), **alone}) as sam3:
         sam3.segment(photo(), (CLICK,), ())
         detector = weakref.ref(sam3.networks.get().detector)
-    with pool.borrow("segment", "sam2", {"weights": str(other), **alone}) as sam2:
+    with borrowed(pool, "segment", "sam2", {"weights": str(other), **alone}) as sam2:
         assert detector() is None
         sam2.segment(photo(), (CLICK,), ())
         model = weakref.ref(sam2.network.get().model)
     assert model() is not None
-    with pool.borrow("segment", "sam3", {"weights": str(weights), **alone}):
+    with borrowed(pool, "segment", "sam3", {"weights": str(weights), **alone}):
         gc.collect()
         assert model() is None
 
 
 def test_a_pool_lets_go_of_everything(weights: Path) -> None:
     pool = ModelPool()
-    with pool.borrow("segment", "sam3", {"weights": str(weights)}) as sam3:
+    with borrowed(pool, "segment", "sam3", {"weights": str(weights)}) as sam3:
         sam3.segment(photo(), (CLICK,), ())
         detector = weakref.ref(sam3.networks.get().detector)
     pool.release()
@@ -481,7 +481,7 @@ def test_encoders_run_in_bfloat16_decoders_do_not(weights: Path, sam3: Any) -> N
 )
 def test_settings_are_checked(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError) as caught:
-        make_settings("segment", "sam3", values)
+        settings_of("segment", "sam3", values)
     assert words in str(caught.value)
 
 

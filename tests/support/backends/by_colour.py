@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
+from stages.segment import SegmentBackend
+from stages.settings import NoSettings
 
-VERSION = "1"
-KNOWS_WORDS = True
 CHANNELS = {"red": 0, "green": 1, "blue": 2}
 CLEAR = 60  # a channel this far above both others
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Nothing to set."""
 
 
 class ByColour:
@@ -41,6 +34,9 @@ class ByColour:
         return masks
 
 
-def load(settings: Settings, device: str) -> ByColour:
+def load(settings: NoSettings, device: str) -> ByColour:
     """Nothing to load."""
     return ByColour()
+
+
+BACKEND = SegmentBackend(version="1", settings=NoSettings, load=load, knows_words=True)

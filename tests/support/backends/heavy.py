@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
 
+from flows.plan import STAGES
 from scene.cameras import camera_from_fov
 from scene.types import (
     Camera,
@@ -22,11 +23,10 @@ from scene.types import (
     Photo,
     PointMap,
 )
-from stages.backends import local
-from stages.devices import Keeping, LazyModel, retrying_after_freeing
+from stages.backends import Keeping
+from stages.devices import LazyModel, retrying_after_freeing
+from stages.settings import local
 
-VERSION = "1"
-LOADING = ("precision", "weights")
 SIDE = 100  # weights of 40 kB in float32
 
 
@@ -76,21 +76,11 @@ class Heavy:
     network: LazyModel[torch.nn.Module]
     busy: threading.Lock = field(default_factory=threading.Lock)
 
-    def with_settings(self, settings: Settings) -> Heavy:
-        return replace(self, settings=settings)
-
-    @property
-    def held_bytes(self) -> int:
-        return self.network.held_bytes
-
-    def release(self) -> None:
-        self.network.release()
-
     def work(self) -> int:
         """The resolution that it worked at; OutOfDeviceMemory where that is too high."""
         with self.busy:
             what = f"resolution {self.settings.resolution}"
-            return retrying_after_freeing(self._work, self.release, what, "lower it")
+            return retrying_after_freeing(self._work, self.network.release, what, "lower it")
 
     def _work(self) -> int:
         network = self.network.get()
@@ -120,3 +110,13 @@ class Heavy:
 def load(settings: Settings, device: str) -> Heavy:
     read = partial(watch.read, settings.weights, settings.precision)
     return Heavy(settings, LazyModel("heavy", read, device))
+
+
+BACKEND = STAGES[__name__.split(".")[1]].backend(
+    version="1",
+    settings=Settings,
+    load=load,
+    loading=("precision", "weights"),
+    held=lambda heavy: heavy.network,
+    memory=lambda settings: settings.memory,
+)

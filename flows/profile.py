@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from flows.plan import PER_OBJECT_STAGES, STAGES
+from flows.request import Profile, StageChoice
 from scene.errors import BadInput
+from stages.backends import NONE
 
-STAGES = ("segment", "map_points", "complete", "generate", "place", "compose")
-PER_OBJECT_STAGES = ("complete", "generate")
 LOWERED = "on_out_of_memory"
 MAX_PROFILE_BYTES, MAX_PROFILE_DEPTH = 1_000_000, 8
-
-
-@dataclass(frozen=True)
-class StageChoice:
-    """A stage's backend by name, and the settings that differ from the backend's defaults.
-
-    on_out_of_memory: settings to try instead, for an object's step that ran out of memory.
-    """
-
-    backend: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    on_out_of_memory: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A name and one choice per stage."""
-
-    name: str
-    stages: Mapping[str, StageChoice]
 
 
 def profile_names() -> list[str]:
@@ -83,7 +63,7 @@ def with_setting(profile: Profile, assignment: str) -> Profile:
     stage, dot, name = path.strip().partition(".")
     if not (equals and dot and name):
         raise BadInput(f"--set {assignment!r}: expected STAGE.NAME=VALUE, as in generate.grid=96")
-    choice = profile.stages[known_stage(stage)]
+    choice = profile.stages.get(known_stage(stage), StageChoice(NONE))
     try:
         value = _plain_yaml(text)
     except yaml.YAMLError:
@@ -92,6 +72,8 @@ def with_setting(profile: Profile, assignment: str) -> Profile:
         raise BadInput(f"--set {assignment!r}: {error}") from None
     if name == "backend":
         return with_backend(profile, stage, str(value))
+    if choice.backend == NONE:
+        raise BadInput(f"--set {assignment!r}: {stage} is left out; choose its backend before it")
     if name == LOWERED:
         lowered = _lowered(stage, value)
         return _with_choice(profile, stage, replace(choice, on_out_of_memory=lowered))
@@ -99,8 +81,14 @@ def with_setting(profile: Profile, assignment: str) -> Profile:
 
 
 def with_backend(profile: Profile, stage: str, backend: str) -> Profile:
-    """The profile with another backend for a stage; the old one's settings do not carry over."""
-    if profile.stages[stage].backend == backend:
+    """The profile with another backend for a stage; the old one's settings do not carry over.
+
+    `none` leaves an optional stage out.
+    """
+    if backend == NONE and STAGES[stage].optional:
+        others = {name: choice for name, choice in profile.stages.items() if name != stage}
+        return replace(profile, stages=others)
+    if stage in profile.stages and profile.stages[stage].backend == backend:
         return profile
     return _with_choice(profile, stage, StageChoice(backend))
 
@@ -164,8 +152,11 @@ def _parse(name: str, value: Any) -> Profile:
             raise BadInput(f"{stage}: expected a mapping with a backend")
         settings = {str(k): v for k, v in entry.items() if k not in ("backend", LOWERED)}
         lowered = _lowered(stage, entry.get(LOWERED, {}))
-        stages[stage] = StageChoice(entry["backend"], settings, lowered)
-    missing = [stage for stage in STAGES if stage not in stages]
+        if entry["backend"] != NONE or not STAGES[stage].optional:
+            stages[stage] = StageChoice(entry["backend"], settings, lowered)
+        elif settings or lowered:
+            raise BadInput(f"{stage}: backend none leaves it out, and has no settings")
+    missing = [name for name, stage in STAGES.items() if not (stage.optional or name in stages)]
     if missing:
         raise BadInput(f"no entry for {', '.join(missing)}")
     return Profile(name, stages)
