@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from flows.plan import PER_OBJECT
+from flows.plan import PER_OBJECT, STEPS
 from photoscene.runs.record import StepRecord
 from scene.bundles import indices_with
 
-# The DAG as columns from left to right: what stands in one column runs side by side. Where no mask
-# was edited there is no "edit".
-COLUMNS = (
-    ("photo",), ("segment", "map_points"), ("edit",), ("crop",), ("complete",), ("frame",),
-    ("generate",), ("place",), ("compose",),
-)  # fmt: skip
+# The DAG as columns from left to right: steps of one column run side by side. Where no mask was
+# edited there is no "edit".
+COLUMNS = tuple(
+    (name, "map_points") if name == "segment" else (name,) for name in STEPS if name != "map_points"
+)
 WEIGHT_TABLES = ("lite",)  # folders of the package `weights` with an index.json
 
 
