@@ -16,6 +16,7 @@ COLUMNS = 120
 MAX_TRANSPOSED_ROWS = 6
 MAX_KEY = 32  # a longer first column is replaced by the row's number where a table is cut
 REMARK = re.compile(r"\s\(([^()]{30,})\)$")  # a long remark in parentheses
+CODE, NO_BREAK = re.compile(r"`[^`]{1,90}`"), "\x01"  # code is not broken, if it is short
 
 Row = list[str]
 
@@ -39,10 +40,12 @@ def _wrap(line: str) -> list[str]:
     if len(line) <= COLUMNS or line.startswith(("![", "#", "<!--")):
         return [line]
     indent = re.match(r"\s*(?:[-*] )?", line)[0]  # pyright: ignore[reportOptionalSubscript]
-    return textwrap.wrap(
-        line, COLUMNS, subsequent_indent=" " * len(indent),
+    kept = CODE.sub(lambda code: code[0].replace(" ", NO_BREAK), line)
+    lines = textwrap.wrap(
+        kept, COLUMNS, subsequent_indent=" " * len(indent),
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+    return [each.replace(NO_BREAK, " ") for each in lines]
 
 
 def _narrow_table(lines: list[str]) -> list[str]:

@@ -15,7 +15,6 @@ import shlex
 import socket
 import struct
 import sys
-import textwrap
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -27,10 +26,10 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from benchmarks.narrow import narrow
 from scene.types import Bool, Uint8
 from support import DATA
 
-PAGE_WIDTH = 120
 BEGIN, END = "<!-- bad inputs: begin -->", "<!-- bad inputs: end -->"
 SIZE = (180, 240)  # of the photo that the files belong to, as in small_photo.py
 CAMERA = {"width": 240, "height": 180, "K": [[220, 0, 120], [0, 220, 90], [0, 0, 1]]}
@@ -410,16 +409,8 @@ def catalogue(bad: list[Bad]) -> str:
             status = f" (exit status {b.status})" if b.status != 2 else ""
             told = html.escape(b.told, quote=False)
             told = told.replace("{d}/", "").replace("{{", "{").replace("}}", "}")
-            lines += [f"- **{b.name}**{status}:", *wrapped(told, PAGE_WIDTH, indent="  ")]
+            lines += [f"- **{b.name}**{status}:", narrow(f"  {told}")]
     return "\n".join([*lines, ""])
-
-
-def wrapped(text: str, width: int, indent: str) -> list[str]:
-    """The text in indented lines of at most `width` columns, broken at spaces."""
-    return textwrap.wrap(
-        text, width, initial_indent=indent, subsequent_indent=indent,
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
 
 
 def with_catalogue(page: str) -> str:
