@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from flows.request import Request
+from photoscene.cli.options import Choosing
 from scene.errors import BadInput
 from scene.store import Store
 from scene.text import printable
 
 GO_ON = "the same command with --resume goes on"
-
-
-@dataclass(frozen=True)
-class Choosing:
-    """How objects are chosen by hand: at a prompt, or in a local page; anew or going on."""
-
-    interactive: bool = False
-    browser: bool = False
-    resume: bool = False
-
-    @property
-    def wanted(self) -> bool:
-        """Whether a person is asked at all."""
-        return self.interactive or self.browser
-
-    def check(self) -> None:
-        """Raise BadInput where the options contradict each other."""
-        if self.resume and not self.wanted:
-            raise BadInput("--resume goes on with a choice: add --interactive or --browser")
 
 
 def choose_objects(

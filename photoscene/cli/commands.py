@@ -14,8 +14,9 @@ from flows.plan import PER_OBJECT, PER_OBJECT_STAGES
 from flows.profile import known_stage, with_setting
 from flows.request import Request
 from photoscene.choosing import MASKS
-from photoscene.cli.choose import Choosing, choose_objects
+from photoscene.cli.choose import choose_objects
 from photoscene.cli.errors import store_root
+from photoscene.cli.options import Choosing
 from photoscene.cli.progress import show_progress
 from photoscene.device import check_device, device_for
 from photoscene.inputs.request import (
@@ -32,6 +33,7 @@ from photoscene.runs.folder import (
     Run,
     check_contents,
     check_folder,
+    default_folder,
     files_until,
     read_run,
 )
@@ -79,13 +81,14 @@ class Where:
 
 def run_photo(
     arguments: Arguments,
-    folder: Path,
+    output: Path | None,
     where: Where,
     refresh: Sequence[str],
     choosing: Choosing,
     as_json: bool,
 ) -> int:
     """`photoscene run` and `photoscene segment`: returns the exit status."""
+    folder = output or default_folder(arguments.photo)
     choosing.check()
     check_device(where.device)
     check_local(folder, "-o")
@@ -96,9 +99,9 @@ def run_photo(
     request = build_request(arguments, store)
     called = InputNames(f"photo {arguments.photo}", f"--pointmap {arguments.point_map}")
     check_folder(folder)
-    names = files_until(arguments.until) + ([MASKS] if choosing.wanted else [])
+    names = files_until(arguments.until) + ([MASKS] if choosing.by_hand else [])
     _say(check_contents(folder, names, input_files(arguments)))
-    if choosing.wanted:
+    if choosing.by_hand:
         check_files(request, store, called)
         device = device_for(where.device, request.profile)
         chosen = choose_objects(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from flows.profile import with_setting
@@ -23,39 +21,19 @@ DONE = 0
 STAGE = "generate"
 
 
-@dataclass(frozen=True)
-class ObjectOptions:
-    """The command's options as typed; given: settings with an option of their own, or None."""
-
-    cutout: Path | None
-    views: Path | None
-    output: Path
-    backend: str
-    given: Mapping[str, Any]
-    assignments: Sequence[str]
-    fov_x_deg: float
-    seed: int
-    device: str
-    force: bool = False
-
-
 def generate_object(
-    options: ObjectOptions, store_path: str | None, refresh: bool, as_json: bool
+    arguments: ObjectArguments, store_path: str | None, refresh: bool, as_json: bool
 ) -> int:
     """Returns the exit status."""
     started = time.monotonic()
-    check_local(options.output, "-o")
-    arguments = ObjectArguments(
-        options.cutout, options.views, options.output, _choice(options), options.fov_x_deg,
-        options.seed, options.device, options.force,
-    )  # fmt: skip
+    check_local(arguments.output, "-o")
     store = open_store(store_root(store_path))
     with show_progress():
         outcome = make_object(arguments, store, refresh)
     mesh, seconds = mesh_of(outcome, store), time.monotonic() - started
     summary = {
         "status": DONE,
-        "object": str(options.output),
+        "object": str(arguments.output),
         "vertices": len(mesh.vertices),
         "faces": len(mesh.faces),
         "texture_px": mesh.texture.shape[0],
@@ -67,7 +45,7 @@ def generate_object(
     made = "generated" if outcome.computed else "from the store"
     notes = "".join(f"note: {note}\n" for note in summary["notes"])
     text = (
-        f"{notes}{options.output}: {len(mesh.faces)} faces, texture {mesh.texture.shape[0]} px, "
+        f"{notes}{arguments.output}: {len(mesh.faces)} faces, texture {mesh.texture.shape[0]} px, "
         f"{made} in {seconds:.1f} s"
     )
     lines = "\n".join(printable(line) for line in text.splitlines())
@@ -75,11 +53,12 @@ def generate_object(
     return DONE
 
 
-def _choice(options: ObjectOptions) -> StageChoice:
-    """The generate backend with the settings of the options and of --set."""
-    given = {name: value for name, value in options.given.items() if value is not None}
-    profile = Profile("object", {STAGE: StageChoice(options.backend, given)})
-    for assignment in options.assignments:
+def generator(backend: str, given: Mapping[str, Any], assignments: Sequence[str]) -> StageChoice:
+    """The generate backend with the settings of options of their own, None for not given, and of
+    --set."""
+    settings = {name: value for name, value in given.items() if value is not None}
+    profile = Profile("object", {STAGE: StageChoice(backend, settings)})
+    for assignment in assignments:
         if not assignment.startswith(f"{STAGE}."):
             raise BadInput(f"--set {assignment}: one object has settings of {STAGE} only")
         profile = with_setting(profile, assignment)

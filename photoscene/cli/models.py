@@ -7,32 +7,29 @@ from typing import Annotated
 
 import typer
 
+from photoscene.cli.options import Debug, Json, command
+
 app = typer.Typer(
     help="The weights: which there are, fetching them, checking them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and every library's log.")]
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="NAME...", help="Models, as `models list` names them.")
 ]
 Profile = Annotated[str | None, typer.Option("--profile", help="All models of a profile.")]
 
 
-@app.command("list")
-def list_models(profile: Profile = None, json: Json = False, debug: Debug = False) -> None:
+@command(app, "list")
+def list_models(profile: Profile = None, json: Json = False) -> int:
     """Every model: what it is, its size, licence and commit, and whether it is here."""
-    from photoscene.cli.errors import reported
+    from photoscene.cli.manage_models import show_models
 
-    with reported(debug):
-        from photoscene.cli.manage_models import show_models
-
-        raise typer.Exit(show_models(profile, json))
+    return show_models(profile, json)
 
 
-@app.command()
+@command(app)
 def pull(
     names: Names = None,
     profile: Profile = None,
@@ -50,22 +47,16 @@ def pull(
     ] = None,
     json: Json = False,
     debug: Debug = False,
-) -> None:
+) -> int:
     """Fetch models from the hub; goes on where it stopped, fetches only what is not here whole."""
-    from photoscene.cli.errors import reported
+    from photoscene.cli.manage_models import pull_models
 
-    with reported(debug):
-        from photoscene.cli.manage_models import pull_models
-
-        raise typer.Exit(pull_models(names or (), profile, to, wait, json, debug))
+    return pull_models(names or (), profile, to, wait, json, debug)
 
 
-@app.command()
-def verify(names: Names = None, json: Json = False, debug: Debug = False) -> None:
+@command(app)
+def verify(names: Names = None, json: Json = False) -> int:
     """Read every byte of the models that are here, and say what is damaged and what mends it."""
-    from photoscene.cli.errors import reported
+    from photoscene.cli.manage_models import verify_models
 
-    with reported(debug):
-        from photoscene.cli.manage_models import verify_models
-
-        raise typer.Exit(verify_models(names or (), json))
+    return verify_models(names or (), json)

@@ -86,6 +86,7 @@ def record_from_json(value: Any, path: object) -> RunRecord:
     if value["format"] != FORMAT:
         raise BadInput(f"{path} has format {value['format']!r}, expected {FORMAT}: "
                          "repeat the run with this version and another -o")  # fmt: skip
+    steps = tuple(_step_from_json(step) for step in value["steps"])
     return RunRecord(
         photo_name=value["photo_name"],
         request=request_from_json(value["request"]),
@@ -93,7 +94,7 @@ def record_from_json(value: Any, path: object) -> RunRecord:
         seconds=value["seconds"],
         machine=value["machine"],
         versions=value["versions"],
-        steps=tuple(_step_from_json(step) for step in value["steps"]),
+        steps=steps,
         files=value.get(FILES, {}),
     )
 

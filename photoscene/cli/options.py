@@ -1,0 +1,135 @@
+"""The options that several commands have, and how a function becomes a command."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from inspect import Parameter
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from scene.errors import BadInput
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and every library's log.")]
+StorePath = Annotated[
+    str | None,
+    typer.Option(
+        "--store", help="The content store.  [default: PHOTOSCENE_STORE, else ~/.cache/photoscene]"
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STAGE.NAME=VALUE", help="Change one setting of the profile."),
+]
+PhotoFile = Annotated[Path, typer.Argument(help="The photo: JPEG, PNG, WebP, HEIC, TIFF ...")]
+Boxes = Annotated[
+    list[str] | None, typer.Option("--box", metavar="X0,Y0,X1,Y1", help="A box around one.")
+]
+Masks = Annotated[list[Path] | None, typer.Option("--mask", help="A mask picture of one object.")]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda", help="Where the networks run; auto: cuda if there.")
+]
+ProfileName = Annotated[str, typer.Option("--profile", help="A shipped profile or a YAML file.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="The run folder.  [default: runs/PHOTO]")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+@dataclass(frozen=True)
+class ObjectsGiven:
+    """How the objects of a photo are given: by prompts, or by their masks."""
+
+    texts: Annotated[
+        list[str] | None, typer.Option("--text", help="All that these words mean.")
+    ] = None
+    points: Annotated[
+        list[str] | None, typer.Option("--point", metavar="X,Y", help="A click on an object.")
+    ] = None
+    boxes: Boxes = None
+    masks: Masks = None
+    label_map: Annotated[
+        Path | None, typer.Option("--label-map", help="A picture with a label per object.")
+    ] = None
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--annotations", help="Objects' outlines: COCO, labelme or CVAT."),
+    ] = None
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="A JSON file of prompts.")] = (
+        None
+    )
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """How objects are chosen by hand: at a prompt, or in a local page; anew or resumed."""
+
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", help="Choose the objects at a prompt.")
+    ] = False
+    browser: Annotated[
+        bool, typer.Option("--browser", help="Choose the objects in a page on this machine.")
+    ] = False
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the choice in the run folder.")
+    ] = False
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person is asked at all."""
+        return self.interactive or self.browser
+
+    def check(self) -> None:
+        """Raise BadInput where the options contradict each other."""
+        if self.resume and not self.by_hand:
+            raise BadInput("--resume goes on with a choice: add --interactive or --browser")
+
+
+def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., int]], Any]:
+    """Make a function that returns an exit status a command of the app.
+
+    A parameter whose type is a dataclass of options stands for all of them. Every command has
+    --debug besides; what goes wrong is reported in one line (`cli/errors.py`).
+    """
+
+    def register(function: Callable[..., int]) -> Callable[..., int]:
+        hints = get_type_hints(function, include_extras=True)
+        groups = {k: h for k, h in hints.items() if isinstance(h, type) and is_dataclass(h)}
+
+        @functools.wraps(function)
+        def run(debug: bool = False, **values: Any) -> None:
+            from photoscene.cli.errors import reported
+
+            with reported(debug):
+                for key, group in groups.items():
+                    values[key] = group(**{f.name: values.pop(f.name) for f in fields(group)})
+                if "debug" in hints:
+                    values["debug"] = debug
+                raise typer.Exit(function(**values))
+
+        parameters = [p for p in _expanded(function, hints) if p.name != "debug"]
+        parameters.append(_keyword("debug", Debug, False))
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        app.command(name)(run)
+        return function
+
+    return register
+
+
+def _expanded(function: Callable[..., int], hints: dict[str, Any]) -> Iterator[Parameter]:
+    """A function's parameters, the fields of option groups in place of these."""
+    for key, parameter in inspect.signature(function).parameters.items():
+        if is_dataclass(hints[key]):
+            types = get_type_hints(hints[key], include_extras=True)
+            yield from (_keyword(f.name, types[f.name], f.default) for f in fields(hints[key]))
+        else:
+            yield _keyword(key, hints[key], parameter.default)
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
