@@ -63,7 +63,7 @@ def with_setting(profile: Profile, assignment: str) -> Profile:
     stage, dot, name = path.strip().partition(".")
     if not (equals and dot and name):
         raise BadInput(f"--set {assignment!r}: expected STAGE.NAME=VALUE, as in generate.grid=96")
-    choice = profile.stages.get(known_stage(stage), StageChoice(NONE))
+    choice = profile.stages.get(known_stage(stage))
     try:
         value = _plain_yaml(text)
     except yaml.YAMLError:
@@ -72,8 +72,9 @@ def with_setting(profile: Profile, assignment: str) -> Profile:
         raise BadInput(f"--set {assignment!r}: {error}") from None
     if name == "backend":
         return with_backend(profile, stage, str(value))
-    if choice.backend == NONE:
-        raise BadInput(f"--set {assignment!r}: {stage} is left out; choose its backend before it")
+    if choice is None:
+        remedy = f"--set {stage}.backend=NAME first"
+        raise BadInput(f"--set {assignment!r}: {stage} is left out: {remedy}")
     if name == LOWERED:
         lowered = _lowered(stage, value)
         return _with_choice(profile, stage, replace(choice, on_out_of_memory=lowered))
@@ -155,7 +156,7 @@ def _parse(name: str, value: Any) -> Profile:
         if entry["backend"] != NONE or not STAGES[stage].optional:
             stages[stage] = StageChoice(entry["backend"], settings, lowered)
         elif settings or lowered:
-            raise BadInput(f"{stage}: backend none leaves it out, and has no settings")
+            raise BadInput(f"{stage}: backend none has no settings")
     missing = [name for name, stage in STAGES.items() if not (stage.optional or name in stages)]
     if missing:
         raise BadInput(f"no entry for {', '.join(missing)}")

@@ -1,14 +1,17 @@
 """Profiles and settings: defaults, --set, and one-line errors that name the remedy."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.plan import STAGES
 from flows.profile import load_profile, profile_names, with_backend, with_setting
-from photoscene.inputs.request import check_words
+from flows.request import StageChoice
+from photoscene.inputs.request import check_backends, check_words
 from scene.types import ObjectPrompt
-from stages.backends import backend_names, find_backend
+from stages.backends import Backend, Stage, backend_names, find_backend
+from support import ROOT
 from support.borrowing import settings_of
 
 
@@ -133,3 +136,40 @@ def test_broken_profile_files(tmp_path: Path, text: str, words: str) -> None:
 def test_unknown_profile_lists_the_shipped_ones() -> None:
     with pytest.raises(ValueError, match="lite"):
         load_profile("light")
+
+
+@pytest.fixture
+def optional_stage(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A stage that a profile may leave out."""
+    stage = Stage[Backend[Any, Any]]("tint", Backend, version="1", optional=True)
+    monkeypatch.setitem(STAGES, stage.name, stage)
+    return stage.name
+
+
+def test_an_optional_stage_is_left_out_by_saying_nothing_or_none(
+    optional_stage: str, tmp_path: Path
+) -> None:
+    plain = load_profile("lite")
+    assert optional_stage not in plain.stages
+    path = tmp_path / "lite.yaml"
+    text = (ROOT / "configs" / "lite.yaml").read_text("utf-8")
+    path.write_text(f"{text}\n{optional_stage}: {{backend: none}}\n")
+    assert load_profile(str(path)) == plain
+    chosen = with_setting(plain, f"{optional_stage}.backend=dimmed")
+    assert chosen.stages[optional_stage] == StageChoice("dimmed")
+    assert with_setting(chosen, f"{optional_stage}.backend=none") == plain
+
+
+def test_a_stage_that_is_left_out_has_no_settings(optional_stage: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"tint is left out: --set tint\.backend=NAME first"):
+        with_setting(load_profile("lite"), f"{optional_stage}.brightness=1")
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"{optional_stage}: {{backend: none, brightness: 1}}\n")
+    with pytest.raises(ValueError, match="mine.yaml: tint: backend none has no settings"):
+        load_profile(str(path))
+
+
+def test_none_is_no_backend_of_a_stage_that_is_needed() -> None:
+    profile = with_setting(load_profile("lite"), "generate.backend=none")
+    with pytest.raises(ValueError, match="unknown backend 'none' for generate"):
+        check_backends(profile)
