@@ -66,7 +66,8 @@ def run(
     json: Json = False,
 ) -> int:
     """Reconstruct one photo; objects are found by themselves unless prompts or masks are given."""
-    from photoscene.cli.commands import Where, run_photo
+    from photoscene.cli.reconstruct import Where
+    from photoscene.cli.run import run_photo
 
     arguments = replace(
         _arguments(photo, objects, profile, settings),
@@ -118,7 +119,7 @@ def one_object(
     json: Json = False,
 ) -> int:
     """Generate one object from its cut-out, or from several posed views, as a GLB."""
-    from photoscene.cli.make_object import generate_object, generator
+    from photoscene.cli.object import generate_object, generator
     from photoscene.single_object import ObjectArguments
 
     given = {
@@ -146,7 +147,8 @@ def segment(
     json: Json = False,
 ) -> int:
     """Find or choose the objects' masks only; `run --prompts` goes on from the prompt file."""
-    from photoscene.cli.commands import Where, run_photo
+    from photoscene.cli.reconstruct import Where
+    from photoscene.cli.run import run_photo
 
     arguments = replace(_arguments(photo, objects, profile, settings), until="segment")
     return run_photo(arguments, output, Where(store, device), (), choosing, json)
@@ -196,7 +198,8 @@ def rerun(
     With --edited, masks, completions and meshes that were changed in RUN/objects/ are taken as they
     are, and only what follows from them is computed.
     """
-    from photoscene.cli.commands import Rerunning, Where, rerun_objects
+    from photoscene.cli.reconstruct import Where
+    from photoscene.cli.rerun import Rerunning, rerun_objects
 
     asked = Rerunning(object_, from_, settings or (), seed, edited)
     return rerun_objects(folder, asked, Where(store, device), json)
@@ -220,7 +223,7 @@ def inspect(
     json: Json = False,
 ) -> int:
     """Show what every step read, made and cost, and why it was computed."""
-    from photoscene.cli.commands import Inspecting, inspect_run
+    from photoscene.cli.inspect import Inspecting, inspect_run
 
     asked = Inspecting(object_, stage, open_, html, diff)
     return inspect_run(folder, asked, store, json)
@@ -242,6 +245,6 @@ def check(
 @command(app)
 def doctor(store: StorePath = None, json: Json = False) -> int:
     """Show what this machine can run, and the one command that mends each gap."""
-    from photoscene.cli.commands import show_doctor
+    from photoscene.cli.doctor import show_doctor
 
     return show_doctor(store, json)
