@@ -1,16 +1,8 @@
-"""All scales of a scene at once: what the map says of each object, and what objects say of others.
+"""All scales of a scene at once: one sparse linear least-squares problem.
 
-The unknowns are l_k = log lambda_k. Every term is a residual on one unknown or on the difference of
-two, in units of relative depth, so the whole scene is one sparse linear least-squares problem:
-
-    points       l_k = the robust fit to the object's own visible points
-    plane        l_k = the scale at which its lowest point rests on the support plane
-    contact      l_front - l_back = the limit at which the two touch
-    penetration  l_front - l_back <= that limit, and no point below the plane
-    order        l_front - l_back <= the limit at which the photo's depth order holds
-
-Plane and contact terms exist only where the point map says that there is contact. Outlines cannot
-change: a scale about the camera's centre moves no pixel.
+The unknowns are l_k = log lambda_k. Every residual is on one unknown or on the difference of two,
+in units of relative depth: the robust fit to an object's own visible points, and what the terms of
+`alignment/terms` add. Outlines cannot change: a scale about the camera's centre moves no pixel.
 """
 
 from __future__ import annotations
@@ -28,10 +20,11 @@ WORLD = -1  # stands for what does not move: the support plane, and the map itse
 
 
 @dataclass(frozen=True)
-class Term:
-    """One residual (l_front - l_back - target) / sigma; back may be WORLD.
+class Residual:
+    """(l_front - l_back - target) / sigma, of a term; back may be WORLD.
 
-    one_sided: only a positive residual counts; robust: Huber's loss instead of the square.
+    name: the term's; one_sided: only a positive residual counts; robust: Huber's loss instead of
+    the square.
     """
 
     name: str
@@ -43,25 +36,27 @@ class Term:
     robust: bool = False
 
 
-def solve_terms(terms: list[Term], start: Float64) -> Float64:
-    """(K,) log scales that minimise the sum of all terms' losses, from a start (K,).
+def solve_scales(residuals: list[Residual], start: Float64) -> Float64:
+    """(K,) log scales that minimise the sum of all residuals' losses, from a start (K,).
 
-    Each round solves the sparse normal equations with the one-sided terms that are violated and
+    Each round solves the sparse normal equations with the one-sided residuals that are violated and
     with Huber's weights; the problem is convex.
     """
     from scipy import sparse  # half a second to import, and only placing needs it
     from scipy.sparse.linalg import spsolve
 
-    if not terms:
+    if not residuals:
         return start
-    front, back = (np.array([getattr(t, n) for t in terms]) for n in ("front", "back"))
-    target, sigma = (np.array([getattr(t, n) for t in terms]) for n in ("target", "sigma"))
-    one_sided, robust = (np.array([getattr(t, n) for t in terms]) for n in ("one_sided", "robust"))
-    rows, two = np.arange(len(terms)), back != WORLD
+    front, back = (np.array([getattr(r, n) for r in residuals]) for n in ("front", "back"))
+    target, sigma = (np.array([getattr(r, n) for r in residuals]) for n in ("target", "sigma"))
+    one_sided, robust = (
+        np.array([getattr(r, n) for r in residuals]) for n in ("one_sided", "robust")
+    )
+    rows, two = np.arange(len(residuals)), back != WORLD
     design = sparse.csr_matrix(
-        (np.r_[np.ones(len(terms)), -np.ones(two.sum())],
+        (np.r_[np.ones(len(residuals)), -np.ones(two.sum())],
          (np.r_[rows, rows[two]], np.r_[front, back[two]])),
-        shape=(len(terms), len(start)),
+        shape=(len(residuals), len(start)),
     )  # fmt: skip
     scales = start
     for _ in range(MAX_ROUNDS):
@@ -70,7 +65,7 @@ def solve_terms(terms: list[Term], start: Float64) -> Float64:
         weight = np.where(robust, np.minimum(1, HUBER_DELTA_SIGMAS / size), 1.0)
         weight = np.where(one_sided & (residual <= 0), 0.0, weight) / sigma**2
         weighted = design.multiply(weight[:, None]).tocsr()
-        # spsolve wants CSC; what no term touches keeps its start.
+        # spsolve wants CSC; what no residual touches keeps its start.
         normal = (weighted.T @ design + 1e-12 * sparse.identity(len(start))).tocsc()
         updated = np.asarray(spsolve(normal, weighted.T @ target + 1e-12 * start), np.float64)
         if np.abs(updated - scales).max() < SETTLED:

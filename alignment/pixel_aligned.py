@@ -4,7 +4,7 @@ A pixel-aligned mesh already projects onto its pixels; scaling it about the opti
 its size and its depth together and leaves its outline alone. Model M1: X = lambda * (x + d e_z)
 with x in the object cube and d the generator's distance; each visible pixel gives an estimate
 lambda_i = Q_z / X_z, and the estimates are combined by an exact truncated L1, then Huber. The
-scene's own terms (`alignment/scene_terms.py`) then settle what each object alone leaves open.
+scene's terms (`alignment/terms`) then settle what each object by itself leaves open.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import numpy as np
 
 from alignment.baselines.placing import matches
 from alignment.contacts import find_pair_contacts
+from alignment.estimates import SingleObjectFit, scale_estimates_of
 from alignment.fit import BORDER_PIXELS_USED, GOOD_SHIFT, fit_report, graded
-from alignment.joint import solve_terms
+from alignment.joint import solve_scales
 from alignment.objects import Placement, PlacementInput
 from alignment.perspective import check_perspective
 from alignment.robust import solve_scale
-from alignment.scene_terms import SingleObjectFit, Weights, scale_estimates_of, scene_terms
+from alignment.scene_terms import scene_residuals, supports, term_figures
 from alignment.support import Ground
+from alignment.terms import TermWeights
 from alignment.visible import (
     DepthView,
     VisiblePoints,
@@ -31,7 +33,7 @@ from alignment.visible import (
     visible_points,
 )
 from scene.errors import CannotPlace
-from scene.types import Bool, Float64, PointMap, Similarity
+from scene.types import Bool, Figure, PointMap, Similarity
 
 
 def place_scene(
@@ -39,7 +41,7 @@ def place_scene(
     point_map: PointMap,
     ground: Ground,
     truncation: float,
-    weights: Weights,
+    weights: TermWeights,
 ) -> list[Placement]:
     """Place all objects of a photo; one that cannot be placed has its reason.
 
@@ -61,37 +63,41 @@ def place_scene(
         except CannotPlace as error:
             placements[index] = Placement(None, None, str(error))
     masks = [objects[index].mask for index in fits]
-    scales, under = scale_together(list(fits.values()), masks, point_map, ground, weights)
+    settled = settle_scene(list(fits.values()), masks, point_map, ground, weights)
     numbers = [objects[index].number or index + 1 for index in fits]
     names = [*(f"object {number}" for number in numbers), "plane"]  # WORLD is the last
-    for (index, one), scale, below in zip(fits.items(), scales, under, strict=True):
+    for (index, one), (scale, below, figures) in zip(fits.items(), settled, strict=True):
         support = "" if below is None else names[below]
         placements[index] = _place(
-            objects[index], one, float(scale), support, point_map, truncation
+            objects[index], one, scale, support, figures, point_map, truncation
         )
     return [placements[index] for index in range(len(objects))]
 
 
-def scale_together(
+def settle_scene(
     fits: list[SingleObjectFit],
     masks: list[Bool],
     point_map: PointMap,
     ground: Ground,
-    weights: Weights,
-) -> tuple[Float64, list[int | None]]:
-    """Every object's scale with the scene's terms, and what it rests on (an index or WORLD)."""
+    weights: TermWeights,
+) -> list[tuple[float, int | None, tuple[Figure, ...]]]:
+    """Every object's scale with the scene's terms, what it rests on (an index or WORLD), and what
+    the terms report of it."""
     if not fits:
-        return np.zeros(0), []
+        return []
     camera, fitted = point_map.camera, np.array([one.log_scale for one in fits])
-    contacts = find_pair_contacts([one.view for one in fits], masks, np.exp(fitted), camera)
-    terms, under = scene_terms(fits, contacts, ground, camera, weights)
-    return np.exp(solve_terms(terms, fitted)), under
+    pairs = find_pair_contacts([one.view for one in fits], masks, np.exp(fitted), camera)
+    scene, residuals = scene_residuals(fits, pairs, ground, camera, weights)
+    log_scales = solve_scales(residuals, fitted)
+    figures = term_figures(scene, log_scales, weights)
+    scales = [float(scale) for scale in np.exp(log_scales)]
+    return list(zip(scales, supports(scene, residuals), figures, strict=True))
 
 
 def similarity_from_scale(o: PlacementInput, scale: float) -> Similarity:
     """camera_from_object of M1: the object's centre stays on the axis of its crop camera."""
-    turn = o.crop.photo_from_crop
-    return Similarity(scale, turn, scale * generator_distance(o.crop) * turn[:, 2])
+    rotation = o.crop.photo_from_crop
+    return Similarity(scale, rotation, scale * generator_distance(o.crop) * rotation[:, 2])
 
 
 def place_by_median(o: PlacementInput, view: DepthView, point_map: PointMap) -> Placement:
@@ -119,10 +125,11 @@ def _place(
     one: SingleObjectFit,
     scale: float,
     support: str,
+    figures: tuple[Figure, ...],
     point_map: PointMap,
     truncation: float,
 ) -> Placement:
-    """An object at its scale; its report tells what makes field of view or place doubtful."""
+    """An object at its scale; its report has what makes field of view or place doubtful."""
     similarity, fits = similarity_from_scale(o, scale), float(np.exp(one.log_scale))
     report = fit_report(
         o, point_map.depth, scaled(one.view, scale), one.points, scale * one.points.model,
@@ -137,5 +144,5 @@ def _place(
     moved = scale / fits - 1
     if abs(moved) > GOOD_SHIFT:
         warnings.append(f"the rest of the scene moved it by {moved:+.0%} of its depth")
-    report = replace(report, perspective=perspective, support=support)
+    report = replace(report, perspective=perspective, support=support, figures=figures)
     return Placement(similarity, graded(report, warnings))

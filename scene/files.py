@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from scene.types import (
     Camera,
     CropCamera,
     Cutout,
+    Figure,
     FitReport,
     Mask,
     ObjectMesh,
@@ -81,9 +83,18 @@ def similarity_from_json(value: dict[str, Any]) -> Similarity:
     )
 
 
-def fit_from_json(value: dict[str, Any]) -> FitReport:
-    """The inverse of `dataclasses.asdict` for a fit report."""
-    return FitReport(**{**value, "warnings": tuple(value["warnings"])})
+def fit_to_json(value: FitReport) -> dict[str, Any]:
+    """Plain JSON; further figures only where there are any."""
+    fit = asdict(value)
+    fit["warnings"] = list(value.warnings)
+    figures = list(fit.pop("figures"))
+    return {**fit, "figures": figures} if figures else fit
+
+
+def fit_from_json(value: Mapping[str, Any]) -> FitReport:
+    """The inverse of `fit_to_json`."""
+    figures = tuple(Figure(**figure) for figure in value.get("figures", ()))
+    return FitReport(**{**value, "warnings": tuple(value["warnings"]), "figures": figures})
 
 
 def _encode_point_map(value: PointMap) -> bytes:

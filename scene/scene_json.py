@@ -13,6 +13,7 @@ from scene.files import (
     camera_from_json,
     camera_to_json,
     fit_from_json,
+    fit_to_json,
     similarity_from_json,
     similarity_to_json,
 )
@@ -68,7 +69,7 @@ def _object_to_json(o: SceneObject) -> dict[str, Any]:
         "completion": _artifact(o.completion),
         "mesh": _artifact(o.mesh),
         "camera_from_object": placed and similarity_to_json(placed),
-        "fit": o.fit and asdict(o.fit),
+        "fit": o.fit and fit_to_json(o.fit),
         "failure": o.failure,
     }
 

@@ -230,6 +230,15 @@ class Similarity:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """One more figure of a fit: its name, its value, and what it is, for who reads the report."""
+
+    name: str
+    value: float
+    meaning: str
+
+
+@dataclass(frozen=True)
 class FitReport:
     """How well a placed object agrees with the point map and the photo.
 
@@ -240,7 +249,8 @@ class FitReport:
     depth_error: mean |placed - measured| / measured over all visible pixels, None for none;
     perspective: distance over the one that the fitted size asks for, D / (s d); 1 when field of
     view, point map and mesh agree, None when not looked at; support: what it rests on, "plane",
-    "object N" (counted from 1) or "" for unknown; grade: "good", "check" or "failed".
+    "object N" (counted from 1) or "" for unknown; grade: "good", "check" or "failed"; figures: any
+    others, such as those of a term of the solver.
     """
 
     scale: float
@@ -255,6 +265,7 @@ class FitReport:
     support: str = ""
     grade: str = "good"
     warnings: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ PAGES = [
     ),
 ]
 MEASURED = ("docs/benchmarks.md", "docs/placement_sweep.md", "docs/gallery/README.md")
-NEW = {"diamond.py", "sitecustomize.py"}  # files of the reader, not of the repository
+NEW = {"diamond.py", "same_size.py", "sitecustomize.py"}  # of the reader, not of the repository
 TOPS = sorted(p.parent.name for p in ROOT.glob("*/__init__.py")) + [*FOLDERS, "training"]
 # A path in italics is one that the reader adds.
 PATH = re.compile(rf"(?<!\*)`((?:{'|'.join(TOPS)})/[\w./-]*)`")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 from flows.calls import WHOLE_SCENE, ObjectInputs, StageCall, profile_call, stage_step
@@ -16,7 +15,7 @@ from scene.bundles import (
     unpack_masks,
     unpack_table,
 )
-from scene.files import fit_from_json, similarity_from_json, similarity_to_json
+from scene.files import fit_from_json, fit_to_json, similarity_from_json, similarity_to_json
 from scene.store import Store
 from scene.types import Artifact, CropCamera, Mask, ObjectMesh, PointMap
 from stages import place
@@ -82,7 +81,7 @@ def _pack(store: Store, placements: Mapping[int, Placement]) -> Artifact:
     listed = {
         index: {
             "camera_from_object": p.camera_from_object and similarity_to_json(p.camera_from_object),
-            "fit": p.fit and dataclasses.asdict(p.fit),
+            "fit": p.fit and fit_to_json(p.fit),
             "failure": p.failure,
         }
         for index, p in placements.items()

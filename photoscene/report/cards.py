@@ -168,6 +168,7 @@ def _figures(fit: FitReport, rests_on: str, unit: str) -> tuple[tuple[str, str],
         ("Perspective (1 fits)", "not looked at" if perspective is None else f"{perspective:.4f}"),
         ("Inlier share", f"{fit.inlier_share:.1%}"),
         ("Points used", f"{fit.points:,}".replace(",", " ")),
+        *((f"{f.name} ({f.meaning})", f"{f.value:.4g}") for f in fit.figures),
     )  # fmt: skip
 
 

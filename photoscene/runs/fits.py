@@ -8,6 +8,7 @@ from typing import Any
 
 from photoscene.runs.folder import SCENE, Run, read_scene
 from scene.errors import BadInput
+from scene.files import fit_to_json
 from scene.types import FitReport, SceneObject
 
 GOOD, FAILED = "good", "failed"  # of the grades of `alignment/fit.py`
@@ -49,10 +50,7 @@ def object_fits(run: Run) -> tuple[ObjectFit, ...]:
 
 def object_fit_to_json(o: ObjectFit) -> dict[str, Any]:
     """Plain JSON."""
-    value = asdict(o)
-    if o.fit:
-        value["fit"]["warnings"] = list(o.fit.warnings)
-    return value
+    return {**asdict(o), "fit": o.fit and fit_to_json(o.fit)}
 
 
 def find_object(run: Run, name: str) -> str:

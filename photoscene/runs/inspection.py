@@ -218,5 +218,6 @@ def _object_row(o: ObjectFit) -> tuple[str, ...]:
         f"{fit.inlier_share:.0%}", str(fit.points), f"{fit.silhouette_iou:.3f}",
         "-" if fit.depth_error is None else percent_of_depth(fit.depth_error),
         "-" if fit.perspective is None else f"{fit.perspective:.3f}",
-        o.rests_on or "-", "; ".join(fit.warnings),
+        o.rests_on or "-",
+        "; ".join([*fit.warnings, *(f"{f.name} {f.value:.4g}" for f in fit.figures)]),
     )  # fmt: skip

@@ -27,21 +27,13 @@ from alignment.baselines.refit import fit_scale, refit
 from alignment.baselines.scale_depth import fit_scale_depth, solve_scale_depth_readable
 from alignment.baselines.similarity import umeyama
 from alignment.contacts import PairContact, _pair, find_pair_contacts
+from alignment.estimates import ScaleEstimates, SingleObjectFit, scale_estimates_of
+from alignment.evidence import Contact, SceneEvidence, find_plane_contacts, support_graph
 from alignment.fit import graded
-from alignment.joint import WORLD, Term, solve_terms
+from alignment.joint import WORLD, Residual, solve_scales
 from alignment.occlusion import occluders
 from alignment.perspective import check_perspective
-from alignment.scene_terms import (
-    Evidence,
-    ScaleEstimates,
-    SingleObjectFit,
-    Weights,
-    _met,
-    _support_graph,
-    find_plane_contacts,
-    scale_estimates_of,
-    scene_terms,
-)
+from alignment.scene_terms import scene_residuals, supports
 from alignment.support import (
     Background,
     Ground,
@@ -50,6 +42,7 @@ from alignment.support import (
     find_support_plane,
     recedes_downwards,
 )
+from alignment.terms import TERMS, TermWeights
 from alignment.visible import (
     DepthView,
     VisiblePoints,
@@ -192,25 +185,32 @@ def _layers(off: float) -> Background:
     ],
 )  # fmt: skip
 def test_two_things_touch_where_the_map_sees_no_gap(gap: float, doubt: float, held: bool) -> None:
-    found = Evidence(limit=0, gap=gap, doubt=doubt, overlap=1, sigma=0.002, hard=0.0005)
-    assert [t.name for t in _met("contact", 0, 1, found, Weights())] == ["contact"] * held
+    found = Contact(0, 1, limit=0, gap=gap, doubt=doubt, overlap=1, sigma=0.002, hard=0.0005)
+    assert [r.name for r in _residuals(found)] == ["contact"] * held
 
 
 @pytest.mark.parametrize(("overlap", "parted"), [(0.0595, True), (0.0605, False)])
 def test_bodies_in_one_place_are_parted_unless_deep_in_each_other(
     overlap: float, parted: bool
 ) -> None:
-    found = Evidence(limit=0, gap=1, doubt=0, overlap=overlap, sigma=0.002, hard=0.0005)
-    assert [t.name for t in _met("contact", 0, 1, found, Weights())] == ["penetration"] * parted
+    found = Contact(0, 1, limit=0, gap=1, doubt=0, overlap=overlap, sigma=0.002, hard=0.0005)
+    assert [r.name for r in _residuals(found)] == ["penetration"] * parted
 
 
 def test_the_terms_weigh_what_they_are_said_to() -> None:
     """All weights are one: a term's sigma is that of its evidence."""
-    found = Evidence(limit=0.1, gap=0, doubt=0, overlap=0, sigma=0.002, hard=0.0005)
-    for name in ("plane", "contact"):
-        held, parted = _met(name, 0, 1, found, Weights())
-        assert (held.sigma, parted.sigma) == (0.002, 0.0005)
-    assert Weights() == Weights(plane=1, contact=1, penetration=1, order=1)
+    for name, back in (("plane", WORLD), ("contact", 1)):
+        found = Contact(0, back, limit=0.1, gap=0, doubt=0, overlap=0, sigma=0.002, hard=0.0005)
+        held, parted = _residuals(found)
+        assert (held.name, held.sigma, parted.sigma) == (name, 0.002, 0.0005)
+    assert TermWeights() == TermWeights(plane=1, contact=1, penetration=1, order=1)
+
+
+def _residuals(contact: Contact) -> list[Residual]:
+    """What all terms at weight 1 make of one contact."""
+    ground = Ground(_floor(40), None)
+    scene = SceneEvidence([], [], [contact], [], [], 0.0, [], ground, CAMERA)
+    return [residual for term in TERMS for residual in term.residuals(scene, 1.0)]
 
 
 def _card(left: float, depth: float) -> DepthView:
@@ -327,7 +327,7 @@ def test_what_is_touched_by_the_foot_and_stands_lower_carries(
         )
     meeting = PairContact(0, 1, 0.0, np.array([0, -touched_at, 3.0]), np.inf)
     ground = Ground(_floor(40), plane)
-    assert _support_graph([meeting], objects, ground) == [1 if carries else None, None]
+    assert support_graph([meeting], objects, ground) == [1 if carries else None, None]
 
 
 def test_a_plane_is_believed_to_half_a_thousandth() -> None:
@@ -342,9 +342,10 @@ def test_a_plane_is_believed_to_half_a_thousandth() -> None:
         scale_estimates_of(points).middle,
     )
     ground = find_ground(scene.point_map, scene.masks)
-    terms, under = scene_terms([alone], [], ground, camera, Weights())
-    (held,) = [t for t in terms if t.name == "plane"]
-    assert held.sigma == pytest.approx(0.0005, rel=0.05) and under == [WORLD]
+    known, residuals = scene_residuals([alone], [], ground, camera, TermWeights())
+    (held,) = [r for r in residuals if r.name == "plane"]
+    assert held.sigma == pytest.approx(0.0005, rel=0.05)
+    assert supports(known, residuals) == [WORLD]
 
 
 @pytest.mark.parametrize(("spread", "solved"), [(1.05e-12, True), (0.95e-12, False)])
@@ -483,9 +484,11 @@ def test_a_warp_of_the_map_is_told_by_four_cells_about_the_foot(
 
 def test_fifty_rounds_settle_a_row_of_fifty() -> None:
     """Each round finds the next of a row that the one before it pushes."""
-    terms = [Term("points", k, WORLD, float(k == 0), 1e-3 if k == 0 else 10.0) for k in range(60)]
-    terms += [Term("order", k, k + 1, 0.0, 1e-3, one_sided=True) for k in range(59)]
-    moved = solve_terms(terms, np.zeros(60)) > 0.1
+    terms = [
+        Residual("points", k, WORLD, float(k == 0), 1e-3 if k == 0 else 10.0) for k in range(60)
+    ]
+    terms += [Residual("order", k, k + 1, 0.0, 1e-3, one_sided=True) for k in range(59)]
+    moved = solve_scales(terms, np.zeros(60)) > 0.1
     assert moved[:48].all() and not moved[52:].any()
 
 

@@ -7,20 +7,14 @@ import numpy as np
 import pytest
 
 from alignment.contacts import find_pair_contacts
-from alignment.joint import Term
+from alignment.estimates import ScaleEstimates, SingleObjectFit, scale_estimates_of
+from alignment.evidence import CONTACT_TOLERANCE, MAX_TOLERANCE, STANDING
+from alignment.joint import Residual
 from alignment.objects import Placement, PlacementInput
-from alignment.scene_terms import (
-    CONTACT_TOLERANCE,
-    MAX_OVERLAP,
-    MAX_TOLERANCE,
-    STANDING,
-    ScaleEstimates,
-    SingleObjectFit,
-    Weights,
-    scale_estimates_of,
-    scene_terms,
-)
+from alignment.scene_terms import scene_residuals
 from alignment.support import find_ground
+from alignment.terms import TermWeights
+from alignment.terms.penetration import MAX_OVERLAP
 from alignment.visible import VisiblePoints, render_depth, visible_points
 from benchmarks.known_scenes import KnownObject
 from scene.types import Float64
@@ -67,7 +61,7 @@ def zip_placed(
     return zip(scene.place(settings=settings), scene.objects, strict=True)
 
 
-def terms_of(scene: Photographed) -> Callable[[Weights], list[Term]]:
+def terms_of(scene: Photographed) -> Callable[[TermWeights], list[Residual]]:
     """The terms that the default would solve, by their weights."""
     point_map, camera = scene.point_map, scene.point_map.camera
     views = [render_depth(o.mesh, o.crop, camera) for o in scene.objects]
@@ -84,8 +78,8 @@ def terms_of(scene: Photographed) -> Callable[[Weights], list[Term]]:
     ground = find_ground(point_map, scene.masks)
     contacts = find_pair_contacts(views, scene.masks, scales, camera)
 
-    def terms(weights: Weights) -> list[Term]:
-        return scene_terms(alone, contacts, ground, camera, weights)[0]
+    def terms(weights: TermWeights) -> list[Residual]:
+        return scene_residuals(alone, contacts, ground, camera, weights)[1]
 
     return terms
 
@@ -189,15 +183,15 @@ def test_outlines_never_change() -> None:
 def test_a_weight_of_zero_switches_its_term_off() -> None:
     terms = terms_of(stack())
 
-    def names(weights: Weights) -> set[str]:
+    def names(weights: TermWeights) -> set[str]:
         return {t.name for t in terms(weights)}
 
     everything = {"points", *NAMES}
-    assert names(Weights()) == everything
-    assert names(Weights(**OFF)) == {"points"}
+    assert names(TermWeights()) == everything
+    assert names(TermWeights(**OFF)) == {"points"}
     for name in NAMES:
-        assert names(replace(Weights(), **{name: 0.0})) == everything - {name}
-        assert names(Weights(**{**OFF, name: 1.0})) == {"points", name}
+        assert names(replace(TermWeights(), **{name: 0.0})) == everything - {name}
+        assert names(TermWeights(**{**OFF, name: 1.0})) == {"points", name}
 
 
 def test_without_weights_every_object_is_placed_by_itself() -> None:
@@ -253,7 +247,7 @@ def test_what_the_photo_shows_in_front_stays_in_front() -> None:
     before = block("before", (-0.03, -0.2, 0), (0.03, -0.17, 0.1))
     behind = block("behind", (-0.1, 0.0, 0), (0.1, 0.05, 0.12))
     true = photographed_table([before, behind])
-    terms = terms_of(true)(Weights(**{**OFF, "order": 1.0}))
+    terms = terms_of(true)(TermWeights(**{**OFF, "order": 1.0}))
     (order,) = (t for t in terms if t.name == "order")
     own = {t.front: t.target for t in terms if t.name == "points"}
     assert (order.front, order.back) == (0, 1)

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from fingerprints.measure import glb_tree
-from scene.files import CODECS
+from scene.files import CODECS, fit_from_json, fit_to_json
 from scene.glb import MeshNode, object_to_glb, scene_to_glb
 from scene.keys import canonical_json, object_seed, stage_key
 from scene.types import (
@@ -26,6 +26,8 @@ from scene.types import (
     Camera,
     CropCamera,
     Cutout,
+    Figure,
+    FitReport,
     Mask,
     ObjectMesh,
     Photo,
@@ -176,3 +178,11 @@ def test_keys_are_pinned() -> None:
     assert key == "43a668680b52b25e4096f02feb9fd4d93fe4d8fff1746f5be41c4af724974488"
     assert canonical_json(settings) == '{"depth":"any","grid":64,"none":null,"share":0.1}'
     assert object_seed(3, "0123456789ab") == 2102159772
+
+
+def test_a_fit_report_is_kept_and_has_further_figures_only_where_there_are_any() -> None:
+    fit = FitReport(1.0, 2.0, 0.01, 0.02, 1.0, 500, 0.97, warnings=("low",))
+    plain = json.loads(json.dumps(fit_to_json(fit)))
+    assert "figures" not in plain and fit_from_json(plain) == fit
+    more = replace(fit, figures=(Figure("relative size", 1.1, "its size over the mean"),))
+    assert fit_from_json(json.loads(json.dumps(fit_to_json(more)))) == more

@@ -39,7 +39,7 @@ from scene.placed import in_camera_frame, placed_meshes
 from scene.raycast import render
 from scene.scene_json import scene_from_json, scene_to_json
 from scene.store import Store
-from scene.types import Bool, ObjectMesh, PointMap, Scene, Uint8
+from scene.types import Bool, Figure, ObjectMesh, PointMap, Scene, Uint8
 from support import ROOT
 from support.browser import (
     Heard,
@@ -399,7 +399,8 @@ def test_the_verdict_counts_what_is_to_check_and_failed(reported: Reported) -> N
 def test_the_cards_say_grade_support_and_depth_error(own: Reported) -> None:
     scene = _graded(own.scene, ("good", "check", "failed"))
     supports = ("plane", "object 1", "")
-    fits = [replace(o.fit, support=s, depth_error=0.0123, perspective=None)
+    more = (Figure("relative size", 1.1, "over the mean of all"),)
+    fits = [replace(o.fit, support=s, depth_error=0.0123, perspective=None, figures=more)
             for o, s in zip(scene.objects, supports, strict=True) if o.fit]  # fmt: skip
     objects = tuple(replace(o, fit=f) for o, f in zip(scene.objects, fits, strict=True))
     _rewrite(own, replace(scene, objects=objects))
@@ -410,6 +411,7 @@ def test_the_cards_say_grade_support_and_depth_error(own: Reported) -> None:
     assert f"Rests on {own.scene.objects[0].name} · depth error" in unescape(cards[1])
     assert '<p class="quiet">Depth error 1.23 %</p>' in cards[2]
     assert all(f"<dt>{what}</dt>" in cards[2] for what in ("Grade", "Perspective (1 fits)"))
+    assert "<dt>relative size (over the mean of all)</dt><dd>1.1</dd>" in cards[2].replace("\n", "")
     assert "<dd>not looked at</dd>" in cards[2] and "<dd>unknown</dd>" in cards[2]
 
 

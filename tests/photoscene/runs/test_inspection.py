@@ -13,7 +13,8 @@ import pytest
 import trimesh
 from PIL import Image
 
-from alignment import contacts, fit, robust, scene_terms, support, visible
+from alignment import contacts, evidence, fit, robust, support, visible
+from alignment.terms import penetration
 from photoscene.runs.changes import why_computed
 from photoscene.runs.inspection import COLUMNS, OBJECT_COLUMNS
 from photoscene.runs.record import StepRecord
@@ -260,17 +261,17 @@ def test_the_documented_numbers_of_placement_are_those_in_force() -> None:
         f"At most {visible.MAX_POINTS} points are used",
         f"place.truncation = {Settings().truncation}",
         f"δ = {robust.HUBER_DELTA_SIGMAS} σ, σ = {robust.SIGMA_FROM_MEDIAN} median(r)",
-        f"shape; at least {scene_terms.MIN_SIGMA} |",
-        f"| one-sided square | {scene_terms.HARD_SIGMA} | `place.penetration` |",
-        f"| one-sided square | {scene_terms.MIN_SIGMA} | `place.order` |",
-        f"below {scene_terms.CONTACT_TOLERANCE} + 2 standard errors, and at most "
-        f"{scene_terms.MAX_TOLERANCE} of the depth",
+        f"shape; at least {evidence.MIN_SIGMA} |",
+        f"| one-sided square | {evidence.HARD_SIGMA} | `place.penetration` |",
+        f"| one-sided square | {evidence.MIN_SIGMA} | `place.order` |",
+        f"below {evidence.CONTACT_TOLERANCE} + 2 standard errors, and at most "
+        f"{evidence.MAX_TOLERANCE} of the depth",
         f"the {contacts.ORDER_QUANTILE * 100:g} % quantile",
         f"farther than {contacts.SPILL * 100:g} % of b's side",
         f"at least {contacts.MIN_ORDER_FRACTION * 100:g} % of the pixels that both cover",
-        f"shape; at least {scene_terms.PLANE_SIGMA} | `place.plane`",
-        f"into each other by more than {scene_terms.MAX_OVERLAP} of the depth",
-        f"lies on the plane within {scene_terms.STANDING} of its depth",
+        f"shape; at least {evidence.PLANE_SIGMA} | `place.plane`",
+        f"into each other by more than {penetration.MAX_OVERLAP} of the depth",
+        f"lies on the plane within {evidence.STANDING} of its depth",
         f"camera's up axis at least {support.MIN_UP}",
         f"at least {support.MIN_FRACTION:.0%} of the cells".replace("%", " %"),
     ):
