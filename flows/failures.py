@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flows.calls import WHOLE_SCENE, Outcome, StageCall
 from scene.errors import BadInput, CannotRun, ObjectError, is_device_error
 from stages.device_memory import is_out_of_memory
@@ -13,14 +11,14 @@ RETRY_DELAYS_S = (2.0, 10.0)  # before the second and the third try of what may 
 PASSING_ERRORS = (ConnectionError, TimeoutError)  # may be gone at the next try
 
 
-def can_pass(error: Any) -> bool:
+def can_pass(error: BaseException) -> bool:
     """Whether a failure may be gone at the next try: memory, device, connection; never a bug."""
     if isinstance(error, OutOfDeviceMemory):
         return False  # it was tried again already, with all memory freed
     return _passes(error)
 
 
-def failed(call: StageCall, error: Any) -> Outcome:
+def failed(call: StageCall, error: BaseException) -> Outcome:
     """What comes of a call that ended with an error.
 
     A failure, with its reason in one line, is what this input or this object makes impossible, and
@@ -36,7 +34,7 @@ def failed(call: StageCall, error: Any) -> Outcome:
     return Outcome(call, None, failure=reason(error), out_of_memory=out_of_memory)
 
 
-def _passes(error: Any) -> bool:
+def _passes(error: BaseException) -> bool:
     passing = isinstance(error, PASSING_ERRORS) or is_device_error(error)
     return passing or is_out_of_memory(error)
 
@@ -50,7 +48,7 @@ def _without_scene(stage: str, error: BaseException) -> Exception:
     return found
 
 
-def reason(error: Any) -> str:
+def reason(error: BaseException) -> str:
     """One line for an exception: its message, led by its type where that says more."""
     text = " ".join(str(error).split())
     if isinstance(error, (BadInput, ObjectError, OutOfDeviceMemory)) and text:

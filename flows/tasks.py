@@ -48,7 +48,7 @@ class Submitted:
 
     def outcome(self) -> Outcome:
         """Wait; a failed call comes back as one, with its reason."""
-        result: Any = self.future.result(raise_on_failure=False)
+        result: Outcome | BaseException = self.future.result(raise_on_failure=False)
         return result if isinstance(result, Outcome) else failures.failed(self.call, result)
 
 

@@ -21,11 +21,13 @@ from stages.device_memory import default_budget_bytes, is_out_of_memory, measure
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from torch import nn
 
 MAX_IDLE_MODELS = 16  # loaded backends that wait; more are forgotten, whatever they hold
 logger = logging.getLogger(__name__)
 
 Loaded = TypeVar("Loaded")
+NetworkT = TypeVar("NetworkT", bound="nn.Module")
 
 
 class OutOfDeviceMemory(CannotRun):
@@ -238,16 +240,16 @@ class LazyModel(Generic[Loaded]):
 class NetworkPool:
     """The networks of one backend, lent by name; each is read from its file when first wanted.
 
-    load: name and device -> network (a `torch.nn.Module`). Lent with "keep" a network stays on the
+    load: name and device -> network. Lent with "keep" a network stays on the
     device. With "one_at_a_time" only the lent one is there: the others wait in main memory, and on
     a "cpu", where that would save nothing, they are dropped and read again.
     """
 
-    def __init__(self, load: Callable[[str, str], Any], device: str) -> None:
+    def __init__(self, load: Callable[[str, str], nn.Module], device: str) -> None:
         self.device = device
         self._load = load
-        self._kept: dict[str, tuple[Any, int]] = {}  # on the device, with their bytes
-        self._waiting: dict[str, Any] = {}  # in main memory
+        self._kept: dict[str, tuple[nn.Module, int]] = {}  # on the device, with their bytes
+        self._waiting: dict[str, nn.Module] = {}  # in main memory
         self._lock = threading.RLock()
 
     @contextmanager
@@ -269,7 +271,7 @@ class NetworkPool:
         """What the networks that are kept hold on the device."""
         return sum(size for _, size in list(self._kept.values()))
 
-    def _keep(self, name: str) -> Any:
+    def _keep(self, name: str) -> nn.Module:
         with self._lock:
             if name not in self._kept:
                 self._kept[name] = measured(partial(self._bring, name), self.device)
@@ -277,7 +279,7 @@ class NetworkPool:
         _make_room()
         return network
 
-    def _bring(self, name: str) -> Any:
+    def _bring(self, name: str) -> nn.Module:
         """A network on the device, from main memory where it waits there."""
         waiting = self._waiting.pop(name, None)
         return self._read(name, self.device) if waiting is None else waiting.to(self.device)
@@ -288,7 +290,7 @@ class NetworkPool:
             self._waiting |= {name: network.to("cpu") for name, (network, _) in self._kept.items()}
         self._kept.clear()
 
-    def _visiting(self, name: str) -> Iterator[Any]:
+    def _visiting(self, name: str) -> Iterator[nn.Module]:
         """On the device for the time of the loan; its tensors in main memory stay as they were."""
         if name not in self._waiting:
             self._waiting[name] = self._read(name, "cpu")
@@ -300,7 +302,7 @@ class NetworkPool:
             network.load_state_dict(resting, strict=True, assign=True)
             free_device_memory(self.device)
 
-    def _read(self, name: str, device: str) -> Any:
+    def _read(self, name: str, device: str) -> nn.Module:
         return timed_read(name.replace("_", " "), lambda: self._load(name, device))
 
     def release(self) -> None:
@@ -319,8 +321,8 @@ def timed_read(name: str, load: Callable[[], Loaded]) -> Loaded:
     return loaded
 
 
-def put_on(network: Any, device: str) -> Any:
-    """A network (a `torch.nn.Module`) with its weights on the device."""
+def put_on(network: NetworkT, device: str) -> NetworkT:
+    """A network with its weights on the device."""
     return network.to(device)
 
 
