@@ -17,8 +17,8 @@ from scene.types import Artifact, FitReport
 
 # A request's files by their sha256; what a profile is called does not matter.
 UNNAMED = ("profile.name",)
-WORDS = ("support", "grade", "warnings")  # of a fit report; all else are figures
-FIGURES = ("grade", *(f.name for f in fields(FitReport) if f.name not in WORDS))
+NO_FIGURES = ("support", "grade", "warnings", "figures")  # of a fit report; `figures` by name
+FIGURES = ("grade", *(f.name for f in fields(FitReport) if f.name not in NO_FIGURES))
 EQUAL_FIGURES = 1e-9
 
 
@@ -209,7 +209,9 @@ def _compare_objects(
             continue
         a, b = (_figures(listed[name]) for listed in found)
         changes = {
-            figure: [a[figure], b[figure]] for figure in a if not _equal(a[figure], b[figure])
+            figure: [a.get(figure), b.get(figure)]
+            for figure in {**a, **b}
+            if not _equal(a.get(figure), b.get(figure))
         }
         if changes:
             compared.append(ObjectDifference(name, changes))
@@ -219,7 +221,8 @@ def _compare_objects(
 def _figures(o: ObjectFit) -> dict[str, Any]:
     """The figures that are compared; None for all of a fit where there is none."""
     fit = {name: None if o.fit is None else getattr(o.fit, name) for name in FIGURES}
-    return {**fit, "rests_on": o.rests_on, "failure": o.failure}
+    others = {} if o.fit is None else {figure.name: figure.value for figure in o.fit.figures}
+    return {**fit, **others, "rests_on": o.rests_on, "failure": o.failure}
 
 
 def _equal(a: Any, b: Any) -> bool:
