@@ -68,11 +68,6 @@ class Checkpoint:
     shape_latents: LatentStatistics = SHAPE_LATENTS
     texture_latents: LatentStatistics = TEXTURE_LATENTS
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Every weight file, once, in a fixed order."""
-        return tuple(sorted({source.file for source in self.networks.values()}))
-
 
 # pipeline.json of TencentARC/Pixal3D.
 OFFICIAL_SAMPLERS = {

@@ -25,6 +25,7 @@ from pixal3d.checkpoints import (  # noqa: E402
 from pixal3d.generation import check_complete, load_named  # noqa: E402
 from pixal3d.networks import OFFICIAL, NetworkSpec, build_network  # noqa: E402
 from pixal3d.weights import NetworkSource, WeightsError, load_network  # noqa: E402
+from stages.generate.pixal3d import WEIGHT_FILES  # noqa: E402
 from support.tiny_pixal3d import DINO, write_tiny_checkpoint  # noqa: E402
 
 # Counted on the reference's own modules: parameters and stored tensors.
@@ -158,12 +159,20 @@ def _same(ours: torch.nn.Module, stored: dict[str, torch.Tensor]) -> None:
 def test_official_layout(tiny: Path) -> None:
     checkpoint = open_checkpoint(tiny)
     check_complete(checkpoint)
+    _check_all_files_are_in_the_key(checkpoint)
     assert checkpoint.samplers["structure"].guidance_rescale == 0.7
     for name in checkpoint.networks:
         network = load_named(checkpoint, name, "cpu")
         assert not any(t.is_meta for t in (*network.parameters(), *network.buffers()))
         assert not any(p.requires_grad for p in network.parameters())
         _same(network, load_file(checkpoint.networks[name].file))
+
+
+def _check_all_files_are_in_the_key(checkpoint: Checkpoint) -> None:
+    """The backend lists a folder's files by patterns, since `pixal3d` is slow to import: what is
+    loaded must be among them."""
+    listed = {file for pattern in WEIGHT_FILES for file in checkpoint.folder.glob(pattern)}
+    assert {source.file for source in checkpoint.networks.values()} <= listed
 
 
 def test_settings_of_the_pipeline_file(copy: Path) -> None:
@@ -227,6 +236,7 @@ def test_comfy_layout(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("pixal3d.checkpoints.OFFICIAL", tiny_specs)
     checkpoint = open_checkpoint(tmp_path)
     check_complete(checkpoint)
+    _check_all_files_are_in_the_key(checkpoint)
     for name, source in official.networks.items():
         stored = load_file(source.file)
         if name not in ("image_encoder", "upsampler"):

@@ -11,7 +11,7 @@ from scene.types import Bool, Float32, Float64, ObjectCrop
 from stages.generate.lite.columns import Columns
 from stages.generate.lite.layered import Layers, NetworkImages
 from stages.generate.lite.walls import behind_walls
-from stages.generate.shared.lattice import harmonic_fill, lattice_inverse_depth
+from stages.generate.shared.lattice import at_nodes, harmonic_fill, lattice_inverse_depth
 from stages.generate.shared.outline import lattice_alpha
 
 COVERED = 0.2  # of a network cell that the object must cover for its depths to mean something
@@ -69,9 +69,9 @@ def columns_of(crop: ObjectCrop, layers: Layers, images: NetworkImages, grid: in
     """The columns of one object: the measured front where there is one, the network's elsewhere."""
     covered = covered_cells(images, layers)
     front, near, far, back = (
-        _at_nodes(_continued(depth, covered), grid) for depth in layers.depths[0]
+        _smooth_at_nodes(_continued(depth, covered), grid) for depth in layers.depths[0]
     )
-    gap = _at_nodes(_continued(layers.gap[0], covered), grid)
+    gap = _smooth_at_nodes(_continued(layers.gap[0], covered), grid)
     alpha_level = lattice_alpha(crop.rgba[..., 3], grid) - 0.5
     gap_level = _gap_level(gap, alpha_level >= 0, grid)
     shift, measured = np.zeros_like(front), np.isfinite(images.depth[0]).any()
@@ -150,9 +150,7 @@ def _unmixed(inverse: Float64, depth: Float32, grid: int) -> Float64:
     """Nodes whose mean mixes two surfaces, by the median of the pixels about them instead."""
     pixels = np.where(np.isfinite(depth), 1 / depth, 0).astype(np.float32)
     middle = cv2.medianBlur(np.ascontiguousarray(pixels), 5)
-    node = (np.arange(grid + 1) * (depth.shape[0] / grid) - 0.5).astype(np.float32)
-    x, y = np.meshgrid(node, node)
-    median = cv2.remap(middle, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    median = at_nodes(np.asarray(middle), grid, cv2.INTER_NEAREST, cv2.BORDER_REPLICATE)
     mixed = (median > 0) & (np.abs(median - inverse) > FLYING_TOLERANCE * inverse)
     return np.where(mixed, median, inverse)
 
@@ -180,13 +178,7 @@ def _continued(values: Float32, known: Bool) -> Float32:
     return values[rows, columns]
 
 
-def _at_nodes(values: Float32, grid: int) -> Float64:
+def _smooth_at_nodes(values: Float32, grid: int) -> Float64:
     """(G + 1, G + 1) smooth values at the lattice's nodes, from (H, H) cells."""
-    size = values.shape[0]
-    node = (np.arange(grid + 1) * (size / grid) - 0.5).astype(np.float32)
-    x, y = np.meshgrid(node, node)
-    out = cv2.remap(
-        np.ascontiguousarray(values, np.float32), x, y, cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REPLICATE,
-    )  # fmt: skip
-    return out.astype(np.float64)
+    cells = np.ascontiguousarray(values, np.float32)
+    return at_nodes(cells, grid, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE).astype(np.float64)

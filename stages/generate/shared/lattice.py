@@ -6,29 +6,41 @@ pixel i * N / G. Shared by the generate backends that build on the outline.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from scene.types import Bool, Float32, Float64, Uint8
 
 MIN_KNOWN_FRACTION = 0.25  # of a cell that must have measured depth
 
 
+def at_nodes(
+    values: NDArray[Any], grid: int, interpolation: int, border: int = cv2.BORDER_CONSTANT
+) -> Float32:
+    """(G + 1, G + 1[, C]) the values of a float32 image (N, N[, C]) at the lattice's nodes.
+
+    interpolation, border: OpenCV's constants.
+    """
+    # OpenCV has pixel centres at integers.
+    node = (np.arange(grid + 1) * (values.shape[0] / grid) - 0.5).astype(np.float32)
+    x, y = np.meshgrid(node, node)
+    return np.asarray(cv2.remap(values, x, y, interpolation, borderMode=border), np.float32)
+
+
 def lattice_inverse_depth(depth: Float32, grid: int) -> tuple[Float64, Bool]:
     """(G + 1, G + 1) 1 / z at the lattice nodes and where it is known, from (N, N) crop depth."""
     known = np.isfinite(depth)
     inverse = np.where(known, 1 / np.where(known, depth, 1), 0).astype(np.float32)
-    side = depth.shape[0]
-    step = side / grid
-    node = (np.arange(grid + 1) * step - 0.5).astype(np.float32)
-    x, y = np.meshgrid(node, node)
     # Average over a cell's size first: a lattice coarser than the crop must not alias its noise.
-    window = (max(1, int(round(step))),) * 2
+    window = (max(1, int(round(depth.shape[0] / grid))),) * 2
     both = np.stack([inverse, known.astype(np.float32)], -1)
     both = cv2.blur(both, window, borderType=cv2.BORDER_CONSTANT)
-    total, share = np.moveaxis(cv2.remap(both, x, y, cv2.INTER_LINEAR), -1, 0)
-    seen = share > MIN_KNOWN_FRACTION
-    return np.where(seen, total / np.maximum(share, 1e-6), 0).astype(np.float64), seen
+    total, fraction = np.moveaxis(at_nodes(both, grid, cv2.INTER_LINEAR), -1, 0)
+    measured = fraction > MIN_KNOWN_FRACTION
+    return np.where(measured, total / np.maximum(fraction, 1e-6), 0).astype(np.float64), measured
 
 
 def harmonic_fill(values: Float64, known: Bool, region: Bool) -> Float64:
@@ -78,14 +90,12 @@ def distance_from_rim(alpha: Uint8, grid: int) -> Float64:
 
     Taken at the crop's own resolution: a distance in whole cells would make the back's edge a saw.
     """
-    step = alpha.shape[0] / grid
     solid = (alpha > 127).astype(np.uint8)
     solid[[0, -1]] = 0
     solid[:, [0, -1]] = 0
     distance = cv2.distanceTransform(solid, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    node = (np.arange(grid + 1) * step - 0.5).astype(np.float32)
-    x, y = np.meshgrid(node, node)
-    return cv2.remap(distance, x, y, cv2.INTER_LINEAR).astype(np.float64) / step
+    step = alpha.shape[0] / grid
+    return at_nodes(np.asarray(distance), grid, cv2.INTER_LINEAR).astype(np.float64) / step
 
 
 def at_points(values: Float64, points: Float64) -> Float64:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from scene.errors import CannotGenerate
 from scene.types import Bool, Float64, Uint8
+from stages.generate.shared.lattice import at_nodes
 
 # A crossing keeps this share of a cell's edge away from the nodes, so that no triangle vanishes.
 MIN_EDGE_FRACTION = 0.05
@@ -72,18 +73,13 @@ def triangulate_outline(alpha: Uint8, grid: int) -> Outline:
 
 def lattice_alpha(alpha: Uint8, grid: int) -> Float64:
     """(G + 1, G + 1) alpha in [0, 1] at the nodes, averaged over a cell; the border is outside."""
-    step = alpha.shape[0] / grid
-    node = (np.arange(grid + 1) * step - 0.5).astype(np.float32)
-    x, y = np.meshgrid(node, node)
-    sigma = 0.35 * step
+    sigma = 0.35 * (alpha.shape[0] / grid)
     smooth = (
         cv2.GaussianBlur(alpha.astype(np.float32) / 255, (0, 0), sigma)
         if sigma > 0.3
         else (alpha.astype(np.float32) / 255)
     )
-    out = cv2.remap(smooth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT).astype(
-        np.float64
-    )
+    out = at_nodes(np.asarray(smooth, np.float32), grid, cv2.INTER_LINEAR).astype(np.float64)
     out[[0, -1]] = 0
     out[:, [0, -1]] = 0
     return out

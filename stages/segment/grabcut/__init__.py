@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from scene.errors import BadInput
+from scene.morphology import dilated, square
 from scene.types import Bool, Float32, Float64, Mask, ObjectPrompt, Photo, Point, Uint8
 from stages.segment import SegmentBackend, name_of
 from stages.segment.grabcut.ground import object_pixels
@@ -207,7 +208,7 @@ def absorb_fragments(objects: list[Bool], smallest: float) -> list[Bool]:
             continue
         x0, y0, x1, y1 = window_of(owner == i)
         inside = owner[max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1]
-        around = cv2.dilate((inside == i).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        around = dilated(inside == i, 1, square)
         shared = np.bincount(inside[around], minlength=len(areas))
         shared[: i + 1] = 0
         best = int(shared.argmax())

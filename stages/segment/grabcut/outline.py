@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from scene.morphology import disc
 from scene.types import Bool, Uint8
 from stages.segment.grabcut.saliency import Window, clipped
 from stages.segment.shared.memory import remembered
@@ -146,5 +147,4 @@ def overlap(a: Bool, b: Bool) -> float:
 
 def ellipse(radius_px: float) -> Uint8:
     """A round structuring element."""
-    side = 2 * max(1, round(radius_px)) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
+    return disc(max(1, round(radius_px)))
