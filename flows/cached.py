@@ -20,10 +20,10 @@ class NotCached(LookupError):
 def cached_scene(request: Request, store: Store) -> tuple[Scene, list[Outcome]]:
     """The scene of a request whose every step is in the store, whole; else raises NotCached."""
 
-    def look_up(call: StageCall) -> Outcome:
+    def from_store(call: StageCall) -> Outcome:
         manifest = store.lookup(call.key)
         if manifest is None:
             raise NotCached(call)
         return Outcome(call, manifest)
 
-    return carry_out(plan_scene(request, store), lambda calls: [look_up(c) for c in calls])
+    return carry_out(plan_scene(request, store), lambda calls: [from_store(c) for c in calls])

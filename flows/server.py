@@ -137,8 +137,8 @@ def private_server(home: Path) -> Iterator[Ready]:
         start_new_session=True, env=_environment(),
     )  # fmt: skip
     assert process.stdin and process.stdout and process.stderr
-    said: deque[bytes] = deque(maxlen=KEPT_LINES)
-    listener = threading.Thread(target=said.extend, args=(process.stderr,), daemon=True)
+    stderr: deque[bytes] = deque(maxlen=KEPT_LINES)
+    listener = threading.Thread(target=stderr.extend, args=(process.stderr,), daemon=True)
     listener.start()
     try:
         ready = _await_ready(process.stdout)
@@ -146,7 +146,7 @@ def private_server(home: Path) -> Iterator[Ready]:
             process.kill()
             status = process.wait()
             listener.join(END_TIMEOUT_S)
-            raise ServerFailed(_failure(status, b"".join(said).decode(errors="replace")))
+            raise ServerFailed(_failure(status, b"".join(stderr).decode(errors="replace")))
         if ready.not_kept:
             logger.info(
                 f"Prefect's database cannot be kept in {home} ({ready.not_kept}): every run "
@@ -190,9 +190,9 @@ def _await_ready(answers: IO[bytes]) -> Ready | None:
     return Ready(**told)
 
 
-def _failure(status: int, said: str) -> str:
+def _failure(status: int, stderr: str) -> str:
     """Why a server did not start, by its status and its log."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if ERROR.match(line)]
     ended = f"status {status}" if status >= 0 else f"ended by {signal.Signals(-status).name}"
     reason = (errors or lines or [ended])[-1]
@@ -215,10 +215,10 @@ def serve(template: Path) -> None:
         try:
             asyncio.run(_serve(folder, None if migrated else template))
         except CannotRun as error:
-            _tell({"failed": str(error)})
+            _write_message({"failed": str(error)})
 
 
-def _tell(what: dict[str, str]) -> None:
+def _write_message(what: dict[str, str]) -> None:
     sys.stdout.write(f"{json.dumps(what)}\n")
     sys.stdout.flush()
 
@@ -279,7 +279,7 @@ async def _serve(folder: str, template: Path | None) -> None:
                 return  # uvicorn has said why
             not_kept = "" if template is None else _keep_template(template)
             url = f"http://{ADDRESS}:{listener.getsockname()[1]}/api"
-            _tell(Ready(url, folder, not_kept)._asdict())
+            _write_message(Ready(url, folder, not_kept)._asdict())
             await serving
 
 

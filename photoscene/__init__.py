@@ -8,7 +8,7 @@ def _leave_out_the_working_directory() -> None:
     """Let the command import nothing from where one works, unless photoscene itself lies there.
 
     `python -m`, and an empty entry of PYTHONPATH, put that folder before our own packages and
-    Python's: a folder of pictures may hold a `scene` or a `socket.py`. `scene.child` does the same
+    Python's: a folder of images may hold a `scene` or a `socket.py`. `scene.child` does the same
     for the processes that we start.
     """
     try:

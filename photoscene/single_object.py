@@ -30,7 +30,7 @@ MAX_FOV_DEG = 170.0
 
 @dataclass(frozen=True)
 class ObjectArguments:
-    """What `photoscene object` is told: a cut-out, or a file of posed views instead of it.
+    """The arguments of `photoscene object`: a cut-out, or a file of posed views instead of it.
 
     choice: the generate backend and its settings; fov_x_deg: of the framed cut-out; device: where
     the networks run, as `--device` names it; force: write over any output that is there.
@@ -127,10 +127,8 @@ def _view_inputs(store: Store, file: Path) -> dict[str, Artifact]:
     from pixal3d import BadImage, read_views
 
     try:
-        pictures, mesh_scale = read_views(file)
+        posed, mesh_scale = read_views(file)
     except BadImage as error:
         raise BadInput(str(error)) from None
-    views = [
-        PosedView(v.rgba, v.fov_x_rad, v.world_from_camera.astype(np.float64)) for v in pictures
-    ]
+    views = [PosedView(v.rgba, v.fov_x_rad, v.world_from_camera.astype(np.float64)) for v in posed]
     return pack_views(store, views, mesh_scale)

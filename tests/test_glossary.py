@@ -9,7 +9,9 @@ import pytest
 
 from support import ROOT
 
-PACKAGES = ("scene", "alignment", "pixal3d", "stages", "training", "benchmarks")
+PACKAGES = (
+    "scene", "alignment", "pixal3d", "stages", "flows", "photoscene", "training", "benchmarks",
+)  # fmt: skip
 ALLOWED = {
     "look_at_pixels": "look-at is the term for a camera turned towards a point",
 }

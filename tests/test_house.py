@@ -194,3 +194,9 @@ def test_every_cited_equation_is_in_the_page_on_placement() -> None:
         for number in re.findall(r"\d+", text)
     }
     assert cited and cited <= set(numbered)
+
+
+def test_numbers_of_objects_are_formatted_in_one_file() -> None:
+    """Names of all objects' artifacts, "002.mesh": `scene/bundles.py` makes and splits them."""
+    found = [str(p.relative_to(ROOT)) for _, p in _files() if ":03d}" in p.read_text("utf-8")]
+    assert found == ["scene/bundles.py"]

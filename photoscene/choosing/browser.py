@@ -86,7 +86,7 @@ class PageServer:
 
     def __init__(self, chooser: Chooser, host: str, token: str, stopped: threading.Event) -> None:
         self.chooser, self.host, self.token, self.stopped = chooser, host, token, stopped
-        self.lock = threading.Lock()  # one entry at a time, and no picture of half an entry
+        self.lock = threading.Lock()  # one entry at a time, and no image of half an entry
         self.error: Exception | None = None  # what ended the serving
         self.application = Starlette(
             routes=[
@@ -125,15 +125,15 @@ class PageServer:
     def photo(self, request: Request) -> Response:
         """The photo at its working size."""
         self.admit(request)
-        picture = Image.fromarray(self.chooser.work.photo.rgb)
-        return _picture(picture, "JPEG", quality=JPEG_QUALITY)
+        image = Image.fromarray(self.chooser.work.photo.rgb)
+        return _image_response(image, "JPEG", quality=JPEG_QUALITY)
 
     def masks(self, request: Request) -> Response:
         """The masks, to lay over the photo."""
         self.admit(request)
         with self.lock:
             drawn = masks_layer(self.chooser)
-        return _picture(Image.fromarray(drawn), "PNG", compress_level=1)
+        return _image_response(Image.fromarray(drawn), "PNG", compress_level=1)
 
     def state(self, request: Request) -> Response:
         """What the page shows when it is opened."""
@@ -142,7 +142,7 @@ class PageServer:
             return JSONResponse(state_of(self.chooser, ""), headers=HEADERS)
 
     async def entry(self, request: Request) -> Response:
-        """Follow one entry; what cannot be followed comes back as told and refused."""
+        """Carry out one entry; where that fails, the reason comes back as report and refused."""
         try:
             body = await _body(request)
         except ClientDisconnect:
@@ -158,16 +158,16 @@ class PageServer:
             raise HTTPException(400) from None
         if not isinstance(asked, str):
             raise HTTPException(400)
-        found = await run_in_threadpool(self.follow, asked)
+        found = await run_in_threadpool(self.enter, asked)
         over = self.chooser.accepted or asked == "quit"
         ending = BackgroundTask(self.stopped.set) if over else None
         return JSONResponse(found, headers=HEADERS, background=ending)
 
-    def follow(self, asked: str) -> dict[str, Any]:
+    def enter(self, asked: str) -> dict[str, Any]:
         """The state after an entry, or the same with why it was refused."""
         with self.lock:
             try:
-                return state_of(self.chooser, _follow(self.chooser, asked))
+                return state_of(self.chooser, _enter(self.chooser, asked))
             except BadInput as error:
                 return {**state_of(self.chooser, str(error)), "refused": True}
             except OSError as error:  # a full disk, perhaps: the person may mend it and go on
@@ -190,20 +190,20 @@ async def _body(request: Request) -> bytes:
     return kept
 
 
-def _picture(image: Image.Image, kind: str, **options: int) -> Response:
+def _image_response(image: Image.Image, kind: str, **options: int) -> Response:
     out = io.BytesIO()
     image.save(out, kind, **options)
     return Response(out.getvalue(), media_type=f"image/{kind.lower()}", headers=HEADERS)
 
 
-def state_of(chooser: Chooser, told: str) -> dict[str, Any]:
+def state_of(chooser: Chooser, report: str) -> dict[str, Any]:
     """Everything the page shows, as plain JSON; coordinates in pixels of the photo."""
     session = chooser.session
     objects = [
         {
             **prompt_to_json(o.prompt),
             "colour": "rgb({}, {}, {})".format(*mask_colour(i)),
-            "share": round(o.share, 4),
+            "fraction": round(o.fraction, 4),
             "score": round(o.mask.score, 2),
         }
         for i, o in enumerate(chooser.objects)
@@ -217,7 +217,7 @@ def state_of(chooser: Chooser, told: str) -> dict[str, Any]:
         "words": chooser.knows_words,
         "version": len(session.entries),
         "accepted": chooser.accepted,
-        "told": told,
+        "report": report,
     }
 
 
@@ -234,7 +234,7 @@ def masks_layer(chooser: Chooser) -> Uint8:
     return layer
 
 
-def _follow(chooser: Chooser, asked: str) -> str:
+def _enter(chooser: Chooser, asked: str) -> str:
     """Do what the page asked for; BadInput when it cannot be done."""
     if asked == "quit":
         return "stopped"

@@ -20,25 +20,25 @@ FONT, FONT_SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.38
 
 
 def draw_choice(photo: Photo, masks: list[Bool], choice: Choice, photo_width_px: int) -> Uint8:
-    """(H, W, 3) picture of a choice; masks (h, w) as the photo, prompts in photo_width_px units."""
+    """(H, W, 3) image of a choice; masks (h, w) as the photo, prompts in photo_width_px units."""
     scale = min(1.0, LONG_SIDE_PX / max(photo.width, photo.height))
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
     rgb = np.asarray(cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
     small = [
         cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for m in masks
     ]
-    picture = draw_masks(rgb, small)
+    image = draw_masks(rgb, small)
     shown_from_photo = size[0] / photo_width_px
     for index, prompt in enumerate(choice.objects):
-        _draw_prompt(picture, prompt, shown_from_photo, mask_colour(index))
-    return with_ruler(picture, shown_from_photo)
+        _draw_prompt(image, prompt, shown_from_photo, mask_colour(index))
+    return with_ruler(image, shown_from_photo)
 
 
-def with_ruler(picture: Uint8, shown_from_photo: float) -> Uint8:
-    """The picture with a margin above and on the left that counts the photo's pixels."""
-    height, width = picture.shape[:2]
+def with_ruler(image: Uint8, shown_from_photo: float) -> Uint8:
+    """The image with a margin above and on the left that counts the photo's pixels."""
+    height, width = image.shape[:2]
     framed = np.full((height + MARGIN_PX, width + MARGIN_PX, 3), PAPER, np.uint8)
-    framed[MARGIN_PX:, MARGIN_PX:] = picture
+    framed[MARGIN_PX:, MARGIN_PX:] = image
     step = tick_step(TICK_SPACING_PX / shown_from_photo)
     for value in range(0, math.ceil(width / shown_from_photo), step):
         x = MARGIN_PX + round(value * shown_from_photo)
@@ -52,29 +52,29 @@ def with_ruler(picture: Uint8, shown_from_photo: float) -> Uint8:
     return framed
 
 
-def tick_step(at_least: float) -> int:
+def tick_step(minimum: float) -> int:
     """The smallest round number, 1, 2 or 5 times a power of ten, that is at least this."""
-    power = 10 ** math.floor(math.log10(max(at_least, 1)))
-    return next(s * power for s in TICK_STEPS if s * power >= at_least)
+    power = 10 ** math.floor(math.log10(max(minimum, 1)))
+    return next(s * power for s in TICK_STEPS if s * power >= minimum)
 
 
 def _draw_prompt(
-    picture: Uint8, prompt: ObjectPrompt, scale: float, colour: tuple[int, int, int]
+    image: Uint8, prompt: ObjectPrompt, scale: float, colour: tuple[int, int, int]
 ) -> None:
     if prompt.box is not None:
         x0, y0, x1, y1 = (round(v * scale) for v in prompt.box)
-        cv2.rectangle(picture, (x0, y0), (x1, y1), (255, 255, 255), 3)
-        cv2.rectangle(picture, (x0, y0), (x1, y1), colour, 1)
+        cv2.rectangle(image, (x0, y0), (x1, y1), (255, 255, 255), 3)
+        cv2.rectangle(image, (x0, y0), (x1, y1), colour, 1)
     for point in prompt.points:
         centre = (round(point.x_px * scale), round(point.y_px * scale))
         fill = (30, 170, 60) if point.foreground else (210, 40, 40)
-        cv2.circle(picture, centre, 6, (255, 255, 255), -1, cv2.LINE_AA)
-        cv2.circle(picture, centre, 5, fill, -1, cv2.LINE_AA)
+        cv2.circle(image, centre, 6, (255, 255, 255), -1, cv2.LINE_AA)
+        cv2.circle(image, centre, 5, fill, -1, cv2.LINE_AA)
         x, y = centre
-        cv2.line(picture, (x - 3, y), (x + 3, y), (255, 255, 255), 1)
+        cv2.line(image, (x - 3, y), (x + 3, y), (255, 255, 255), 1)
         if point.foreground:
-            cv2.line(picture, (x, y - 3), (x, y + 3), (255, 255, 255), 1)
+            cv2.line(image, (x, y - 3), (x, y + 3), (255, 255, 255), 1)
 
 
-def _write(picture: Uint8, text: str, corner: tuple[int, int]) -> None:
-    cv2.putText(picture, text, corner, FONT, FONT_SIZE, INK, 1, cv2.LINE_AA)
+def _write(image: Uint8, text: str, corner: tuple[int, int]) -> None:
+    cv2.putText(image, text, corner, FONT, FONT_SIZE, INK, 1, cv2.LINE_AA)

@@ -38,7 +38,7 @@ class Chosen:
     mask: Mask
 
     @property
-    def share(self) -> float:
+    def fraction(self) -> float:
         """Of the photo's pixels."""
         return float(self.mask.pixels.mean())
 
@@ -84,7 +84,7 @@ class Chooser:
 
     @property
     def overlay_path(self) -> Path:
-        """Where the picture of the masks is."""
+        """Where the image of the masks is."""
         return self.folder / MASKS
 
     def begin(self, start: tuple[ObjectPrompt, ...]) -> None:
@@ -200,7 +200,7 @@ class Chooser:
             current
         )  # fmt: skip
 
-    def picture(self) -> Uint8:
+    def image(self) -> Uint8:
         """(H, W, 3): the photo with numbered masks and prompts, and a ruler in its pixels."""
         masks = [o.mask.pixels for o in self.objects]
         width = self.work.details["width"]
@@ -220,7 +220,7 @@ class Chooser:
         chosen = self.objects[index]
         given = _given(chosen.prompt)
         name = chosen.prompt.label or f"object_{index + 1:02d}"
-        return (f"{index + 1:2d}  {name:<20} {given:<28} {chosen.share:6.1%} of the photo, "
+        return (f"{index + 1:2d}  {name:<20} {given:<28} {chosen.fraction:6.1%} of the photo, "
                 f"score {chosen.mask.score:.2f}")  # fmt: skip
 
     def _take(self, session: Session) -> None:
@@ -229,14 +229,14 @@ class Chooser:
         masks = self._masks(objects) if objects else []
         self.objects = tuple(Chosen(o, m) for o, m in zip(objects, masks, strict=True))
         self.session, self.accepted = session, False
-        picture = encode_png(self.picture())
+        image = encode_png(self.image())
         if os.path.lexists(self.overlay_path) and not is_owned(self.overlay_path, self.drawn):
             raise BadInput(
                 f"{self.overlay_path} is not as a choice drew it: move it away, or give another -o"
             )
-        self.drawn = [*self.drawn[-1:], digest(picture)]  # until it is there, the last one is
+        self.drawn = [*self.drawn[-1:], digest(image)]  # until it is there, the last one is
         self._save(session)
-        write_atomically(self.overlay_path, picture)
+        write_atomically(self.overlay_path, image)
 
     def _save(self, session: Session) -> None:
         save_prompts(self.prompts_path, self.work.file, session, self.accepted, self.drawn)

@@ -59,11 +59,11 @@ def begin(start: tuple[ObjectPrompt, ...] = (), entries: tuple[str, ...] = ()) -
 
 def enter(session: Session, entry: str) -> Session:
     """The session after one more entry; BadInput says why an entry makes no sense."""
-    name, rest = split_entry(entry)
-    entries = (*session.entries, f"{name} {rest}".strip())
+    name, arguments = split_entry(entry)
+    entries = (*session.entries, f"{name} {arguments}".strip())
     past, present, future = session.past, session.present, session.future
     if name in ("undo", "redo"):
-        _nothing(rest, name)
+        _nothing(arguments, name)
     if name == "undo":
         if not past:
             raise BadInput("undo: nothing was entered before")
@@ -74,46 +74,46 @@ def enter(session: Session, entry: str) -> Session:
             raise BadInput("redo: nothing was undone")
         return replace(session, entries=entries, present=future[0], past=(*past, present),
                        future=future[1:])  # fmt: skip
-    changed = VERBS[name].change(present, rest)
+    changed = VERBS[name].change(present, arguments)
     return replace(session, entries=entries, present=changed, past=(*past, present), future=())
 
 
 def split_entry(entry: str) -> tuple[str, str]:
     """The verb of an entry and the rest of it; BadInput for a word that is none."""
-    name, _, rest = entry.strip().partition(" ")
+    name, _, arguments = entry.strip().partition(" ")
     name = SHORT.get(name.lower(), name.lower())
     if name not in VERBS and name not in ("undo", "redo"):
         raise BadInput(f"{name!r} is no entry: expected {', '.join([*VERBS, 'undo', 'redo'])}")
-    return name, rest.strip()
+    return name, arguments.strip()
 
 
-def _point(choice: Choice, rest: str, foreground: bool = True) -> Choice:
-    x, y = _numbers(rest, 2, "X Y")
+def _point(choice: Choice, arguments: str, foreground: bool = True) -> Choice:
+    x, y = _numbers(arguments, 2, "X Y")
     point = Point(x, y, foreground)
     return _changed(choice, lambda o: replace(o, points=(*o.points, point)))
 
 
-def _not(choice: Choice, rest: str) -> Choice:
+def _not(choice: Choice, arguments: str) -> Choice:
     if choice.on_new_object:
         raise BadInput("not: click on the object first, then on what is not part of it")
-    return _point(choice, rest, foreground=False)
+    return _point(choice, arguments, foreground=False)
 
 
-def _box(choice: Choice, rest: str) -> Choice:
-    x0, y0, x1, y1 = _numbers(rest, 4, "X0 Y0 X1 Y1")
+def _box(choice: Choice, arguments: str) -> Choice:
+    x0, y0, x1, y1 = _numbers(arguments, 4, "X0 Y0 X1 Y1")
     box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
     if box[0] == box[2] or box[1] == box[3]:
         raise BadInput("a box needs two corners that differ in X and in Y")
     return _changed(choice, lambda o: replace(o, box=box))
 
 
-def _boxes(choice: Choice, rest: str) -> Choice:
-    objects = tuple(_box(Choice(), part).objects[0] for part in rest.split(";"))
+def _boxes(choice: Choice, arguments: str) -> Choice:
+    objects = tuple(_box(Choice(), part).objects[0] for part in arguments.split(";"))
     return Choice((*choice.objects, *objects), len(choice.objects) + len(objects))
 
 
-def _found(choice: Choice, rest: str) -> Choice:
-    words, colon, boxes = rest.rpartition(":")
+def _found(choice: Choice, arguments: str) -> Choice:
+    words, colon, boxes = arguments.rpartition(":")
     words = _words(words.strip())
     if not colon or not words:
         raise BadInput("found: expected WORDS: X0 Y0 X1 Y1; X0 Y0 X1 Y1 ...")
@@ -124,33 +124,33 @@ def _found(choice: Choice, rest: str) -> Choice:
     return Choice((*choice.objects, *named), old if len(named) == 1 else more.current)
 
 
-def _text(choice: Choice, rest: str) -> Choice:
-    words = _words(rest)
+def _text(choice: Choice, arguments: str) -> Choice:
+    words = _words(arguments)
     if not words:
         raise BadInput("text: say what to look for, as in `text red mug`")
     return _changed(choice, lambda o: replace(o, text=words, label=o.label or words))
 
 
-def _label(choice: Choice, rest: str) -> Choice:
+def _label(choice: Choice, arguments: str) -> Choice:
     if choice.on_new_object:
         raise BadInput("label: point at the object first, then name it")
-    words = _words(rest)
+    words = _words(arguments)
     return _changed(choice, lambda o: replace(o, label=words))
 
 
-def _next(choice: Choice, rest: str) -> Choice:
-    _nothing(rest, "next")
+def _next(choice: Choice, arguments: str) -> Choice:
+    _nothing(arguments, "next")
     if choice.on_new_object:
         raise BadInput("next: this object has nothing yet; give a point or a box")
     return replace(choice, current=len(choice.objects))
 
 
-def _select(choice: Choice, rest: str) -> Choice:
-    return replace(choice, current=_number_of_object(choice, rest))
+def _select(choice: Choice, arguments: str) -> Choice:
+    return replace(choice, current=_number_of_object(choice, arguments))
 
 
-def _delete(choice: Choice, rest: str) -> Choice:
-    gone = _number_of_object(choice, rest) if rest else choice.current
+def _delete(choice: Choice, arguments: str) -> Choice:
+    gone = _number_of_object(choice, arguments) if arguments else choice.current
     if gone >= len(choice.objects):
         raise BadInput("delete: this object has nothing yet; name one by its number")
     left = choice.objects[:gone] + choice.objects[gone + 1 :]
@@ -183,29 +183,31 @@ def _changed(choice: Choice, change: Callable[[ObjectPrompt], ObjectPrompt]) -> 
     return replace(choice, objects=tuple(objects))
 
 
-def _number_of_object(choice: Choice, rest: str) -> int:
-    if not rest.isdecimal() or not 1 <= int(rest) <= len(choice.objects):
+def _number_of_object(choice: Choice, arguments: str) -> int:
+    if not arguments.isdecimal() or not 1 <= int(arguments) <= len(choice.objects):
         have = f"1 to {len(choice.objects)}" if choice.objects else "no object yet"
-        raise BadInput(f"{rest or 'nothing'!r} is not the number of an object: there is {have}")
-    return int(rest) - 1
+        raise BadInput(
+            f"{arguments or 'nothing'!r} is not the number of an object: there is {have}"
+        )
+    return int(arguments) - 1
 
 
-def _numbers(rest: str, count: int, form: str) -> list[float]:
+def _numbers(arguments: str, count: int, form: str) -> list[float]:
     try:
-        values = [float(part) for part in rest.replace(",", " ").split()]
+        values = [float(part) for part in arguments.replace(",", " ").split()]
     except ValueError:
         values = []
     if len(values) != count or not all(math.isfinite(v) for v in values):
-        raise BadInput(f"{rest or 'nothing'!r}: expected {form} in pixels of the photo")
+        raise BadInput(f"{arguments or 'nothing'!r}: expected {form} in pixels of the photo")
     return values
 
 
-def _words(rest: str) -> str:
-    if not rest.isprintable() or len(rest) > MAX_LABEL_LENGTH:
+def _words(arguments: str) -> str:
+    if not arguments.isprintable() or len(arguments) > MAX_LABEL_LENGTH:
         raise BadInput(f"expected at most {MAX_LABEL_LENGTH} printable characters")
-    return rest
+    return arguments
 
 
-def _nothing(rest: str, name: str) -> None:
-    if rest:
-        raise BadInput(f"{name}: nothing follows this word, got {rest!r}")
+def _nothing(arguments: str, name: str) -> None:
+    if arguments:
+        raise BadInput(f"{name}: nothing follows this word, got {arguments!r}")

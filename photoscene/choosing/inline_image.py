@@ -1,4 +1,4 @@
-"""Pictures inside a terminal: the kitty, iTerm2 and sixel protocols, and which of them it knows."""
+"""Images inside a terminal: the kitty, iTerm2 and sixel protocols, and which of them it knows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from scene.types import Uint8
 
-WIDTH_PX = 760  # of the picture shown: most of a terminal's width
+WIDTH_PX = 760  # of the image shown: most of a terminal's width
 KITTY_CHUNK = 4096  # at most so many base64 characters in one kitty sequence
 SIXEL_COLOURS = 64
 ANSWER_TIMEOUT_S = 0.4
@@ -60,7 +60,7 @@ def answers_sixel() -> bool:
 
 
 def inline_image(rgb: Uint8, protocol: str) -> str:
-    """The text that shows a picture (H, W, 3) in a terminal of that protocol, "" for none."""
+    """The text that shows an image (H, W, 3) in a terminal of that protocol, "" for none."""
     if not protocol:
         return ""
     image = Image.fromarray(rgb)

@@ -47,13 +47,13 @@ function show(answer) {
   element("next").disabled = state.current === state.objects.length;
   element("accept").disabled = state.objects.length === 0;
   element("words").hidden = !state.words;
-  tell(state.told, !state.refused);
+  tell(state.report, !state.refused);
   if (state.accepted) finish("Accepted. Go on in the terminal; you can close this page.");
 }
 
 function tell(text, done) {
-  element("told").textContent = text.trim();
-  element("told").className = done ? "" : "refused";
+  element("report").textContent = text.trim();
+  element("report").className = done ? "" : "refused";
 }
 
 function finish(text) {
@@ -87,10 +87,10 @@ function row(object, index) {
     if (index !== state.current) enter(`select ${index + 1}`);
     enter(`label ${label.value}`);
   });
-  const share = document.createElement("span");
-  share.className = "share";
-  share.textContent = `${(100 * object.share).toFixed(1)} %`;
-  share.title = `of the photo; score ${object.score}`;
+  const fraction = document.createElement("span");
+  fraction.className = "fraction";
+  fraction.textContent = `${(100 * object.fraction).toFixed(1)} %`;
+  fraction.title = `of the photo; score ${object.score}`;
   const drop = document.createElement("button");
   drop.textContent = "×";
   drop.setAttribute("aria-label", `Delete object ${index + 1}`);
@@ -98,7 +98,7 @@ function row(object, index) {
   item.addEventListener("click", (event) => {
     if (event.target !== label && index !== state.current) enter(`select ${index + 1}`);
   });
-  item.append(badge, label, share, drop);
+  item.append(badge, label, fraction, drop);
   return item;
 }
 

@@ -30,7 +30,7 @@ class ChosenPhoto:
 def save_prompts(
     path: Path, photo: ChosenPhoto, session: Session, accepted: bool, drawn: Sequence[str] = ()
 ) -> None:
-    """Write the prompt file, atomically; drawn: sha256 of the pictures that may lie beside it."""
+    """Write the prompt file, atomically; drawn: sha256 of the images that may lie beside it."""
     lines = [
         f'"format": "{FORMAT}"',
         f'"photo": {json.dumps(vars(photo))}',

@@ -39,15 +39,15 @@ def choose_at_prompt(chooser: Chooser, environment: Mapping[str, str], out: Text
     if terminal and not protocol and answers_sixel():
         protocol = "sixel"
 
-    def say(*lines: str) -> None:
+    def print_lines(*lines: str) -> None:
         print("\n".join(printable(line) for line in lines), file=out, flush=True)
 
     def show() -> None:
-        out.write(inline_image(chooser.picture(), protocol))
-        say(f"    {chooser.overlay_path}")
+        out.write(inline_image(chooser.image(), protocol))
+        print_lines(f"    {chooser.overlay_path}")
 
-    say(*chooser.list_lines())
-    say("Coordinates are pixels of the photo, as the ruler counts; `help` lists the words.")
+    print_lines(*chooser.list_lines())
+    print_lines("Coordinates are pixels of the photo, as the ruler counts; `help` lists the words.")
     show()
     read = _prompt_reader(chooser, out) if terminal else _line_reader(out)
     while not chooser.accepted:
@@ -59,9 +59,9 @@ def choose_at_prompt(chooser: Chooser, environment: Mapping[str, str], out: Text
             return False
         if line:
             try:
-                _follow(chooser, line, say, show)
+                _enter(chooser, line, print_lines, show)
             except BadInput as error:
-                say(f"    not done: {error}")
+                print_lines(f"    not done: {error}")
     return True
 
 
@@ -76,21 +76,21 @@ def help_lines() -> list[str]:
     ]
 
 
-def _follow(
-    chooser: Chooser, line: str, say: Callable[..., None], show: Callable[[], None]
+def _enter(
+    chooser: Chooser, line: str, print_lines: Callable[..., None], show: Callable[[], None]
 ) -> None:
     """Do what one line says; BadInput when it cannot be done."""
     word = line.lower()
     if word in ("help", "?", "h"):
-        say(*help_lines())
+        print_lines(*help_lines())
     elif word == "list":
-        say(*chooser.list_lines())
+        print_lines(*chooser.list_lines())
     elif word == "show":
         show()
     elif word == "accept":
         chooser.accept()
     else:
-        say("    " + (chooser.propose() if word == "auto" else chooser.enter(line)))
+        print_lines("    " + (chooser.propose() if word == "auto" else chooser.enter(line)))
         show()
 
 

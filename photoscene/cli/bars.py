@@ -57,5 +57,5 @@ class _Bars(Progress):
             self.shown.remove_task(self.file)
             self.file = None
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         self.shown.console.print(printable(line), markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""`photoscene check`: judges a photo and prints the findings."""
+"""`photoscene check`: checks a photo and prints the findings."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ DONE, NOT_READY = 0, 1
 
 
 def check_readiness(photo: Path, masks: Sequence[Path], boxes: Sequence[str], as_json: bool) -> int:
-    """Judge a photo, print the findings, return the exit status."""
+    """Check a photo, print the findings, return the exit status."""
     data = read_file(photo, "photo")
     named = [(str(mask), read_file(mask, "--mask")) for mask in masks]
     try:
         found = check_photo(data, MAX_SIDE_PX, named, read_boxes(boxes))
     except BadInput as error:
-        told = str(error)
-        raise BadInput(told if told.startswith("--") else f"photo {photo} {told}") from None
-    told = readiness_json(found) if as_json else readiness_text(found, photo.name)
-    print(told)
+        message = str(error)
+        raise BadInput(
+            message if message.startswith("--") else f"photo {photo} {message}"
+        ) from None
+    print(readiness_json(found) if as_json else readiness_text(found, photo.name))
     return DONE if found.ready else NOT_READY
 
 

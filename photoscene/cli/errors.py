@@ -60,14 +60,14 @@ class OneLineUsage(TyperGroup):
                 command = error.ctx.command_path if error.ctx else "photoscene"
                 message = error.format_message().rstrip(".")
                 hint = " (or ./NAME for a file)" if type(error).__name__ == "NoSuchOption" else ""
-                _say(f"{message}{hint}: see `{command} --help`")
+                _print_error(f"{message}{hint}: see `{command} --help`")
             sys.exit(BAD_INPUT)
         except typer.Abort:
             sys.exit(INTERRUPTED)
         except ReaderGone:
             sys.exit(0)
         except OutputFailed as error:
-            _say(str(error))
+            _print_error(str(error))
             sys.exit(ENVIRONMENT)
         sys.exit(status if isinstance(status, int) else 0)
 
@@ -85,14 +85,14 @@ def reported(debug: bool) -> Iterator[None]:
         _stop(str(error) or kept, INTERRUPTED, debug)
     except (BadInput, ObjectError) as error:
         _stop(str(error), BAD_INPUT, debug)
-    except Exception as error:  # the one place where a bug ends: it is told as what it is
-        wanting = _wanting(error)
+    except Exception as error:  # the one place where a bug ends: it is reported as one
+        wanting = _environment_fault(error)
         if wanting:
             _stop(wanting, ENVIRONMENT, debug)
         _stop_at_fault(error, debug)
 
 
-def _wanting(error: Exception) -> str:
+def _environment_fault(error: Exception) -> str:
     """What this machine lacks or could not do, in one line; "" where that is not what failed."""
     if isinstance(error, CannotRun):
         return str(error)
@@ -125,7 +125,7 @@ def keep_quiet(debug: bool = False) -> None:
 def _stop(message: str, status: int, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
-    _say(message)
+    _print_error(message)
     raise typer.Exit(status)
 
 
@@ -137,11 +137,11 @@ def _stop_at_fault(error: Exception, debug: bool) -> NoReturn:
         traceback.print_exception(error)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     file = "the traceback above" if path is None else path
-    _say(f"a fault of photoscene itself ({what}): please report it with {file}")
+    _print_error(f"a fault of photoscene itself ({what}): please report it with {file}")
     raise typer.Exit(FAULT)
 
 
-def _say(message: str) -> None:
+def _print_error(message: str) -> None:
     line = printable(" ".join(message.split()))
     if len(line) > MAX_LINE_LENGTH:  # a value that was typed may be of any length
         line = f"{line[: MAX_LINE_LENGTH // 2]} ... {line[-MAX_LINE_LENGTH // 2 :]}"

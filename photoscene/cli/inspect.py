@@ -20,7 +20,7 @@ from scene.store import open_store
 
 @dataclass(frozen=True)
 class Inspecting:
-    """What of a run is looked at, and how: one object, one stage, only the paths of the files, the
+    """What of a run is inspected, and how: one object, one stage, only the paths of the files, the
     page, or the differences from another run."""
 
     object: str | None = None

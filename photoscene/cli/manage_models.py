@@ -141,8 +141,8 @@ def _verified_text(verified: Verified) -> str:
     for finding in verified.findings:
         if finding.state != "whole":
             parts = [finding.state, finding.file, finding.detail]
-            told = " ".join(part for part in parts if part)
-            lines.append(f"  {told}: {finding.remedy}")
+            line = " ".join(part for part in parts if part)
+            lines.append(f"  {line}: {finding.remedy}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""`photoscene object`: what its options mean, and how the result is told."""
+"""`photoscene object`: what its options mean, and how the result is printed."""
 
 from __future__ import annotations
 

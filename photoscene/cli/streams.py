@@ -19,7 +19,7 @@ class OutputFailed(CannotRun):
 
 
 class _Output(io.FileIO):
-    """A standard stream whose first failure is told, and which takes and loses all that follows."""
+    """A standard stream that reports its first failure and drops what is written after it."""
 
     lost = False
 

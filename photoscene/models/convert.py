@@ -34,7 +34,7 @@ def convert_once(entry: ModelEntry, folder: Path, progress: Progress) -> str:
         return ""
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
         return f"{moge_weights.CHECKPOINT} is read as it is: without torch it is not converted"
-    progress.say(f"converting {moge_weights.CHECKPOINT} of {entry.name} to safetensors")
+    progress.message(f"converting {moge_weights.CHECKPOINT} of {entry.name} to safetensors")
     (folder / moge_weights.WEIGHTS).unlink(missing_ok=True)  # of another commit, or damaged
     moge_weights.convert(folder)
     made = {}

@@ -135,7 +135,7 @@ def _append(source: Source, file: RemoteFile, opened: BinaryIO, progress: Progre
 
 
 class _Bar:
-    """What the library tells a tqdm bar, told to ours."""
+    """Hands what the library reports to a tqdm bar on to ours."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress

@@ -180,7 +180,7 @@ def _within(seconds: float, ask: Callable[[], str]) -> list[str] | None:
 
     threading.Thread(target=work, daemon=True).start()
     try:
-        told = answer.result(seconds)
+        returned = answer.result(seconds)
     except TimeoutError:
         return None
-    return [told] if told else []
+    return [returned] if returned else []

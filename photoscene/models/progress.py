@@ -1,10 +1,10 @@
-"""What is told while files are fetched or read; the command line draws it."""
+"""Progress of fetching and reading files; the command line draws it."""
 
 from __future__ import annotations
 
 
 class Progress:
-    """Told of every file and its bytes; this one keeps it to itself."""
+    """Receives every file and its bytes; this one shows nothing."""
 
     def expect(self, total_bytes: int) -> None:
         """That many bytes more will be worked on."""
@@ -18,5 +18,5 @@ class Progress:
     def end(self) -> None:
         """The file is through."""
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         """Something that a person should know."""

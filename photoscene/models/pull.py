@@ -99,8 +99,8 @@ def pull_model(entry: ModelEntry, root: Path | None, hub: Hub, progress: Progres
         record = read_record(folder)
         if record is None and folder.is_dir() and not missing_files(entry, folder):
             return Pulled(entry.name, folder, "", note=f"put there by hand, not checked: {error}")
-        told = f"{entry.name}: {error}; {_by_hand(entry, folder, record)}"
-        raise CannotPull(told, str(error)) from None
+        message = f"{entry.name}: {error}; {_by_hand(entry, folder, record)}"
+        raise CannotPull(message, str(error)) from None
     except (HubRefused, NotThePublishedFile, AlreadyPulling, BadInput, BadWeights) as error:
         raise CannotPull(f"{entry.name}: {error}") from None
     except OSError as error:
@@ -134,17 +134,17 @@ def _answers(record: ModelRecord, entry: ModelEntry) -> bool:
     return record.repo == entry.repo and asked and record.commit == pinned
 
 
-def _intact(folder: Path, name: str, wanted: RecordedFile, progress: Progress) -> bool:
+def _intact(folder: Path, name: str, expected: RecordedFile, progress: Progress) -> bool:
     """Whether a file has its size and content; what is remembered of it saves reading it."""
     file = folder / name
-    if not wanted.sha256 or not file.is_file() or file.stat().st_size != wanted.bytes:
+    if not expected.sha256 or not file.is_file() or file.stat().st_size != expected.bytes:
         return False
     known = remembered_digest(folder, name)
     if not known:
-        progress.expect(wanted.bytes)
+        progress.expect(expected.bytes)
         known = content_of(file, progress, git=False).sha256
         remember_digests(folder, {name: known})
-    return known == wanted.sha256
+    return known == expected.sha256
 
 
 def _in_the_hubs_cache(entry: ModelEntry) -> Pulled | None:
@@ -176,7 +176,7 @@ def _pull(entry: ModelEntry, folder: Path, hub: Hub, progress: Progress) -> Pull
     before = read_record(folder)
     revision = entry.revision or (before.commit if before else "") or "main"
     listing = list_files(hub, entry, revision)
-    files = _wanted(entry, listing)
+    files = _remote_files(entry, listing)
     record = _begun(entry, listing.commit, files, before)
     write_record(folder, record)
     lacking = [f for f in files if not _holds(folder, f, progress)]
@@ -196,7 +196,7 @@ def _pull(entry: ModelEntry, folder: Path, hub: Hub, progress: Progress) -> Pull
     return Pulled(entry.name, folder, listing.commit, tuple(fetched), fetched_bytes, kept, note)
 
 
-def _wanted(entry: ModelEntry, listing: Listing) -> list[RemoteFile]:
+def _remote_files(entry: ModelEntry, listing: Listing) -> list[RemoteFile]:
     """The files that the row means; HubRefused for gaps, pickles, and contents we know better."""
     names = matching([f.name for f in listing.files], entry.files)
     for pattern in entry.files:

@@ -18,7 +18,7 @@ from scene.masks import decode_mask
 from scene.morphology import dilated, square
 from scene.types import Bool, Photo, Uint8
 
-AROUND_SHARE = 0.02  # of the photo's long side: edges so near an object's outline are its own
+AROUND_FRACTION = 0.02  # of the photo's long side: edges so near an object's outline are its own
 
 
 def check_photo(
@@ -29,8 +29,8 @@ def check_photo(
 ) -> Readiness:
     """Judge a photo file as it will be worked on, at most max_side_px long.
 
-    masks: name and bytes of mask pictures; boxes: x0, y0, x1, y1 in the photo's own pixels. With
-    neither, objects are found at a glance. Raises BadInput for what is no readable picture, a
+    masks: name and bytes of mask images; boxes: x0, y0, x1, y1 in the photo's own pixels. With
+    neither, objects are found at a glance. Raises BadInput for what is no readable image, a
     mask of another size, and an object with no pixel in the photo.
     """
     photo, details = decode_photo(data, max_side_px)
@@ -43,8 +43,8 @@ def check_photo(
     inside = [(a * scale, b * scale, c * scale, d * scale) for a, b, c, d in boxes]
     for given, (x0, y0, x1, y1) in zip(boxes, inside, strict=True):
         if x1 <= 0 or y1 <= 0 or x0 >= photo.width or y0 >= photo.height:
-            told = ",".join(f"{value:g}" for value in given)
-            raise BadInput(f"--box {told} lies outside the photo: check it")
+            box = ",".join(f"{value:g}" for value in given)
+            raise BadInput(f"--box {box} lies outside the photo: check it")
     chosen += objects.objects_in_boxes(photo.rgb, inside)
     found = chosen or objects.find_objects(photo.rgb)
     values = _measured(photo.rgb, native, found)
@@ -67,10 +67,10 @@ def _mask(
 
 
 def _measured(rgb: Uint8, native: Uint8, found: list[Bool]) -> dict[str, float | None]:
-    """What pixels and masks tell. Pixels are judged where the objects are."""
+    """A value per finding, from pixels and masks; pixels count where the objects are."""
     grey = image_measures.grey_of(rgb)
     inside = np.any(found, axis=0) if found else np.ones(grey.shape, bool)
-    reach = max(1, round(AROUND_SHARE * max(grey.shape)))
+    reach = max(1, round(AROUND_FRACTION * max(grey.shape)))
     near = dilated(inside, reach, square)
     native_block_steps = image_measures.block_steps(image_measures.grey_of(native))
     return {
@@ -85,6 +85,6 @@ def _measured(rgb: Uint8, native: Uint8, found: list[Bool]) -> dict[str, float |
         "compression": native_block_steps * len(rgb) / len(native),
         "cut off": objects.cut_off_percent(found),
         "clutter": objects.clutter(found),
-        "see-through": objects.glass_share(rgb, found),
+        "see-through": objects.glass_fraction(rgb, found),
         "overlay": overlays.overlay_hint(rgb),
     }

@@ -1,4 +1,4 @@
-"""What is judged of a photo before it is reconstructed, how much each thing counts, and the sum."""
+"""What is checked of a photo before it is reconstructed, what each finding costs, and the sum."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 READY = 60  # a photo with a lower score is not ready
-NOTABLE = 1.0  # a finding that costs at least this many points is told to people
+NOTABLE = 1.0  # a finding that costs at least this many points is reported
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class Readiness:
         return self.score >= READY
 
 
-def judged(name: str, value: float | None) -> Finding:
-    """The finding for a measured value of a kind, None where it cannot be told."""
+def make_finding(name: str, value: float | None) -> Finding:
+    """The finding for a measured value of a kind, None where it could not be measured."""
     kind = KINDS[name]
     score = 1.0 if value is None else ramp(value, kind.good, kind.bad, kind.by_ratio)
     shown = None if value is None else round(float(value), 3)
@@ -127,7 +127,7 @@ def judged(name: str, value: float | None) -> Finding:
 
 def summed(values: Mapping[str, float | None]) -> Readiness:
     """100 points less all penalties, never below 0."""
-    findings = [judged(name, value) for name, value in values.items()]
+    findings = [make_finding(name, value) for name, value in values.items()]
     left = 100 - sum(finding.penalty for finding in findings)
     ranked = sorted(findings, key=lambda f: -f.penalty)
     return Readiness(max(0, round(left)), tuple(ranked))

@@ -7,7 +7,7 @@ import numpy as np
 
 from scene.types import Bool, Float32, Uint8
 
-FINE_PX, COARSE_PX = 1.0, 2.0  # Gaussians at which an edge is looked at
+FINE_PX, COARSE_PX = 1.0, 2.0  # Gaussians through which slopes are measured
 DIFFERENCE_PX2 = 1 / 3  # variance that a difference over two pixels adds
 SHARPEST = 25.0  # percentile of the edges' blur: a blurred background is no fault
 STRONG_EDGE = 0.3  # of the strongest edges' slope
@@ -28,7 +28,7 @@ def grey_of(rgb: Uint8) -> Float32:
 def edge_blur_px(grey: Float32, inside: Bool) -> float | None:
     """The sharpest edges' blur as a Gaussian's sigma in pixels; None where there are no edges.
 
-    An edge of blur s has slopes in the ratio R = sqrt((s^2 + 2^2) / (s^2 + 1^2)) when looked at
+    An edge of blur s has slopes in the ratio R = sqrt((s^2 + 2^2) / (s^2 + 1^2)) when seen
     through Gaussians of 1 and 2 pixels, whatever its contrast (Zhuo and Sim 2011, equation 5).
     """
     fine, _, _ = _slopes(grey, FINE_PX)
@@ -49,7 +49,7 @@ def edge_blur_px(grey: Float32, inside: Bool) -> float | None:
 
 
 def _slopes(grey: Float32, sigma_px: float) -> tuple[Float32, Float32, Float32]:
-    """The gradient's length and both parts, of the picture through a Gaussian."""
+    """The gradient's length and both parts, of the image through a Gaussian."""
     smooth = cv2.GaussianBlur(grey, (0, 0), sigma_px)
     gx, gy = (
         np.asarray(cv2.Sobel(smooth, cv2.CV_32F, *along, ksize=1, scale=0.5), np.float32)

@@ -11,17 +11,17 @@ from scene.cameras import OBJECT_FRAMING
 from scene.morphology import dilated, eroded, square
 from scene.types import Bool, Uint8
 
-LOOK_PX = 384  # long side at which objects are looked for
-MIN_SHARE = 0.004  # of the photo; smaller regions are fragments of others
+SEARCH_SIDE_PX = 384  # long side at which objects are looked for
+MIN_FRACTION = 0.004  # of the photo; smaller regions are fragments of others
 SALIENT = 0.5
 STANDS_OUT = 0.2  # a box with less that stands out is taken whole
-TOUCH_SHARE = 0.006  # of the photo's long side: nearer than that, objects touch
-BORDER_SHARE = 0.006  # ... and are at the border
-RING_SHARE = 0.12  # of an object's size: its surroundings
-PLAIN = 18.0  # Lab units: in surroundings of more colours nothing is told
+TOUCH_FRACTION = 0.006  # of the photo's long side: nearer than that, objects touch
+BORDER_FRACTION = 0.006  # ... and are at the border
+RING_FRACTION = 0.12  # of an object's size: its surroundings
+PLAIN = 18.0  # Lab units: in surroundings of more colours nothing is reported
 GLASS_COLOUR = 6.0  # Lab units by which it may differ from its surroundings
 GLINT, GLINT_OVER = 235, 45  # grey levels: of a glint, and over the object's own
-GLINT_SHARE = (0.001, 0.05)  # of the object
+GLINT_FRACTION = (0.001, 0.05)  # of the object
 MIN_GLINTS = 2
 Box = tuple[float, float, float, float]
 
@@ -31,10 +31,10 @@ def find_objects(rgb: Uint8) -> list[Bool]:
     from stages.segment.grabcut import absorb_fragments
     from stages.segment.grabcut.partition import region_tree
 
-    small = shrunk(rgb, LOOK_PX)
+    small = shrunk(rgb, SEARCH_SIDE_PX)
     tree = region_tree(small, _saliency(small) > SALIENT)
     found = absorb_fragments(
-        [tree.mask(region) for region in tree.objects], MIN_SHARE * small[..., 0].size
+        [tree.mask(region) for region in tree.objects], MIN_FRACTION * small[..., 0].size
     )
     size = (rgb.shape[1], rgb.shape[0])
     grown = [cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) for m in found]
@@ -46,7 +46,7 @@ def objects_in_boxes(rgb: Uint8, boxes: Sequence[Box]) -> list[Bool]:
     stands out inside, else of the whole box."""
     if not boxes:
         return []
-    small = shrunk(rgb, LOOK_PX)
+    small = shrunk(rgb, SEARCH_SIDE_PX)
     size = (rgb.shape[1], rgb.shape[0])
     salient = cv2.resize(_saliency(small), size) > SALIENT
     masks = []
@@ -90,7 +90,7 @@ def cut_off_percent(masks: Sequence[Bool]) -> float | None:
     if not masks:
         return None
     height, width = masks[0].shape
-    near = max(2, round(BORDER_SHARE * max(height, width)))
+    near = max(2, round(BORDER_FRACTION * max(height, width)))
     border = np.ones((height, width), bool)
     border[near:-near, near:-near] = False
     outlines = [_outline(mask) for mask in masks]
@@ -102,7 +102,7 @@ def clutter(masks: Sequence[Bool]) -> float | None:
     """How many objects there are, and half for each that touches another; None without objects."""
     if not masks:
         return None
-    reach = max(1, round(TOUCH_SHARE * max(masks[0].shape)))
+    reach = max(1, round(TOUCH_FRACTION * max(masks[0].shape)))
     grown = [dilated(mask, reach, square) for mask in masks]
     touching = [
         any((grown[i] & masks[j]).any() for j in range(len(masks)) if j != i)
@@ -111,7 +111,7 @@ def clutter(masks: Sequence[Bool]) -> float | None:
     return len(masks) + sum(touching) / 2
 
 
-def glass_share(rgb: Uint8, masks: Sequence[Bool]) -> float | None:
+def glass_fraction(rgb: Uint8, masks: Sequence[Bool]) -> float | None:
     """Share of the objects that look like glass: inside the colours of the surroundings, with
     several small glints; None without objects."""
     if not masks:
@@ -124,7 +124,7 @@ def glass_share(rgb: Uint8, masks: Sequence[Bool]) -> float | None:
 
 def _is_like_glass(lab: np.ndarray, grey: Uint8, mask: Bool, everything: Bool) -> bool:
     size = np.sqrt(float(mask.sum()))
-    reach = max(2, round(RING_SHARE * size))
+    reach = max(2, round(RING_FRACTION * size))
     ring = dilated(mask, reach, square) & ~everything
     if size < 16 or ring.sum() < 16:
         return False
@@ -137,7 +137,7 @@ def _is_like_glass(lab: np.ndarray, grey: Uint8, mask: Bool, everything: Bool) -
     glint = mask & (grey > max(GLINT, float(np.median(grey[mask])) + GLINT_OVER))
     count, _, stats, _ = cv2.connectedComponentsWithStats(glint.astype(np.uint8))
     spots = int((stats[1:count, cv2.CC_STAT_AREA] >= 3).sum())
-    low, high = GLINT_SHARE
+    low, high = GLINT_FRACTION
     return low <= glint.sum() / mask.sum() <= high and spots >= MIN_GLINTS
 
 

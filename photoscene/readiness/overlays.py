@@ -1,6 +1,6 @@
 """Does something lie over a photo: a repeated mark, or letters of one colour on a varied ground?
 
-Both are told only where little else could be meant; a single faint mark is not found.
+Both are reported only where little else could be meant; a single faint mark is not found.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scene.types import Float32, Uint8
 REPEAT_PX, LETTER_PX = 640, 1280  # long sides at which each is looked for
 DETAIL_SIGMA_PX, DETAIL_LEVELS = 2.0, 6.0
 NEAREST_PX = 40  # nearer repeats are the texture of things
-FARTHEST_SHARE = 0.6  # of the sides: farther copies overlap too little to tell
+MAX_OFFSET_FRACTION = 0.6  # of the sides: farther copies overlap too little to tell
 RING_PX = (6, 8)  # what a copy repeats stands out of its surroundings; a long edge does not
 PEAKS = 3  # a mark that is repeated over the photo has at least as many neighbours
 # The third peak over the usual level: photos without a mark reach 4, faint ones begin at 5.
@@ -52,7 +52,7 @@ def repeated_hint(rgb: Uint8) -> float:
     y, x = np.mgrid[-height:height, -width:width]
     far = np.hypot(x, y)
     tried = (far > NEAREST_PX) & (y >= 0)
-    tried &= (np.abs(y) < FARTHEST_SHARE * height) & (np.abs(x) < FARTHEST_SHARE * width)
+    tried &= (np.abs(y) < MAX_OFFSET_FRACTION * height) & (np.abs(x) < MAX_OFFSET_FRACTION * width)
     if tried.sum() < 1000:
         return 0.0
     usual = 1.4826 * float(np.median(np.abs(alike[tried] - np.median(alike[tried]))))
@@ -69,7 +69,7 @@ def repeated_hint(rgb: Uint8) -> float:
 
 
 def _spread(detail: Float32, right: int, down: int) -> float:
-    """In which share of the photo, in squares, its details are like those (right, down) of them."""
+    """Fraction of the photo's squares whose details are like those (right, down) of them."""
     height, width = detail.shape
     left, other = max(0, -right), max(0, right)
     here = detail[: height - down, left : width - other]
@@ -152,12 +152,12 @@ def _longest_row(letters: list[Letter]) -> int:
     ordered = sorted(letters, key=lambda letter: letter.x)
     lengths: list[int] = []
     for i, letter in enumerate(ordered):
-        before = [lengths[j] for j in range(i) if _follows(ordered[j], letter)]
+        before = [lengths[j] for j in range(i) if _is_next_letter(ordered[j], letter)]
         lengths.append(1 + max(before, default=0))
     return max(lengths, default=0)
 
 
-def _follows(left: Letter, right: Letter) -> bool:
+def _is_next_letter(left: Letter, right: Letter) -> bool:
     height = max(left.height, right.height)
     gap = right.x - (left.x + left.width)
     shared = min(left.y + left.height, right.y + right.height) - max(left.y, right.y)

@@ -1,4 +1,4 @@
-"""What the page says about each object: its pictures, fit figures, warnings and steps."""
+"""What the page says about each object: its images, fit figures, warnings and steps."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ DAMAGED = "The file is missing from the store or damaged: run again to remake it
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of a card, or in `missing` why there is none."""
+class CardImage:
+    """An image of a card, or in `missing` why there is none."""
 
     caption: str
     alt: str
@@ -65,8 +65,8 @@ class Card:
     outline: str
     residual: str
     seconds: str
-    pictures: tuple[Picture, ...]
-    stills: Picture
+    images: tuple[CardImage, ...]
+    stills: CardImage
     notes: tuple[str, ...]
     steps: tuple[StepRecord, ...]
     viewer_glb: bytes
@@ -101,7 +101,7 @@ def _card(
         f"Not made: the run stopped after {until}.")  # fmt: skip
     fit, up = o.fit, _up_in_object(scene.world_from_camera, o.camera_from_object)
     mesh = mesh_preview(store, o.mesh, count, up) if o.mesh else {}
-    rests_on = support_name(fit.support, [each.name for each in scene.objects]) if fit else ""
+    support = support_name(fit.support, [each.name for each in scene.objects]) if fit else ""
     return Card(
         number=index + 1,
         id=o.id,
@@ -110,16 +110,16 @@ def _card(
         colour=colour_of(index),
         state=_state(o),
         grade=fit.grade if fit else "",
-        facts=_facts(fit, rests_on) if fit else "",
+        facts=_facts(fit, support) if fit else "",
         failure=o.failure or "",
         warnings=fit.warnings if fit else (),
-        figures=_figures(fit, rests_on, unit) if fit else (),
+        figures=_figures(fit, support, unit) if fit else (),
         distance=f"{fit.distance:#.3g}" if fit else "",
         outline=f"{fit.silhouette_iou:.3f}" if fit else "",
         residual=percent_of_depth(fit.residual_median) if fit else "",
         seconds=seconds_text(sum(s.record.seconds for s in own)),
-        pictures=_pictures(index, o, own, crops, count, absent, store),
-        stills=_picture(STILLS[up is not None], f"Six shaded views of the mesh of {o.name}",
+        images=_card_images(index, o, own, crops, count, absent, store),
+        stills=_card_image(STILLS[up is not None], f"Six shaded views of the mesh of {o.name}",
                         o.mesh, mesh, "turntable.webp", absent),
         notes=_completion_notes(own, store),
         steps=tuple(s.record for s in own),
@@ -143,8 +143,8 @@ def _up_in_object(world_from_camera: Float64 | None, placed: Similarity | None) 
     return np.round(placed.rotation.T @ world_from_camera[2, :3], UP_DIGITS)
 
 
-def _facts(fit: FitReport, rests_on: str) -> str:
-    facts = [f"rests on {rests_on}"] if rests_on else []
+def _facts(fit: FitReport, support: str) -> str:
+    facts = [f"rests on {support}"] if support else []
     if fit.depth_error is not None:
         facts.append(f"depth error {percent_of_depth(fit.depth_error)}")
     if fit.perspective is not None:
@@ -153,11 +153,11 @@ def _facts(fit: FitReport, rests_on: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _figures(fit: FitReport, rests_on: str, unit: str) -> tuple[tuple[str, str], ...]:
+def _figures(fit: FitReport, support: str, unit: str) -> tuple[tuple[str, str], ...]:
     error, perspective = fit.depth_error, fit.perspective
     return (
         ("Grade", fit.grade),
-        ("Rests on", rests_on or "unknown"),
+        ("Rests on", support or "unknown"),
         ("Distance", f"{fit.distance:#.4g} {unit}"),
         ("Size (side of its cube)", f"{fit.scale:#.4g} {unit}"),
         ("Outline IoU", f"{fit.silhouette_iou:.4f}"),
@@ -172,7 +172,7 @@ def _figures(fit: FitReport, rests_on: str, unit: str) -> tuple[tuple[str, str],
     )  # fmt: skip
 
 
-def _pictures(
+def _card_images(
     index: int,
     o: SceneObject,
     own: Sequence[InspectedStep],
@@ -180,7 +180,7 @@ def _pictures(
     count: int,
     absent: str,
     store: Store,
-) -> tuple[Picture, ...]:
+) -> tuple[CardImage, ...]:
     crop = of_object(index, crops)
     image, occluder = crop.get("image"), crop.get("occluder")
     framed = next((s.record.outputs for s in own if s.record.stage == "frame"), {})
@@ -191,23 +191,23 @@ def _pictures(
     completion = cutout_preview(store, o.completion, count) if o.completion else {}
     framed_crop = cutout_preview(store, object_crop, count) if object_crop else {}
     return (
-        _picture("Visible mask", f"{o.name} in the photo, its visible mask outlined",
+        _card_image("Visible mask", f"{o.name} in the photo, its visible mask outlined",
                  image, context, "context.webp", absent),
-        _picture("Completed", f"{o.name} with hidden parts completed",
+        _card_image("Completed", f"{o.name} with hidden parts completed",
                  o.completion, completion, "cutout.webp", absent),
-        _picture("Object crop", f"The crop of {o.name} that the mesh is made from",
+        _card_image("Object crop", f"The crop of {o.name} that the mesh is made from",
                  object_crop, framed_crop, "cutout.webp", absent),
     )  # fmt: skip
 
 
-def _picture(
+def _card_image(
     caption: str, alt: str, artifact: Artifact | None, files: Files, name: str, absent: str
-) -> Picture:
+) -> CardImage:
     if artifact is None:
-        return Picture(caption, alt, missing=absent)
+        return CardImage(caption, alt, missing=absent)
     if name not in files:
-        return Picture(caption, alt, missing=DAMAGED)
-    return Picture(caption, alt, uri=data_uri(files[name], ".webp"))
+        return CardImage(caption, alt, missing=DAMAGED)
+    return CardImage(caption, alt, uri=data_uri(files[name], ".webp"))
 
 
 def _completion_notes(own: Sequence[InspectedStep], store: Store) -> tuple[str, ...]:

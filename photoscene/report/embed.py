@@ -1,4 +1,4 @@
-"""How pictures, data and scripts are put inside one HTML file without breaking out of it."""
+"""How images, data and scripts are put inside one HTML file without breaking out of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
 
 def data_uri(data: bytes, suffix: str) -> str:
-    """A picture's bytes as a data: URI; suffix as in `MEDIA_TYPES`."""
+    """An image's bytes as a data: URI; suffix as in `MEDIA_TYPES`."""
     return f"data:{MEDIA_TYPES[suffix]};base64,{base64.b64encode(data).decode('ascii')}"
 
 

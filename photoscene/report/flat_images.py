@@ -1,4 +1,4 @@
-"""The flat pictures of the page: photo, masks, crops and depth, as compressed bytes."""
+"""The flat images of the page: photo, masks, crops and depth, as compressed bytes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from PIL import Image
 from scene.drawing import draw_masks, mask_colour
 from scene.types import Bool, Cutout, Float32, Mask, Photo, Uint8
 
-SCENE_SIDE_PX = 1200  # long side of pictures of the whole photo
+SCENE_SIDE_PX = 1200  # long side of images of the whole photo
 JPEG_QUALITY, WEBP_QUALITY = 84, 82
 WEBP_METHOD = 2  # of 0 to 6: a third of the default's time for 5 % more bytes
-DIMMED = 0.35  # share of the surroundings' brightness around an object
+DIMMED = 0.35  # fraction of the surroundings' brightness around an object
 OCCLUDER_RGB, OCCLUDER_TINT = np.array([235.0, 235.0, 235.0]), 0.55
 UNKNOWN_RGB = (128, 128, 128)
 DEPTH_COLOURS = cv2.COLORMAP_VIRIDIS
@@ -26,7 +26,7 @@ SCALE_WIDTH_PX, SCALE_HEIGHT_PX = 256, 8
 
 @dataclass(frozen=True)
 class DepthRange:
-    """The distances (z) at the two ends of the depth picture's colours; known: share of pixels."""
+    """The distances (z) at the two ends of the depth image's colours; known: fraction of pixels."""
 
     near: float
     far: float
@@ -50,12 +50,12 @@ def webp(pixels: Uint8) -> bytes:
     return out.getvalue()
 
 
-def scene_picture(rgb: Uint8) -> bytes:
-    """A picture of the whole photo as JPEG of sensible size."""
+def scene_image(rgb: Uint8) -> bytes:
+    """An image of the whole photo as JPEG of sensible size."""
     return jpeg(shrunk(rgb, SCENE_SIDE_PX))
 
 
-def masks_picture(photo: Photo, masks: Sequence[Mask]) -> bytes:
+def masks_image(photo: Photo, masks: Sequence[Mask]) -> bytes:
     """The photo with every mask tinted and numbered; drawn small, so that numbers stay readable."""
     rgb = shrunk(photo.rgb, SCENE_SIDE_PX)
     size = (rgb.shape[1], rgb.shape[0])
@@ -63,7 +63,7 @@ def masks_picture(photo: Photo, masks: Sequence[Mask]) -> bytes:
     return jpeg(draw_masks(rgb, small))
 
 
-def context_picture(crop: Cutout, occluder: Mask, index: int, side_px: int) -> bytes:
+def context_image(crop: Cutout, occluder: Mask, index: int, side_px: int) -> bytes:
     """The context crop: surroundings dimmed, the visible mask outlined in the object's colour.
 
     What may hide the object is whitened. crop (N, N, 4): the photo, the visible mask as alpha.
@@ -73,15 +73,15 @@ def context_picture(crop: Cutout, occluder: Mask, index: int, side_px: int) -> b
     around = rgb * DIMMED
     hides = occluder.pixels
     around[hides] = around[hides] * (1 - OCCLUDER_TINT) + OCCLUDER_RGB * OCCLUDER_TINT
-    picture = np.rint(rgb * alpha + around * (1 - alpha)).astype(np.uint8)
-    small = np.ascontiguousarray(shrunk(picture, side_px))
+    image = np.rint(rgb * alpha + around * (1 - alpha)).astype(np.uint8)
+    small = np.ascontiguousarray(shrunk(image, side_px))
     visible = _resized_mask(alpha[..., 0] > 0.5, (small.shape[1], small.shape[0]))
     contours, _ = cv2.findContours(visible.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(small, contours, -1, mask_colour(index), max(1, side_px // 128))
     return webp(small)
 
 
-def cutout_picture(cutout: Cutout, side_px: int) -> bytes:
+def cutout_image(cutout: Cutout, side_px: int) -> bytes:
     """A cutout at a smaller size, transparent around the object."""
     return webp(shrunk_rgba(cutout.rgba, side_px))
 
@@ -100,38 +100,38 @@ def depth_range(depth: Float32) -> DepthRange | None:
     return DepthRange(float(near), float(far), float(known.mean()))
 
 
-def depth_picture(depth: Float32, span: DepthRange) -> bytes:
+def depth_image(depth: Float32, span: DepthRange) -> bytes:
     """z as colour, near bright, far dark; unknown pixels grey."""
     known = known_depth(depth)
     width = max(span.far - span.near, 1e-9 * max(abs(span.far), 1.0))
     level = np.clip((span.far - np.where(known, depth, span.far)) / width, 0, 1)
-    picture = _coloured(level)
-    picture[~known] = UNKNOWN_RGB
-    return webp(shrunk(picture, SCENE_SIDE_PX))
+    image = _coloured(level)
+    image[~known] = UNKNOWN_RGB
+    return webp(shrunk(image, SCENE_SIDE_PX))
 
 
-def normals_picture(normals: Float32) -> bytes:
+def normals_image(normals: Float32) -> bytes:
     """Unit normals (H, W, 3) as colour: x to the right red, y up green, toward the camera blue."""
     level = np.nan_to_num(normals * np.array([1, -1, -1])) * 127.5 + 127.5
-    picture = np.rint(level).clip(0, 255).astype(np.uint8)
-    picture[np.isnan(normals[..., 0])] = UNKNOWN_RGB
-    return webp(shrunk(picture, SCENE_SIDE_PX))
+    image = np.rint(level).clip(0, 255).astype(np.uint8)
+    image[np.isnan(normals[..., 0])] = UNKNOWN_RGB
+    return webp(shrunk(image, SCENE_SIDE_PX))
 
 
-def depth_scale_picture() -> bytes:
+def depth_scale_image() -> bytes:
     """The colours of `depth_picture` from near (left) to far (right)."""
     level = np.repeat(np.linspace(1, 0, SCALE_WIDTH_PX)[None], SCALE_HEIGHT_PX, 0)
     return webp(_coloured(level))
 
 
-def shrunk(picture: Uint8, side_px: int) -> Uint8:
-    """(H, W[, C]) with its long side at most side_px; smaller pictures are left as they are."""
-    height, width = picture.shape[:2]
+def shrunk(image: Uint8, side_px: int) -> Uint8:
+    """(H, W[, C]) with its long side at most side_px; smaller images are left as they are."""
+    height, width = image.shape[:2]
     factor = side_px / max(height, width)
     if factor >= 1:
-        return picture
+        return image
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def shrunk_rgba(rgba: Uint8, side_px: int) -> Uint8:

@@ -48,7 +48,7 @@ from scene.store import Store
 from scene.types import Camera, Float64, Scene
 
 VIEWER_VERSION = "4.4.0"
-OFF_CENTRE = 0.01  # share of the side by which a principal point may be off unsaid
+OFF_CENTRE = 0.01  # fraction of the side by which a principal point may be off without a remark
 SCALE_TICKS = 5
 NOTHING_KNOWN = {"metric": False, "notes": [], "range": None}
 
@@ -108,11 +108,11 @@ def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:
         "states": {s: sum(step.state == s for step in run.record.steps)
                    for s in ("computed", "stored", "failed")},
         "damaged": DAMAGED,
-        "flat": _flat_pictures(scene, store),
+        "flat": _flat_images(scene, store),
         "viewer": viewer,
         "viewer_version": VIEWER_VERSION,
         "camera": scene.camera and _camera_facts(scene.camera),
-        "points": _point_pictures(points, details),
+        "points": _point_images(points, details),
         "upright": "" if world is None else _upright_text(world, unit),
         "looked_for_plane": any(card.grade for card in cards),
         "photo_notes": [n for n in scene.notes if n not in details["notes"]],
@@ -141,8 +141,8 @@ def verdict(scene: Scene, until: str) -> Verdict:
         found = f"{_count(count, 'object')} found"
         text = f"Stopped after {until}, as asked: {', '.join(filter(None, (found, lost)))}"
         return Verdict(text, "bad" if failed else "good")
-    said = f"{doubtful} to check" if doubtful else "none to check"
-    text = f"{placed} of {_count(count, 'object')} placed, {lost or 'none failed'}, {said}"
+    to_check = f"{doubtful} to check" if doubtful else "none to check"
+    text = f"{placed} of {_count(count, 'object')} placed, {lost or 'none failed'}, {to_check}"
     return Verdict(text, "bad" if failed else "warn" if doubtful else "good")
 
 
@@ -150,7 +150,7 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _flat_pictures(scene: Scene, store: Store) -> dict[str, str]:
+def _flat_images(scene: Scene, store: Store) -> dict[str, str]:
     """Photo, overlay and masks as data: URIs, "" where there is none."""
     made: dict[str, bytes] = dict(photo_preview(store, scene.photo))
     if scene.overlay:
@@ -163,10 +163,10 @@ def _flat_pictures(scene: Scene, store: Store) -> dict[str, str]:
     }
 
 
-def _point_pictures(points: Files, details: Mapping[str, Any]) -> dict[str, Any]:
-    """Depth picture, its scale with ticks, the two views of the points, and perhaps normals."""
+def _point_images(points: Files, details: Mapping[str, Any]) -> dict[str, Any]:
+    """Depth image, its scale with ticks, the two views of the points, and perhaps normals."""
     span = details["range"]
-    pictures = {
+    images = {
         name: data_uri(points[f"{name}.webp"], ".webp") if f"{name}.webp" in points else ""
         for name in ("depth", "scale", "turned", "above", "normals")
     }
@@ -175,8 +175,8 @@ def _point_pictures(points: Files, details: Mapping[str, Any]) -> dict[str, Any]
         for i in range(SCALE_TICKS)
     ]  # fmt: skip
     known = "" if span is None else f"{span['known']:.1%}"
-    said = {"read": bool(points), "notes": details["notes"], "ticks": ticks, "known": known}
-    return {**pictures, **said}
+    text_facts = {"read": bool(points), "notes": details["notes"], "ticks": ticks, "known": known}
+    return {**images, **text_facts}
 
 
 def _camera_facts(camera: Camera) -> dict[str, Any]:
@@ -241,7 +241,7 @@ def _sphere_to_json(sphere: Sphere) -> dict[str, Any]:
 
 
 def _off_centre(camera: Camera) -> str:
-    """How far the principal point is off the picture's centre, "" within the tolerance."""
+    """How far the principal point is off the image's centre, "" within the tolerance."""
     across = camera.cx_px / camera.width - 0.5
     down = camera.cy_px / camera.height - 0.5
     if max(abs(across), abs(down)) <= OFF_CENTRE:

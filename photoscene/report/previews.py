@@ -1,4 +1,4 @@
-"""The page's pictures and light meshes, kept in the content store: drawn once, then looked up."""
+"""The page's images and light meshes, kept in the content store: drawn once, then looked up."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from scene.png import decode_png
 from scene.store import DamagedArtifact, Manifest, Store
 from scene.types import Artifact, Cutout, Float64, Mask, ObjectMesh, Photo, PointMap
 
-VERSION = "3"  # bump it when any picture or light mesh comes out differently
+VERSION = "3"  # bump it when any image or light mesh comes out differently
 STAGE, KIND = "preview", "preview"
 CROP_SIDE_PX, STILL_SIDE_PX = 256, 144
-# Many objects get smaller pictures, so that the page stays bounded: (objects, share of the side).
+# Many objects get smaller images, so that the page stays bounded: (objects, fraction of the side).
 SIZE_STEPS = ((40, 1.0), (120, 0.7), (400, 0.5))
-SMALLEST_SHARE = 0.3
-UP_DIGITS = 2  # to which callers round it: half a degree shows in no picture, so redraw none
+MIN_SIZE_FRACTION = 0.3
+UP_DIGITS = 2  # to which callers round it: half a degree shows in no image, so redraw none
 
 Files = Mapping[str, bytes]
 Draw = Callable[[], Files]
 
 
-def size_share(objects: int) -> float:
-    """By how much an object's pictures are made smaller when there are many."""
-    return next((share for most, share in SIZE_STEPS if objects <= most), SMALLEST_SHARE)
+def size_fraction(objects: int) -> float:
+    """By how much an object's images are made smaller when there are many."""
+    fractions = (fraction for maximum, fraction in SIZE_STEPS if objects <= maximum)
+    return next(fractions, MIN_SIZE_FRACTION)
 
 
 def photo_preview(store: Store, photo: Artifact) -> Files:
     """The photo: photo.jpg."""
 
     def draw() -> Files:
-        return {"photo.jpg": flat_images.scene_picture(store.load(photo, Photo).rgb)}
+        return {"photo.jpg": flat_images.scene_image(store.load(photo, Photo).rgb)}
 
     return _preview(store, "photo", {}, {"photo": photo}, draw)
 
@@ -47,7 +48,7 @@ def overlay_preview(store: Store, overlay: Artifact) -> Files:
     """The re-render: overlay.jpg."""
 
     def draw() -> Files:
-        return {"overlay.jpg": flat_images.scene_picture(decode_png(store.read(overlay), "RGB"))}
+        return {"overlay.jpg": flat_images.scene_image(decode_png(store.read(overlay), "RGB"))}
 
     return _preview(store, "overlay", {}, {"overlay": overlay}, draw)
 
@@ -57,7 +58,7 @@ def masks_preview(store: Store, photo: Artifact, masks: list[Artifact]) -> Files
 
     def draw() -> Files:
         loaded = [store.load(mask, Mask) for mask in masks]
-        return {"masks.jpg": flat_images.masks_picture(store.load(photo, Photo), loaded)}
+        return {"masks.jpg": flat_images.masks_image(store.load(photo, Photo), loaded)}
 
     inputs = {"photo": photo} | {numbered(i, "mask"): mask for i, mask in enumerate(masks)}
     return _preview(store, "masks", {}, inputs, draw)
@@ -77,15 +78,15 @@ def points_preview(store: Store, photo: Artifact, points: Artifact, up: Float64 
         files = {"details.json": encode_json(details)}
         if span is None:
             return files
-        from photoscene.report.rendered_views import points_from_above, points_turned
+        from photoscene.report.rendered_views import points_from_above, rotated_points
 
         shown = store.load(photo, Photo)
         if point_map.normals is not None:
-            files["normals.webp"] = flat_images.normals_picture(point_map.normals)
+            files["normals.webp"] = flat_images.normals_image(point_map.normals)
         return files | {
-            "depth.webp": flat_images.depth_picture(point_map.depth, span),
-            "scale.webp": flat_images.depth_scale_picture(),
-            "turned.webp": flat_images.webp(points_turned(point_map, shown, up)),
+            "depth.webp": flat_images.depth_image(point_map.depth, span),
+            "scale.webp": flat_images.depth_scale_image(),
+            "turned.webp": flat_images.webp(rotated_points(point_map, shown, up)),
             "above.webp": flat_images.webp(points_from_above(point_map, shown, up)),
         }
 
@@ -96,23 +97,23 @@ def context_preview(
     store: Store, image: Artifact, occluder: Artifact, index: int, objects: int
 ) -> Files:
     """An object's context crop with its visible mask: context.webp."""
-    settings = {"index": index, "side_px": round(CROP_SIDE_PX * size_share(objects))}
+    settings = {"index": index, "side_px": round(CROP_SIDE_PX * size_fraction(objects))}
 
     def draw() -> Files:
         crop, hides = store.load(image, Cutout), store.load(occluder, Mask)
-        picture = flat_images.context_picture(crop, hides, index, settings["side_px"])
-        return {"context.webp": picture}
+        drawn = flat_images.context_image(crop, hides, index, settings["side_px"])
+        return {"context.webp": drawn}
 
     return _preview(store, "context", settings, {"image": image, "occluder": occluder}, draw)
 
 
 def cutout_preview(store: Store, image: Artifact, objects: int) -> Files:
     """A completion or an object crop: cutout.webp."""
-    settings = {"side_px": round(CROP_SIDE_PX * size_share(objects))}
+    settings = {"side_px": round(CROP_SIDE_PX * size_fraction(objects))}
 
     def draw() -> Files:
-        picture = flat_images.cutout_picture(store.load(image, Cutout), settings["side_px"])
-        return {"cutout.webp": picture}
+        drawn = flat_images.cutout_image(store.load(image, Cutout), settings["side_px"])
+        return {"cutout.webp": drawn}
 
     return _preview(store, "cutout", settings, {"image": image}, draw)
 
@@ -124,7 +125,7 @@ def mesh_preview(store: Store, mesh: Artifact, objects: int, up: Float64 | None)
     """
     settings = {
         "up": None if up is None else up.tolist(),
-        "side_px": round(STILL_SIDE_PX * size_share(objects)),
+        "side_px": round(STILL_SIDE_PX * size_fraction(objects)),
         "budget_bytes": object_budget(objects),
     }
 

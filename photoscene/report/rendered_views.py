@@ -1,4 +1,4 @@
-"""Pictures from new viewpoints: turned stills of one object, and the point map from two sides.
+"""Images from new viewpoints: turned stills of one object, and the point map from two sides.
 
 Frames are the camera's or an object's: x right, y down, z ahead. `up` (3,) is a direction in
 them, and None means that nothing better is known than -y.
@@ -24,16 +24,16 @@ STILL_FRAMING = 1.04
 STILL_SUPERSAMPLING, SUPERSAMPLING = 1.5, 2
 DARKEST = 0.45  # brightness of a surface seen edge on
 # Denser meshes are thinned first: no still shows more, and the search tree is what costs.
-MOST_STILL_FACES, STILL_CELLS = 60_000, 128
+MAX_STILL_FACES, STILL_CELLS = 60_000, 128
 # Points are drawn on one dark grey in both colour schemes: photos are rarely that dark and flat.
 BACKGROUND_RGB = (30, 33, 38)
-CAMERA_RGB, SIGHT_RGB = (255, 255, 255), (110, 118, 130)
+CAMERA_RGB, VIEW_LINE_RGB = (255, 255, 255), (110, 118, 130)
 POINT_VIEW_PX = (640, 480)
 FAR_PERCENTILE, FAR_OVER_MEDIAN = 97.0, 3.0  # farther points are left out: they hide the rest
-MOST_POINTS = 300_000  # more do not show at this size
-TURN_YAW_RAD, TURN_PITCH_RAD = math.radians(38), math.radians(28)
+MAX_POINTS = 300_000  # more do not show at this size
+VIEW_YAW_RAD, VIEW_PITCH_RAD = math.radians(38), math.radians(28)
 STEEPEST_RAD = math.radians(70)  # from straight above nothing stands
-MARGIN = 0.94  # share of the picture that the points fill
+MARGIN = 0.94  # fraction of the image that the points fill
 
 
 def turntable(mesh: ObjectMesh, side_px: int, up: Float64 | None = None) -> Uint8:
@@ -46,7 +46,7 @@ def turntable(mesh: ObjectMesh, side_px: int, up: Float64 | None = None) -> Uint
     from embreex.rtcore_scene import EmbreeScene
 
     vertices, faces, uv = mesh.vertices, mesh.faces, mesh.uv
-    if len(faces) > MOST_STILL_FACES:
+    if len(faces) > MAX_STILL_FACES:
         vertices, faces, uv = merged(vertices, faces, uv, STILL_CELLS)
     centre = (vertices.min(0) + vertices.max(0)).astype(np.float64) / 2
     around = (vertices - centre).astype(np.float32)
@@ -59,9 +59,9 @@ def turntable(mesh: ObjectMesh, side_px: int, up: Float64 | None = None) -> Uint
     eye = np.array([0.0, 0.0, -STILL_FRAMING / math.sin(STILL_FOV_RAD / 2)])
     level, views = _level(up), []
     for yaw in YAWS_DEG:
-        turn = _pitch(STILL_ELEVATION_RAD) @ _yaw(math.radians(yaw)) @ level
-        seen = rays @ turn
-        origins = np.ascontiguousarray(np.broadcast_to(eye @ turn, seen.shape), np.float32)
+        rotation = _pitch(STILL_ELEVATION_RAD) @ _yaw(math.radians(yaw)) @ level
+        seen = rays @ rotation
+        origins = np.ascontiguousarray(np.broadcast_to(eye @ rotation, seen.shape), np.float32)
         hits = traced.run(origins, np.ascontiguousarray(seen, np.float32), output=True)
         rgba = _shaded(hits, seen, uv[faces], mesh.texture).reshape(fine, fine, 4)
         views.append(shrunk_rgba(rgba, side_px))
@@ -87,63 +87,63 @@ def _shaded(hits: dict[str, Any], rays: Float64, uv: NDArray, texture: Uint8) ->
     return rgba
 
 
-def points_turned(point_map: PointMap, photo: Photo, up: Float64 | None = None) -> Uint8:
+def rotated_points(point_map: PointMap, photo: Photo, up: Float64 | None = None) -> Uint8:
     """(H, W, 3): the coloured points for a viewer who has gone to the right and a little up."""
-    points, colours = _near_points(point_map, photo)
+    points, colours = _points_in_range(point_map, photo)
     centre = np.median(points, axis=0)
-    looks_down_rad = 0.0 if up is None else math.asin(np.clip(-up[2], -1, 1))
-    pitch_rad = min(looks_down_rad + TURN_PITCH_RAD, STEEPEST_RAD)
-    turned = (points - centre) @ (_pitch(pitch_rad) @ _yaw(TURN_YAW_RAD) @ _level(up)).T
+    pitch_down_rad = 0.0 if up is None else math.asin(np.clip(-up[2], -1, 1))
+    pitch_rad = min(pitch_down_rad + VIEW_PITCH_RAD, STEEPEST_RAD)
+    rotated = (points - centre) @ (_pitch(pitch_rad) @ _yaw(VIEW_YAW_RAD) @ _level(up)).T
     # The viewer keeps the photo's distance, so near things stay larger than far ones.
-    z = turned[:, 2] + float(np.linalg.norm(centre))
+    z = rotated[:, 2] + float(np.linalg.norm(centre))
     ahead = z > 0.05 * np.linalg.norm(centre)
-    xy = turned[ahead, :2] / z[ahead, None]
+    xy = rotated[ahead, :2] / z[ahead, None]
     return _splat(xy, z[ahead], colours[ahead])
 
 
 def points_from_above(point_map: PointMap, photo: Photo, up: Float64 | None = None) -> Uint8:
-    """(H, W, 3): a plan, what is ahead of the camera up the picture. The camera is the white mark,
+    """(H, W, 3): a plan, what is ahead of the camera up the image. The camera is the white mark,
     grey lines lead to the ends of the photo's middle row."""
-    points, colours = _near_points(point_map, photo)
+    points, colours = _points_in_range(point_map, photo)
     camera, farthest = point_map.camera, float(points[:, 2].max())
     ends = unproject(camera, np.array([[0, camera.cy_px], [camera.width, camera.cy_px]])) * farthest
     level = _level(up).T
     placed, line = points @ level, np.stack([ends[0], np.zeros(3), ends[1]]) @ level
-    # Depth goes up the picture, height is seen end on: what is higher covers what is lower.
+    # Depth goes up the image, height is seen end on: what is higher covers what is lower.
     plan = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, -1.0]])
     return _splat(placed @ plan, placed[:, 1], colours, line @ plan)
 
 
-def _near_points(point_map: PointMap, photo: Photo) -> tuple[Float64, Uint8]:
+def _points_in_range(point_map: PointMap, photo: Photo) -> tuple[Float64, Uint8]:
     """(N, 3) known points that are not far off, and their colours (N, 3)."""
     depth = point_map.depth
     known = known_depth(depth)
     limit = min(np.percentile(depth[known], FAR_PERCENTILE),
                 FAR_OVER_MEDIAN * float(np.median(depth[known])))  # fmt: skip
     near = known & (depth <= limit)
-    every = 1 + int(near.sum()) // MOST_POINTS
+    every = 1 + int(near.sum()) // MAX_POINTS
     return points_of(point_map)[near][::every], photo.rgb[near][::every]
 
 
-def _splat(xy: Float64, depth: Float64, colours: Uint8, sight: Float64 | None = None) -> Uint8:
-    """Draw points (N, 2), the least depth (N,) on top, fitted into the picture.
+def _splat(xy: Float64, depth: Float64, colours: Uint8, view_line: Float64 | None = None) -> Uint8:
+    """Draw points (N, 2), the least depth (N,) on top, fitted into the image.
 
     sight (M, 2): a line in the same plane, in which the camera stands at the origin.
     """
     width, height = (SUPERSAMPLING * side for side in POINT_VIEW_PX)
-    framed = xy if sight is None else np.concatenate([xy, sight])
+    framed = xy if view_line is None else np.concatenate([xy, view_line])
     low, high = (np.percentile(framed, p, axis=0) for p in ((0.2, 99.8)))
-    if sight is not None:
+    if view_line is not None:
         low, high = np.minimum(low, 0), np.maximum(high, 0)
     scale = MARGIN * float((np.array([width, height]) / np.maximum(high - low, 1e-9)).min())
     offset = np.array([width, height]) / 2 - scale * (low + high) / 2
-    picture = np.full((height, width, 3), BACKGROUND_RGB, np.uint8)
-    if sight is not None:
-        _draw_sight(picture, np.rint(sight * scale + offset), np.rint(offset))
+    image = np.full((height, width, 3), BACKGROUND_RGB, np.uint8)
+    if view_line is not None:
+        _draw_view_line(image, np.rint(view_line * scale + offset), np.rint(offset))
     order = np.argsort(-depth, kind="stable")  # of writes to one pixel the last, nearest, stays
     at = np.floor(xy[order] * scale + offset).astype(np.int64)
-    _write(picture, at, colours[order], _dot_px(len(xy), width * height))
-    return shrunk(picture, POINT_VIEW_PX[0])
+    _write(image, at, colours[order], _dot_px(len(xy), width * height))
+    return shrunk(image, POINT_VIEW_PX[0])
 
 
 def _dot_px(points: int, pixels: int) -> int:
@@ -151,23 +151,23 @@ def _dot_px(points: int, pixels: int) -> int:
     return int(np.clip(round(math.sqrt(1.6 * pixels / max(points, 1))), 2, 12))
 
 
-def _write(picture: Uint8, at: NDArray[np.int64], colours: Uint8, dot_px: int) -> None:
-    height, width = picture.shape[:2]
+def _write(image: Uint8, at: NDArray[np.int64], colours: Uint8, dot_px: int) -> None:
+    height, width = image.shape[:2]
     steps = np.arange(dot_px) - dot_px // 2
     for dy in steps:
         for dx in steps:
             x, y = at[:, 0] + dx, at[:, 1] + dy
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            picture[y[inside], x[inside]] = colours[inside]
+            image[y[inside], x[inside]] = colours[inside]
 
 
-def _draw_sight(picture: Uint8, line: Float64, camera: Float64) -> None:
+def _draw_view_line(image: Uint8, line: Float64, camera: Float64) -> None:
     import cv2
 
     points = line.astype(np.int32).reshape(-1, 1, 2)
-    cv2.polylines(picture, [points], False, SIGHT_RGB, SUPERSAMPLING, cv2.LINE_AA)
+    cv2.polylines(image, [points], False, VIEW_LINE_RGB, SUPERSAMPLING, cv2.LINE_AA)
     centre = (int(camera[0]), int(camera[1]))
-    cv2.circle(picture, centre, 5 * SUPERSAMPLING, CAMERA_RGB, -1, cv2.LINE_AA)
+    cv2.circle(image, centre, 5 * SUPERSAMPLING, CAMERA_RGB, -1, cv2.LINE_AA)
 
 
 def _level(up: Float64 | None) -> Float64:
@@ -176,7 +176,7 @@ def _level(up: Float64 | None) -> Float64:
         return np.eye(3)
     up = up / np.linalg.norm(up)
     ahead = np.array([0.0, 0.0, 1.0]) - up[2] * up
-    if np.linalg.norm(ahead) < 1e-6:  # seen from straight above: the picture's top is ahead
+    if np.linalg.norm(ahead) < 1e-6:  # seen from straight above: the image's top is ahead
         ahead = np.array([0.0, -1.0, 0.0]) + up[1] * up
     ahead /= np.linalg.norm(ahead)
     return np.array([np.cross(ahead, up), -up, ahead], np.float64)

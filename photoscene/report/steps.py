@@ -28,12 +28,12 @@ class StageSum:
     computed: int
     failed: int
     seconds: str
-    share: float
+    percent: float
     per_object: bool
 
 
 @dataclass(frozen=True)
-class Weights:
+class UsedWeights:
     """Weights that a step used; without a name they are in no table of ours."""
 
     sha256: str
@@ -69,7 +69,7 @@ def _stage_sum(stage: str, steps: Sequence[StepRecord], total: float) -> StageSu
         computed=sum(s.state == "computed" for s in own),
         failed=sum(s.state == "failed" for s in own),
         seconds=seconds_text(seconds),
-        share=round(100 * seconds / total, 2),
+        percent=round(100 * seconds / total, 2),
         per_object=stage in PER_OBJECT,
     )
 
@@ -80,7 +80,7 @@ def waits_for_masks(steps: Sequence[StepRecord]) -> bool:
     return any(indices_with("mask", s.inputs) for s in own)
 
 
-def used_weights(steps: Sequence[StepRecord]) -> list[Weights]:
+def used_weights(steps: Sequence[StepRecord]) -> list[UsedWeights]:
     """Every weights file that a step named, looked up by its digest."""
     table = {entry["sha256"]: entry for entry in known_weights()}
     stages: dict[str, list[str]] = {}
@@ -88,7 +88,7 @@ def used_weights(steps: Sequence[StepRecord]) -> list[Weights]:
         if step.weights and step.stage not in stages.setdefault(step.weights, []):
             stages[step.weights].append(step.stage)
     return [
-        Weights(**{"sha256": digest, **table.get(digest, {}), "stages": ", ".join(names)})
+        UsedWeights(**{"sha256": digest, **table.get(digest, {}), "stages": ", ".join(names)})
         for digest, names in sorted(stages.items())
     ]
 

@@ -22,7 +22,7 @@ from scene.types import Float32, Float64, ObjectMesh, Similarity
 
 TOTAL_BUDGET_BYTES = 9_000_000  # for all objects: base64 makes 12 MB of it
 MAX_OBJECT_BYTES = 600_000  # what a full relief needs once its numbers are small
-TEXTURE_SHARE = 0.4  # of an object's budget; the mesh gets what the texture leaves
+TEXTURE_FRACTION = 0.4  # of an object's budget; the mesh gets what the texture leaves
 TEXTURE_SIDES_PX = (512, 384, 256, 192, 128, 96, 64)
 CELLS = (256, 192, 128, 96, 72, 56, 42, 32, 24, 18, 13, 10, 7, 5)  # cells along the longest side
 FRAME_BYTES = 1500  # of the file's JSON and headers
@@ -70,7 +70,7 @@ def light_object(mesh: ObjectMesh, budget_bytes: int) -> bytes:
     material is unlit and shows the texture as it is. Where that is too much still, near vertices
     are merged.
     """
-    texture = _texture(mesh, round(budget_bytes * TEXTURE_SHARE))
+    texture = _texture(mesh, round(budget_bytes * TEXTURE_FRACTION))
     mesh_budget = budget_bytes - len(texture) - FRAME_BYTES
     vertices = gltf_from_opencv(mesh.vertices).astype(np.float32)
     parts = (vertices, mesh.faces, mesh.uv)

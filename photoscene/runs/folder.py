@@ -74,7 +74,7 @@ def files_until(stage: str) -> list[str]:
 
 
 def check_contents(folder: Path, names: Sequence[str], inputs: Mapping[str, Path]) -> list[str]:
-    """Refuse a folder in which a run would overwrite what is not its own; returns what to say.
+    """Refuse a folder in which a run would overwrite what is not its own; returns warnings.
 
     names: of files that the run will write; inputs: the user's files that it reads, by what they
     are called. An interrupted run is finished first. Raises BadInput.
@@ -82,7 +82,7 @@ def check_contents(folder: Path, names: Sequence[str], inputs: Mapping[str, Path
     if not folder.is_dir():
         return []
     with locked(folder) as held:
-        said = finish_interrupted(folder, identities(inputs.values())) if held else []
+        warnings = finish_interrupted(folder, identities(inputs.values())) if held else []
         owned = owned_files(folder)
     record = unchecked_record(folder)
     if record is None and os.path.lexists(folder / RECORD):
@@ -111,7 +111,7 @@ def check_contents(folder: Path, names: Sequence[str], inputs: Mapping[str, Path
             # The photo that an earlier run wrote comes out again as it is.
             if name != PHOTO or not is_owned(path, owned.get(name, ())):
                 raise BadInput(f"{named} is where the run would write: give another -o")
-    return said
+    return warnings
 
 
 def _is_taken(path: Path) -> bool:

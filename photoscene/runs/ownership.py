@@ -111,7 +111,7 @@ def free_name(path: Path) -> Path:
 
 
 def set_aside(path: Path) -> str:
-    """Rename what is not the run's out of its way; returns what to say of it."""
+    """Rename what is not the run's out of its way; returns a warning about it."""
     kept = free_name(path)
     path.rename(kept)
     hint = "; `rerun --edited` takes edits in their place" if path.name in EDITABLE else ""

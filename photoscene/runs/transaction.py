@@ -61,7 +61,7 @@ def renew(
     inputs: frozenset[Identity] = NOTHING,
     kept: Sequence[str] = (),
 ) -> list[str]:
-    """Make a folder hold these files and a record that lists them; returns lines to be said.
+    """Make a folder hold these files and a record that lists them; returns warnings.
 
     contents: by name relative to the folder; what holds its bytes already is left alone. Files that
     an earlier run wrote and this one does not are removed, but for `kept`. inputs: files of this
@@ -71,10 +71,10 @@ def renew(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with locked(folder) as held:
-            said = finish_interrupted(folder, inputs) if held else []
+            warnings = finish_interrupted(folder, inputs) if held else []
             staging = folder / f".writing-{uuid.uuid4().hex}"
-            said += _stage(folder, staging, contents, record, inputs, kept)
-            return said + _publish(folder, staging, inputs)
+            warnings += _stage(folder, staging, contents, record, inputs, kept)
+            return warnings + _publish(folder, staging, inputs)
     finally:
         for new in new_folders:
             with contextlib.suppress(OSError):  # it holds what was written
@@ -98,15 +98,15 @@ def locked(folder: Path) -> Iterator[bool]:
 
 def finish_interrupted(folder: Path, inputs: frozenset[Identity] = NOTHING) -> list[str]:
     """Finish what a process that died began to write, or drop it; the folder must be locked."""
-    said: list[str] = []
+    warnings: list[str] = []
     for staging in sorted(folder.glob(STAGING)):
         if not STAGING_NAME.fullmatch(staging.name) or staging.is_symlink():
             continue
         if (staging / PLAN).exists():
-            said += _publish(folder, staging, inputs)
+            warnings += _publish(folder, staging, inputs)
         else:
             _discard(staging)
-    return said
+    return warnings
 
 
 def _stage(
@@ -119,7 +119,7 @@ def _stage(
 ) -> list[str]:
     """Write every new file and the plan into a new folder; nothing else has changed by then."""
     _refuse_detours(folder, [*contents, RECORD])
-    owned, said = owned_files(folder), []
+    owned, warnings = owned_files(folder), []
     new: dict[str, Content] = {}
     left = [name for name in owned if name in kept and name not in contents]
     for name, content in contents.items():
@@ -127,7 +127,7 @@ def _stage(
         if path.is_file() and digest(path.read_bytes()) == content.sha256:
             left.append(name)
         elif identity_of(path) in inputs:
-            said.append(f"{path} is an input of this run: left as it is")
+            warnings.append(f"{path} is an input of this run: left as it is")
             left.append(name)
         else:
             new[name] = content
@@ -153,12 +153,12 @@ def _stage(
     finally:
         if not (staging / PLAN).exists():
             _discard(staging)
-    return said
+    return warnings
 
 
 def _publish(folder: Path, staging: Path, inputs: frozenset[Identity]) -> list[str]:
     """Move every staged file to its place, the record last; goes on where another one stopped."""
-    plan, said = _read_plan(staging / PLAN), []
+    plan, warnings = _read_plan(staging / PLAN), []
     _refuse_detours(folder, plan["staged"].values())
     owned = owned_files(folder)
     for number, name in sorted(plan["staged"].items()):
@@ -166,13 +166,13 @@ def _publish(folder: Path, staging: Path, inputs: frozenset[Identity]) -> list[s
         if not source.exists() or identity_of(target) in inputs:
             continue
         if name == RECORD:
-            said += _remove(folder, plan["gone"], plan["present"], owned, inputs)
+            warnings += _remove(folder, plan["gone"], plan["present"], owned, inputs)
         if os.path.lexists(target) and not is_owned(target, owned.get(name, ())):
-            said.append(set_aside(target))
+            warnings.append(set_aside(target))
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(source, target)
     _discard(staging)
-    return said
+    return warnings
 
 
 def _read_plan(path: Path) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def _remove(
     inputs: frozenset[Identity],
 ) -> list[str]:
     """Remove what only an earlier run made, and the folders that are empty then."""
-    said = []
+    warnings = []
     # On a disk that takes Cup and cup for one name, an old name may be a new file's.
     taken = (inputs | {identity_of(folder / name) for name in present}) - {None}
     for name in gone:
@@ -208,11 +208,11 @@ def _remove(
         if is_owned(path, owned.get(name, ())):
             path.unlink()
         elif os.path.lexists(path):
-            said.append(set_aside(path))
+            warnings.append(set_aside(path))
         for parent in path.relative_to(folder).parents[:-1]:
             with contextlib.suppress(OSError):  # somebody's files are in it
                 (folder / parent).rmdir()
-    return said
+    return warnings
 
 
 def _refuse_detours(folder: Path, names: Sequence[str]) -> None:

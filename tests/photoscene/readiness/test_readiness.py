@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from photoscene.readiness import READY, Readiness, check_photo
-from photoscene.readiness.findings import KINDS, judged, ramp
+from photoscene.readiness.findings import KINDS, make_finding, ramp
 from photoscene.readiness.image_measures import edge_blur_px, noise_level
 from scene.types import Uint8
 from support import ROOT
@@ -162,7 +162,7 @@ def test_clutter_counts_objects_and_those_that_touch() -> None:
     assert clutter_of(4, 100) == 4
     assert clutter_of(4, 82) == 6
     assert clutter_of(18, 100) == 18
-    assert judged("clutter", 18).score < judged("clutter", 6).score == 1
+    assert make_finding("clutter", 18).score < make_finding("clutter", 6).score == 1
 
 
 def marked(rgb: Uint8, alpha: float) -> Uint8:

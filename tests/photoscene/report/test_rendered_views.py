@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from photoscene.report.rendered_views import points_from_above, points_turned, turntable
+from photoscene.report.rendered_views import points_from_above, rotated_points, turntable
 from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.types import Bool, Float64, ObjectMesh, Photo, PointMap, Uint8
 
@@ -45,9 +45,9 @@ def test_a_wall_is_a_line_in_the_plan_of_a_tilted_camera() -> None:
 def test_a_pole_stays_vertical_when_the_viewer_walks_around() -> None:
     pole = _plane(AHEAD, 3)
     pole.depth[:, :39] = pole.depth[:, 41:] = np.nan
-    red = _red(points_turned(pole, RED, UP))
+    red = _red(rotated_points(pole, RED, UP))
     assert np.ptp(np.nonzero(red)[1]) < 0.1 * np.ptp(np.nonzero(red)[0])
-    slanted = _red(points_turned(pole, RED))
+    slanted = _red(rotated_points(pole, RED))
     assert np.ptp(np.nonzero(slanted)[1]) > 0.15 * np.ptp(np.nonzero(slanted)[0])
 
 
