@@ -2,7 +2,7 @@
 
 Scaling about the camera's centre moves every point along its own ray. So whether two objects run
 into each other is decided ray by ray, and the rays do not change with the scales: if A leaves a ray
-at depth a and B enters it at b (both at lambda = 1), A stays before B as long as
+at depth a and B enters it at b (both at lambda = 1), A stays in front of B as long as
 lambda_A / lambda_B <= b / a. The least such ratio of all shared rays is the limit of the pair; at
 the limit the two touch. In logarithms every limit is a difference of two unknowns.
 """
@@ -22,16 +22,15 @@ from scene.types import Bool, Camera, Float64
 MAX_PIXEL_RAYS = 1500  # per pair of objects
 MAX_VERTEX_RAYS = 500  # per object of a pair: contacts lie at vertices more often than at pixels
 MIN_SHARED_PIXELS = 4  # fewer are rounding of the outlines
-MIN_ORDER_FRACTION = (
-    0.05  # share of the rays below which an order is that of edges, not of the objects
-)
+# Of the rays: an order on fewer is that of edges, not of the objects.
+MIN_ORDER_FRACTION = 0.05
 SPILL = 0.012  # of an object's side: a generated outline may be off by a cell of its grid
 ORDER_QUANTILE = 0.05  # of the pixels that may disagree on which of two objects is nearer
 
 
 @dataclass(frozen=True, eq=False)
 class PairContact:
-    """Two objects that share rays, `front` before `back` on some of them.
+    """Two objects that share rays, `front` in front of `back` on some of them.
 
     limit: the greatest log(lambda_front / lambda_back) at which neither runs into the other; point
     (3,): where `front` then touches, at lambda = 1, photo camera's frame; order: the greatest one
@@ -71,9 +70,10 @@ class _Pair:
 def find_pair_contacts(
     views: list[DepthView], masks: list[Bool], scales: Float64, camera: Camera
 ) -> list[PairContact]:
-    """The limits of all pairs of objects whose outlines overlap, both ways where they enlace.
+    """The limits of all pairs of objects whose outlines overlap, in both directions where they
+    interlock.
 
-    masks: (H, W) visible pixels; scales (K,): a guess, which tells what comes first on a ray.
+    masks: (H, W) visible pixels; scales (K,): a guess, which decides what comes first on a ray.
     """
     pairs = [p for i, j in _overlapping(views) if (p := _pair(i, j, views, camera)) is not None]
     crossed = _cast_all(pairs, views)
@@ -218,11 +218,12 @@ def _both_spans(pair: _Pair, i: Spans, j: Spans) -> _BothSpans:
 
 
 def _limits(both: _BothSpans, ratio: float) -> tuple[tuple[float, int], tuple[float, int]]:
-    """log limits of lambda_i / lambda_j with i before j, and of the inverse with j before i.
+    """log limits of lambda_i / lambda_j with i in front of j, and of the inverse with j in front of
+    i.
 
     Each with the combination that sets it, -1 for none. ratio: log(lambda_i / lambda_j) as guessed.
     Stretches that are apart at the guess keep their order. Those that overlap may be parted either
-    way: by their middles one by one (things that enlace), or all of them the same way, together
+    way: by their middles one by one (objects that interlock), or all of them the same way, together
     with the few that already slipped past each other at an edge. The way that moves the objects
     least and leaves nothing overlapping is taken.
     """
@@ -259,7 +260,7 @@ def _orders(
 ) -> tuple[float, float]:
     """log limits at which the photo's own order of the two objects' first surfaces holds.
 
-    near: per object the pixels that its outline may spill over, which tell nothing.
+    margins: per object the pixels that its outline may spill over, which do not count.
     """
     depth_i, depth_j = (_part_depth(views[k], pair.box) for k in (pair.i, pair.j))
     both = np.isfinite(depth_i) & np.isfinite(depth_j)
@@ -281,7 +282,7 @@ def _outline_margin(view: DepthView, mask: Bool) -> Bool:
 
 
 def _order(ratios: Float64, min_count: float) -> float:
-    """The limit that all but a few pixels hold to; inf where hardly any pixel tells."""
+    """The limit that all but a few pixels hold to; inf where too few pixels count."""
     if len(ratios) < min_count:
         return np.inf
     return float(np.log(np.quantile(ratios, ORDER_QUANTILE)))

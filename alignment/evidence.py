@@ -33,7 +33,7 @@ CONTACT_TOLERANCE, MAX_TOLERANCE = 0.003, 0.03  # relative depth gap that still 
 @dataclass(frozen=True)
 class PlaneContact:
     """An object over the support plane: limit, the log scale at which its lowest point touches it
-    (inf when it never can); gap, how far the points near its foot say that it is from there, and
+    (inf when it never can); gap, how far from there it is by the points near its foot, and
     doubt, the standard error of that; standing: whether its measured foot lies on the plane."""
 
     limit: float

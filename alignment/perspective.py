@@ -10,7 +10,7 @@ from alignment.fit import GOOD_PERSPECTIVE, MIN_RESIDUAL_GAIN
 from scene.errors import CannotPlace
 from scene.types import Float64, Similarity
 
-ENOUGH_POINTS = 1024  # tell the two numbers of M2 well enough for a warning
+ENOUGH_POINTS = 1024  # determine the two numbers of M2 well enough for a warning
 
 
 def check_perspective(
@@ -21,7 +21,7 @@ def check_perspective(
     docs/placement.md, equation 8.
     cube, measured (N, 3): x and Q; distance: d; scale: lambda of M1. A mesh that is pixel-aligned
     in its crop gives 1, whatever the scale; one whose generator believed a focal length f_g where
-    the crop has f_c gives f_c / f_g. None where the points do not tell.
+    the crop has f_c gives f_c / f_g. None where the points do not determine it.
     """
     step = max(1, len(cube) // ENOUGH_POINTS)
     cube, measured = cube[::step], measured[::step]

@@ -94,7 +94,7 @@ def rescaled(case: Case, random: Random) -> Case:
 
 
 def occluded(case: Case, random: Random, fraction: float) -> Case:
-    """Something unknown stands before every object and hides a share of its visible pixels."""
+    """Something unknown stands in front of every object and hides a share of its visible pixels."""
     depth, objects = case.point_map.depth.copy(), []
     for o in case.objects:
         rows, columns = np.nonzero(o.mask)

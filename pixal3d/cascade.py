@@ -228,7 +228,7 @@ def decode(job: Job, voxels: Voxels, shape: Tensor, texture: Tensor, resolution:
 
 
 def project_conditioning(job: Job, stage: str, voxels: Voxels, grid_size: int) -> Condition:
-    """What the pictures say of each voxel, averaged over the views."""
+    """The image features of each voxel, averaged over the views."""
     use = job.options.image_uses[stage]
     views = list(zip(job.posed_images.views, job.features[use.image_size], strict=True))
     coords, scale = voxels.coords[:, 1:], job.posed_images.mesh_scale

@@ -56,8 +56,8 @@ class FlowConfig:
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What the image says: context (B, M, context_channels), the same few tokens for every voxel
-    of an object, and projected (N, projected_channels), one row per voxel."""
+    """Conditioning by the image: context (B, M, context_channels), the same few tokens for every
+    voxel of an object, and projected (N, projected_channels), one row per voxel."""
 
     context: Tensor
     projected: Tensor | None

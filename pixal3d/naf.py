@@ -44,7 +44,7 @@ class NafConfig:
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """What one image says about similarity at one target size.
+    """Similarities within one image at one target size.
 
     queries: (H, W, D) of the target's pixels; keys: (h, w, D) of the coarse map's cells.
     Each pixel attends to kernel_size x kernel_size cells, in `heads` groups of channels.

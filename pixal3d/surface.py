@@ -34,7 +34,7 @@ CHART_ITERATIONS = 0
 
 @dataclass(frozen=True, eq=False)
 class VoxelAttributes:
-    """What the texture decoder says about the surface in each voxel.
+    """The texture decoder's output for the surface in each voxel.
 
     coords (L, 3) integer, unique, in [0, grid_size); values (L, 6) float: base colour, metallic,
     roughness, alpha, nominally in [0, 1]; the grid fills [-0.5, 0.5]^3.

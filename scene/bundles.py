@@ -186,5 +186,5 @@ def notes_of(store: Store, bundle: Bundle) -> list[str]:
 
 
 def pack_photo(store: Store, photo: Photo, details: Mapping) -> dict[str, Artifact]:
-    """The photo at its working size, and what its file says (size, focal length, notes)."""
+    """The photo at its working size, and what its file has about it (size, focal length, notes)."""
     return {"photo": store.save(photo), "details": store.save(dict(details))}

@@ -1,7 +1,7 @@
-"""What goes wrong without a fault of ours: the classes of error that may be told in one line.
+"""What goes wrong without a fault of ours: the classes of error that are reported in one line.
 
-Every other exception, a plain ValueError included, is a bug: it is never caught and told as if it
-were one of these.
+Every other exception, a plain ValueError included, is a bug: it is never caught and reported as if
+it were one of these.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class CannotGenerate(ObjectError):
 
 
 class CannotPlace(ObjectError):
-    """Nothing tells where a mesh stands in the photo."""
+    """Nothing measured shows where a mesh stands in the photo."""
 
 
 class CannotRun(RuntimeError):

@@ -107,7 +107,7 @@ def _as_png(pixels: np.ndarray) -> Image.Image:
 
 
 def _stamp(tree: dict[str, Any]) -> None:
-    """Say who wrote it, and name what a mesh is drawn with after the mesh: trimesh does not."""
+    """Write the generator, and name materials, textures and images after their mesh."""
     tree["asset"]["generator"] = GENERATOR
     for mesh in reversed(tree["meshes"]):  # equal materials are one, named by the first mesh
         material = tree["materials"][mesh["primitives"][0]["material"]]

@@ -10,7 +10,7 @@ from scene.cameras import pixel_centres, points_of
 from scene.types import Bool, Camera, Float64, PointMap
 
 MAX_POINTS = 64 * 64  # as many as MoGe takes to recover its own shift
-FAR = 1e9  # coordinates beyond it tell nothing
+FAR = 1e9  # coordinates beyond it are no measurement
 CANDIDATES = 64  # shifts tried at once
 # Moved nearer than this share of its depth, a point would shrink sideways to as little.
 MIN_DEPTH_KEPT = 0.05
@@ -70,7 +70,7 @@ def change_intrinsics(
 
 
 def _shift(points: Float64, informative: Bool, camera: Camera, ratio: float) -> float:
-    """The best shift of a sample of the points (H, W, 3) that are telling; ratio: f' / f."""
+    """The best shift of a sample of the points (H, W, 3) that are informative; ratio: f' / f."""
     rows, columns = np.nonzero(informative)
     step = max(1, int(np.ceil(len(rows) / MAX_POINTS)))
     rows, columns = rows[::step], columns[::step]

@@ -39,7 +39,7 @@ PAGED = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")  # formats whose further pictures
 class Drawn(NamedTuple):
     """A mask file: levels or label numbers (H, W), or colours (H, W, 3) uint8; opaque (H, W), where
     transparency tells of it; exact: True for label numbers, False where JPEG has blurred levels,
-    None where the levels themselves must tell; turned: by its own EXIF.
+    None where the levels themselves must decide; turned: by its own EXIF.
     """
 
     pixels: NDArray
@@ -138,7 +138,7 @@ def _is_boolean_array(image: Image.Image) -> bool:
 
 
 def _opaque(image: Image.Image) -> Bool | None:
-    """Where the picture is more than half opaque; None where its transparency tells nothing."""
+    """Where the picture is more than half opaque; None where its transparency has no meaning."""
     if not image.has_transparency_data:
         return None
     if is_deep(image):
@@ -170,7 +170,7 @@ def _from_palette(image: Image.Image, opaque: Bool | None, turned: bool) -> Draw
 
 
 def _grey_where_grey(pixels: NDArray) -> NDArray:
-    """Numbers (H, W), where the three channels say the same."""
+    """Numbers (H, W), where the three channels are equal."""
     if pixels.ndim == 3 and (pixels[..., :1] == pixels[..., 1:]).all():
         return pixels[..., 0]
     return pixels

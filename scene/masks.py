@@ -187,7 +187,7 @@ def _split(drawn: Drawn, codes: NDArray, counted: _Counted) -> tuple[list[int], 
 
 
 def _object_of(drawn: Drawn) -> Bool:
-    """The object's pixels by brightness or by its only label; BadInput where neither tells."""
+    """The object's pixels by brightness or by its only label; BadInput where neither decides."""
     codes = _codes(drawn.pixels)
     counted = _count(codes)
     values = counted.values

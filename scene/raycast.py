@@ -68,7 +68,7 @@ class Outline:
     """A mesh whose outline is asked for from many places: Embree is built once, the rays move."""
 
     def __init__(self, vertices: NDArray[np.floating], faces: NDArray[np.int32]) -> None:
-        """vertices (N, 3), faces (M, 3): the frame in which the rays will be told."""
+        """vertices (N, 3), faces (M, 3): the frame in which the rays are given."""
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
 

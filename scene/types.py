@@ -90,7 +90,7 @@ class Point:
 
 @dataclass(frozen=True)
 class ObjectPrompt:
-    """What a person says about one object: clicks, a box (x0, y0, x1, y1 px), words, a label."""
+    """What a person gives about one object: clicks, a box (x0, y0, x1, y1 px), words, a label."""
 
     label: str = ""
     text: str = ""
@@ -113,7 +113,7 @@ class PointMap:
 
     depth (H, W) float32 is the z coordinate in the camera frame, NaN where unknown; the point of a
     pixel is its ray times that depth (`cameras.points_of`), so every point projects onto its pixel.
-    metric says that the unit is the metre; notes say in words where numbers came from.
+    metric says that the unit is the metre; notes are words about where numbers came from.
     normals (H, W, 3) float32, where the map's maker knows them: unit vectors out of the surfaces in
     the camera frame, NaN where unknown.
     guessed says that the depth of objects was not measured but follows from where they stand.
@@ -198,7 +198,7 @@ class ObjectMesh:
 
     vertices (N, 3) float32; faces (M, 3) int32, counter-clockwise seen from outside;
     uv (N, 2) float32, origin at the texture's top-left corner; texture (H, W, 3) uint8 sRGB.
-    notes: what its maker has to say of it; they are kept beside the file, not in it.
+    notes: what its maker reports of it; they are kept beside the file, not in it.
     """
 
     vertices: Float32

@@ -80,7 +80,7 @@ def default_budget_bytes(device: str) -> int:
 def main_memory_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """The machine's memory, or the least that a control group (a container) leaves to this process.
 
-    proc, cgroups: where Linux tells; elsewhere there are no such limits.
+    proc, cgroups: where Linux has them; elsewhere there are no such limits.
     """
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([installed, *_cgroup_limits(proc / "self" / "cgroup", cgroups)])
@@ -116,7 +116,7 @@ def _networks_in(value: object, network_type: Any, depth: int = 2) -> Iterator[A
 
 
 def _resident_bytes() -> int:
-    """The main memory that this process has now; 0 where the system does not tell."""
+    """The main memory that this process has now; 0 where the system does not report it."""
     statm = Path("/proc/self/statm")
     if not statm.is_file():
         return 0

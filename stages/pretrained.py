@@ -21,9 +21,9 @@ def prepare_torchvision() -> Torchvision:
     """Make `import transformers` work whatever torchvision is there; call it before that import.
 
     PyPI's torchvision is linked to CUDA. Beside a CPU build of torch its library does not load, and
-    its import dies for want of two operators, taking every model class of transformers with it.
-    Their schemas are all that import needs: "schemas". "native": its library loads. "absent": there
-    is none, and nothing of ours needs it.
+    its import fails because two operators are missing, taking every model class of transformers
+    with it. Their schemas are all that import needs: "schemas". "native": its library loads.
+    "absent": there is none, and nothing of ours needs it.
     """
     global _schemas
     spec = importlib.util.find_spec("torchvision")

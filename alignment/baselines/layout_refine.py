@@ -8,7 +8,7 @@ gradient steps on a soft silhouette. What differs here, and why:
   are Gauss-Newton's within a trust region instead of Adam's: the same loss, fewer outlines.
 - Pixels of occluders are left out of the comparison, and the photo's border ends it; SAM 3D leaves
   objects that are occluded or cut by the border as they are.
-- The loss is a mean over the object's window instead of the whole photo, and moves are told in
+- The loss is a mean over the object's window instead of the whole photo, and moves are given in
   sizes of the object: the balance of its terms does not depend on how far away an object stands.
 """
 
@@ -66,7 +66,7 @@ class _Window:
 
 @dataclass(frozen=True, eq=False)
 class _Move:
-    """How numbers move a placed mesh: translation (3), log size, then, if told, a rotation (3).
+    """How numbers move a placed mesh: translation (3), log size, then, if given, a rotation (3).
 
     centre (3,): of the mesh as it is placed at the start, crop camera's frame; extent: its largest
     side there, the unit of translations.
@@ -158,7 +158,7 @@ def _rigid_icp(start: Similarity, cube: Float64, measured: Float64) -> Similarit
             weight = matched.astype(np.float64)
             target = measured[np.where(matched, nearest, 0)]
             pose, before = umeyama(cube, target, weight, start.scale), nearest
-        except CannotPlace:  # no match at all, or all on one line: ICP has nothing to say
+        except CannotPlace:  # no match at all, or all on one line: ICP cannot estimate a pose
             return start
     return pose
 

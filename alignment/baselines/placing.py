@@ -34,9 +34,9 @@ def place_mesh(
 ) -> Placement:
     """Place by any model of the pose: cast once, solve in the crop camera, report as placed.
 
-    Without mask_known every valid point inside the mesh's silhouette counts, whosoever it is; the
-    report still uses the mask. Raises CannotPlace when the mesh and the point map share no pixel or
-    determine no pose.
+    Without mask_known every valid point inside the mesh's silhouette counts, whichever object shows
+    there; the report still uses the mask. Raises CannotPlace when the mesh and the point map share
+    no pixel or determine no pose.
     """
     camera, depth = point_map.camera, point_map.depth
     view = render_depth(o.mesh, o.crop, camera)

@@ -14,7 +14,7 @@ from scene.errors import CannotPlace
 from scene.types import Float64, Similarity
 
 MAX_ANCHORS = 128  # the anchor solver takes N^2 log N: a tenth of a second at this size
-MIN_SPREAD = 1e-12  # squared extent, in cubes, below which scale and depth cannot be told apart
+MIN_SPREAD = 1e-12  # squared extent, in cubes, below which scale and depth are not determined
 
 
 def solve_scale_depth(

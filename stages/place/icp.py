@@ -22,7 +22,7 @@ class Settings:
 
 
 def load(settings: Settings, device: str) -> PerObject:
-    """Import Open3D, so that its absence is told before any object is placed."""
+    """Import Open3D, so that its absence is reported before any object is placed."""
     import_open3d()
     return PerObject(partial(place_mesh, truncation=settings.truncation, solve=solve_icp))
 

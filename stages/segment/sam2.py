@@ -92,7 +92,7 @@ def weights_sha256(settings: Settings) -> str:
 
 
 class Network:
-    """SAM 2 with its weights; what it saw of the last photos is remembered by their content."""
+    """SAM 2 with its weights; its features of the last photos are remembered by their content."""
 
     def __init__(self, model: Any, normalization: Normalization, device: str) -> None:
         self.model, self.normalization, self.device = model, normalization, device

@@ -15,7 +15,7 @@ SOLID = 0.98  # coverage from which a pixel's colour is the object's own
 
 
 def unknown_pixels(crop: Crop) -> Bool:
-    """(N, N): where the photo does not say whether the object is there."""
+    """(N, N): where the photo does not show whether the object is there."""
     return crop.occluder if crop.outside is None else crop.occluder | crop.outside
 
 

@@ -25,7 +25,7 @@ MAX_SCALE_OFF, MAX_SHIFT_OFF = 0.08, 0.04  # the search's own range, over the si
 MAX_SPREAD_PX = 1.0
 COARSE = 1 / 128  # over the side: colours are compared at this blur, so edges need not be sharp
 WIDE = 0.06  # over the side: pattern is what lies between the two
-FLAT_LEVELS = 10.0  # contrast below which an object's gain cannot be told from its bias
+FLAT_LEVELS = 10.0  # contrast below which an object's gain cannot be separated from its bias
 ERODED = 0.008  # over the side: masks are cut a little too large
 ROUNDS = 5
 
@@ -101,7 +101,7 @@ def on_photo(edit: Uint8, alpha: Float32, where: Registration, plain: Float64) -
 def tint_of(edit: RegisteredEdit, crop: Uint8) -> Tint:
     """The gain and bias that bring the edit's colours to the photo's, robust to repainting.
 
-    A plain object's gain is left near 1: its own contrast does not tell.
+    A plain object's gain is left near 1: its own contrast does not determine it.
     """
     core = _core(crop)
     photo = _blurred(crop[..., :3].astype(np.float32), core)[core].astype(np.float64)

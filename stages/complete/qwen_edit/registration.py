@@ -5,9 +5,9 @@ are found from the visible pixels alone: first by masked correlation over a grid
 picture, then by Gauss-Newton from coarse to fine (S. Baker, I. Matthews, Lucas-Kanade 20 Years On:
 A Unifying Framework, IJCV 56(3), 2004, section 3.1: forward additive), where every residual is
 weighted by Tukey's biweight (A. Beaton, J. Tukey, Technometrics 16, 1974), so that what the editor
-repainted has no say. Two kinds of pixels speak: colours inside the visible mask, less their local
-mean, so that a drift of light or tint says nothing; and the object's outline against what is around
-it wherever no occluder is near, so that a plain white cup is found too.
+repainted does not count. Two kinds of pixels do: colours inside the visible mask, less their local
+mean, so that a drift of light or tint has no effect; and the object's outline against what is
+around it wherever no occluder is near, so that a plain white cup is found too.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from scene.types import Bool, Float32, Float64, Uint8
 SMALLEST_SIDE_PX = 96  # of the pyramid, where zoom and shift are looked for
 SCALES = np.linspace(0.92, 1.08, 17)
 MAX_SHIFT = 0.04  # of the side; 12 px of 1024 are 0.012
-MEAN_SIDE = 0.06  # the local mean's window over the side: larger shading says nothing
+MEAN_SIDE = 0.06  # the local mean's window over the side: larger shading has no effect
 STEPS = 12  # of Gauss-Newton per level; most need 4
 SETTLED_PX = 0.003
 TUKEY = 4.685  # residuals of this many deviations have no weight (95 % efficient)
 MIN_COLOUR, MIN_OUTLINE = 2.5, 0.06  # least deviations: grey levels of 255, coverage
 COLOUR_WEIGHT = 1 / 3  # the three channels of a picture say much the same: together they count once
-COARSE_COLOUR, COARSE_OUTLINE = 8.0, 0.15  # deviations by which candidates are told apart
+COARSE_COLOUR, COARSE_OUTLINE = 8.0, 0.15  # deviations by which candidates are compared
 ERODED_PX, CLEAR_PX = 2, 3  # from the mask's border inwards; from an occluder outwards
 MIN_PIXELS = 64
 PRIOR = 0.1  # deviation of zoom and of shift over the side: holds what nothing else does
@@ -133,7 +133,7 @@ def search(view: PyramidLevel) -> list[Float64]:
 
     Correlates at all shifts for every zoom of the grid. The mean is taken out of each channel over
     its own mask, so gain and bias of the colours do not matter. What is painted over may win the
-    colours, what is grown the outline: who is right is told by the robust cost after `refine`.
+    colours, what is grown the outline: which is right is decided by the robust cost after `refine`.
     """
     side = view.side_px
     margin = int(np.ceil(MAX_SHIFT * side))
@@ -279,7 +279,7 @@ def _slopes(image: Float32) -> tuple[Float32, Float32]:
 
 
 def _box_of(view: PyramidLevel) -> tuple[slice, slice]:
-    """The part of the view that can say something: the object and its surroundings."""
+    """The part of the level that counts: the object and its surroundings."""
     rows, columns = np.nonzero((view.photo[..., 3] > 0.02) | (view.edit[..., 3] > 0.02))
     margin = int(np.ceil(MAX_SHIFT * view.side_px)) + 2
     low_row, low_column = max(rows.min() - margin, 0), max(columns.min() - margin, 0)

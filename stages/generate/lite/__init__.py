@@ -97,7 +97,7 @@ def _textured_mesh(
 
 
 def _on_rays(crop: ObjectCrop, points: np.ndarray, pixels: np.ndarray) -> Float32:
-    """(P, 3) in the cube, where the network says.
+    """(P, 3) in the cube, where the network puts them.
 
     Scaling about the camera keeps every pixel: what a measured front pushes out is centred again.
     """

@@ -1,7 +1,7 @@
 """How do layers along the pixels' rays become one closed mesh?
 
 Every lattice node has a column along its ray: solid from the first surface to the last, less a gap.
-The columns, cut into slices, are marched; where the outline's alpha says so, the surface lies
+The columns, cut into slices, are marched; where the outline's alpha asks for it, the surface lies
 exactly on the outline, and along a ray exactly on its layer.
 """
 
@@ -186,7 +186,7 @@ def _settle_rim(points: Float64, in_grid: Float64, columns: Columns, slabs: Slab
         for v in (columns.front, columns.near, columns.far, columns.back)
     )
     z, spacing = slabs.z[k], slabs.z[1] - slabs.z[0]
-    # Which layer begins or ends the stretch is told by the node; its depth then runs on outward.
+    # Which layer begins or ends the stretch is decided by the node; its depth then runs on outward.
     start = np.where(columns.front[y, x] > slabs.z[k - 1], front, far)
     end = np.where(columns.back[y, x] < slabs.z[k + 1], back, near)
     start = np.clip(start, z - RIM_REACH * spacing, z + 0.9 * spacing)

@@ -28,7 +28,7 @@ SOLID_FRACTION = 0.05  # of the outline that must have measured depth for it to 
 
 
 def network_images(crop: ObjectCrop, size: int) -> NetworkImages:
-    """The crop as the network sees it, at size x size pixels.
+    """The crop as the network takes it, at size x size pixels.
 
     Where part of the object has measured depth, the rest of it is what something else hides.
     """
@@ -114,7 +114,7 @@ def _continued_shift(shift: Float64, images: Bool, inside: Bool) -> Float64:
 
 
 def _gap_level(gap: Float64, inside: Bool, grid: int) -> Float64:
-    """Above 0 where there is a gap: with smooth edges, a little wider than its probability says.
+    """Above 0 where there is a gap: with smooth edges, a little wider than by its probability.
 
     Beyond a gap's edge lies the wall that it ends at, and a wall without its gap would fill what it
     encloses; where layers leave no room, no gap comes of it. Near the outline walls run along the

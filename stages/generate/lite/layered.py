@@ -1,4 +1,4 @@
-"""What does the lite network see of an object, and what does it say? Inputs and layers as arrays.
+"""The lite network's inputs and outputs as arrays: images of an object, and layers of depth.
 
 Depths are z in the object cube (`scene.types.ObjectMesh`): the camera at (0, 0, -distance) with
 distance = 0.5 / tan(fov / 2), the cube's centre plane filling the picture.
@@ -16,14 +16,14 @@ from scene.types import Bool, Float32
 from stages.bundled import Network
 
 INPUT_CHANNELS = 11
-ACROSS = 4  # the channel that says where a pixel lies between left and right
+ACROSS = 4  # the channel of a pixel's position between left and right
 RIM_GAIN = 4.0  # distances from the rim, as shares of the picture's side, times this
 NEAREST, FARTHEST = -0.9, 0.9  # relative depths beyond it are errors of measurement
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkImages:
-    """Pictures of B objects at S x S pixels, as the network wants them.
+    """Images of B objects at S x S pixels, as the network takes them.
 
     rgb (B, S, S, 3) in [0, 1], straight; alpha (B, S, S) in [0, 1]; hidden (B, S, S) bool: where
     something nearer covers the object or may do so; depth (B, S, S): measured z from the camera,
@@ -39,9 +39,9 @@ class NetworkImages:
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """What the network says of B objects, at H x H: depths (B, 4, H, H) of the first surface, near
-    and far end of the largest gap, last surface; gap, solid (B, H, H): probabilities of a gap and
-    of the object; back, inner (B, H, H, 3) in [0, 1]: colours of the last surface, and in the
+    """What the network predicts of B objects, at H x H: depths (B, 4, H, H) of the first surface,
+    near and far end of the largest gap, last surface; gap, solid (B, H, H): probabilities of a gap
+    and of the object; back, inner (B, H, H, 3) in [0, 1]: colours of the last surface, and in the
     gap."""
 
     depths: Float32
@@ -91,7 +91,7 @@ def network_input(images: NetworkImages) -> Float32:
 
 
 def with_flip_augmentation(network: Network, images: Float32) -> Float32:
-    """The mean of what a network says of pictures (B, 11, S, S) and of their mirror images:
+    """The mean of a network's outputs for images (B, 11, S, S) and for their mirror images:
     (B, 12, S/2, S/2)."""
     mirrored = images[..., ::-1].copy()
     mirrored[:, ACROSS] = images[:, ACROSS]

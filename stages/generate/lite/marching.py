@@ -39,7 +39,7 @@ class Cut:
 def march(inside: Bool, crossing: Crossing) -> Cut:
     """Separate the inside nodes of a grid (A, B, C) from the others; its border must be outside.
 
-    crossing(first, second) tells, for edges from nodes (E, 3) to nodes (E, 3) of which one is
+    crossing(first, second) gives, for edges from nodes (E, 3) to nodes (E, 3) of which one is
     inside, where the surface cuts them: (E,) in (0, 1) from first to second.
     """
     a, b, c = (n - 1 for n in inside.shape)
@@ -67,7 +67,7 @@ def _point_keys(cells: Ints, local: Ints, shape: tuple[int, ...]) -> Ints:
 
 
 def _positions(keys: Ints, inside: Bool, crossing: Crossing) -> Float64:
-    """(P, 3) of named points: on their edge, or amid the crossings of their cell."""
+    """(P, 3) of named points: on their edge, or in the middle of the crossings of their cell."""
     axis, flat = keys % 4, keys // 4
     node = np.stack(np.unravel_index(flat, inside.shape), -1)
     points = node.astype(np.float64)
@@ -92,7 +92,7 @@ def _positions(keys: Ints, inside: Bool, crossing: Crossing) -> Float64:
 @cache
 def triangle_table() -> tuple[Ints, Ints]:
     """(256, T, 3) edges (0..11, 12 for the cell's own point) of every case's triangles, and how
-    many there are (256,). Bit i of a case says that corner i is inside."""
+    many there are (256,). Bit i of a case is set where corner i is inside."""
     triangles = [_triangles_of(case) for case in range(256)]
     lengths = np.array([len(t) for t in triangles])
     table = np.full((256, int(lengths.max()), 3), -1, np.int64)

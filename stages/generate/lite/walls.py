@@ -1,6 +1,6 @@
 """What lies behind the near wall of a vessel whose front is measured?
 
-The measured front tells to the node where a near wall ends and the inner side behind it is seen;
+The measured front shows to the node where a near wall ends and the inner side behind it is seen;
 the network's cells are coarse and mix the two there.
 """
 
@@ -19,7 +19,7 @@ from stages.generate.shared.lattice import harmonic_fill, neighbour_views
 MIN_ROOM = 0.06  # cube sides between a near wall and what is behind its gap
 MIN_WALL = 0.02  # cube sides: thickness of what is behind a gap
 LINKED = 0.03  # cube sides between neighbouring nodes of one wall
-# A gap's level where there is none, and where there is one although the network saw none.
+# A gap's level where there is none, and where there is one although the network predicts none.
 CLOSED, OPEN = -0.5, 0.1
 BEYOND = 10.0  # cube sides: deeper than anything
 FLYING_NODES = 2  # over which a step of the measured front may be smeared to either side
@@ -30,7 +30,7 @@ def behind_walls(columns: Columns, blurred: int) -> Columns:
     """Gaps, and what they lie between, by a measured front.
 
     blurred: nodes about an edge where the network's depths mix what is on either side. Within them
-    a gap's far end goes on from the inner side that is seen beside it to what the network says
+    a gap's far end goes on from the inner side that is seen beside it to what the network predicts
     farther inside, and a wall is as thick as it is there.
     """
     gap_level, inside = columns.gap_level, columns.inside
@@ -43,7 +43,7 @@ def behind_walls(columns: Columns, blurred: int) -> Columns:
     sure = wall
     for _ in range(blurred):
         sure = eroded(sure, 1, square) if eroded(sure, 1, square).any() else sure
-    # Beside a step of the front a wall has its gap even where the network saw none.
+    # Beside a step of the front a wall has its gap even where the network predicts none.
     before, _ = _step_sides(front, inside, inside, STEP)
     edge = before
     for _ in range(blurred):

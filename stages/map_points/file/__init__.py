@@ -27,7 +27,7 @@ MAX_FOCAL_DIFFERENCE = 0.01
 
 @dataclass(frozen=True)
 class Settings:
-    """unit_m: metres per step of whole numbers; fov_x_deg: assumed where nothing tells."""
+    """unit_m: metres per step of whole numbers; fov_x_deg: assumed where nothing else gives it."""
 
     unit_m: float = 0.001
     fov_x_deg: float = 55.0

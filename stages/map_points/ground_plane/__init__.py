@@ -22,7 +22,7 @@ from stages.map_points.ground_plane.pitch import (
 
 # Ground at or above the horizon counts as this many camera heights away.
 FARTHEST_GROUND = 30.0
-# With less of its lower outline visible an object's own contact says nothing.
+# With less of its lower outline visible an object's own contact does not count.
 MIN_CONTACT_FRACTION = 0.2
 # Share of an object that cuts into another's convex outline when it stands on it.
 STANDING_FRACTION = 0.01
@@ -40,7 +40,7 @@ class Settings:
     pitch_deg: angle of the optical axis below the horizontal; None estimates it from the photo.
     usual_pitch_deg, usual_pitch_spread_deg: the pitch expected before looking at the photo, and
     its standard deviation.
-    camera_height: distance of the camera from the ground, in the unit the map shall have.
+    camera_height: distance of the camera from the ground, in the unit that the map gets.
     depth_over_width: extent along the view of an upright object that shows no round rim, as a
     share of its visible width; flat and round objects are as deep as wide.
     backdrop: distance of the upright wall behind everything, relative to the farthest object.

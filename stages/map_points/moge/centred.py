@@ -1,4 +1,4 @@
-"""How does a photo look to a camera whose axis meets its centre, and where is what that one saw?
+"""A photo warped to a camera whose axis meets its centre, and that camera's depth brought back.
 
 Networks for points assume a centred camera with square pixels. A photo that was cut out of a larger
 one has none. Turned about its optical centre it has: a homography, exact at any depth.

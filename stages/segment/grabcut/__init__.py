@@ -1,9 +1,9 @@
 """Segment objects without learned prompts: saliency proposes, merged regions choose, GrabCut cuts.
 
-Saliency (U-2-Net-p) tells objects from their support, and the support's colours where it is too
-coarse; the tree of merged superpixels tells objects from each other; GrabCut (Rother et al. 2004,
-"GrabCut: interactive foreground extraction using iterated graph cuts") moves the outline onto the
-photo's colours.
+Saliency (U-2-Net-p) separates objects from their support, and the support's colours where it is too
+coarse; the tree of merged superpixels separates objects from each other; GrabCut (Rother et al.
+2004, "GrabCut: interactive foreground extraction using iterated graph cuts") moves the outline onto
+the photo's colours.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ class Networks:
 
 
 class EncodedPhoto:
-    """One photo as the backbone saw it: features (1, C, h, w) float32. Necks run when wanted."""
+    """One photo as the backbone encodes it: features (1, C, h, w) float32. Necks run when
+    wanted."""
 
     def __init__(self, networks: Networks, features: Tensor) -> None:
         self._networks, self._features = networks, features

@@ -1,4 +1,4 @@
-"""Masks as a network decodes them -> objects: whole, told apart, each with its own pixels."""
+"""Masks as a network decodes them -> objects: whole, distinct, each with its own pixels."""
 
 from __future__ import annotations
 
