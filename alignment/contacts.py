@@ -1,4 +1,4 @@
-"""Where objects meet: how the scales of two objects that share rays limit each other.
+"""Limits of contact: how the scales of two objects that share rays bound each other.
 
 Scaling about the camera's centre moves every point along its own ray. So whether two objects run
 into each other is decided ray by ray, and the rays do not change with the scales: if A leaves a ray

@@ -1,4 +1,4 @@
-"""The placement of a mesh that stays where a person put it: its figures are measured, no more."""
+"""The placement of a mesh that a person edited: it stays in place, and its fit is measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is placed, and what comes of it."""
+"""The input of a placement method, and its result."""
 
 from __future__ import annotations
 

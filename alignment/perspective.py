@@ -1,4 +1,4 @@
-"""Whether field of view, point map and mesh agree: the freer model M2 as a witness against M1."""
+"""Whether field of view, point map and mesh agree: the freer model M2 as a check of M1."""
 
 from __future__ import annotations
 

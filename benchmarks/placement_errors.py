@@ -1,4 +1,4 @@
-"""How far placed objects are from the truth: the errors of the facts page's section C10."""
+"""How far placed objects are from the truth: translation, size, depth, rotation, outline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tokens does DINOv3 see in an image?
+"""DINOv3: the tokens of an image.
 
 The vision transformer ViT-L/16 (DINOv3, 2025) under the tensor names of transformers 4.57, read as
 Pixal3D does (commit cdbb2bb): the last layer's output through a LayerNorm without weights, not

@@ -1,4 +1,4 @@
-"""Which triangle mesh does a flexible dual grid stand for?
+"""The triangle mesh of a flexible dual grid.
 
 A flexible dual grid has one vertex per voxel and one flag per voxel and axis: does the surface
 cross the grid edge that runs along the axis at the far corner of the two other axes? Each crossed

@@ -1,4 +1,4 @@
-"""Which flexible dual grid stands for a triangle mesh?
+"""The flexible dual grid of a triangle mesh.
 
 The inverse of `dual_grid`, for training data and tests. A voxel is active when the mesh crosses one
 of its twelve edges; its vertex minimises a quadratic error inside the voxel: squared distances to

@@ -1,4 +1,4 @@
-"""What can go wrong without a fault of the code; WeightsError stands beside the loading of weights.
+"""Errors that are no fault of the code; WeightsError is beside the loading of weights.
 
 Every other exception, a plain ValueError included, is a bug here or a call with wrong arguments.
 """

@@ -1,4 +1,4 @@
-"""What does the generator look at? Posed pictures, from a cut-out, a framed crop, or several views.
+"""The images that the generator is given: a cut-out, a framed crop, or several posed views.
 
 The file of several views is the one of the September 2026 release, `transforms.json` in the
 NeRF/Blender convention.

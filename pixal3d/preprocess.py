@@ -1,4 +1,4 @@
-"""How does a picture of an object become what the image encoder sees?
+"""From an image of an object to the input of the image encoder: cropped, composited, resized.
 
 Figures: Pixal3D, commit cdbb2bb, pipelines/pixal3d_image_to_3d.py, `preprocess_image`.
 """

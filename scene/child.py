@@ -1,4 +1,4 @@
-"""Python processes of our own: they import what this one does, and nothing from where it works."""
+"""Python processes of our own, with this one's import path and nothing of the working directory."""
 
 from __future__ import annotations
 

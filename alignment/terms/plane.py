@@ -1,4 +1,4 @@
-"""Term `plane`: the lowest point of an object lies on the support plane, where the map shows so."""
+"""Term `plane`: an object's lowest point lies on the support plane, if the map shows so."""
 
 from __future__ import annotations
 

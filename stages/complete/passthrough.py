@@ -1,4 +1,4 @@
-"""Complete backend `passthrough`: what is visible is all there is."""
+"""Complete backend `passthrough`: the object as far as it is visible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generate backend `billboard`: a flat card cut to the outline. The least that others must beat."""
+"""Generate backend `billboard`: a flat card cut to the outline, the baseline for all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where does the eye go: how salient is each pixel of a picture, by U-2-Net-p on the CPU."""
+"""How salient is each pixel of an image, by U-2-Net-p on the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SAM 3's detector and tracker on one backbone: a photo is seen once, then asked many things."""
+"""SAM 3's detector and tracker on one backbone: a photo is encoded once for many prompts."""
 
 from __future__ import annotations
 

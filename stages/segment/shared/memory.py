@@ -1,4 +1,4 @@
-"""Remembers what a pure function of arrays gave, so that one more click costs one more object."""
+"""Remembers the results of pure functions of arrays, so that one more click costs one object."""
 
 from __future__ import annotations
 

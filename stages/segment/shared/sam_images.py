@@ -1,4 +1,4 @@
-"""Between photos and the SAM networks: the picture they see, masks at photo size, pooled boxes."""
+"""Between photos and the SAM networks: their input image, masks at photo size, pooled boxes."""
 
 from __future__ import annotations
 
