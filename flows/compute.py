@@ -16,12 +16,40 @@ logger = logging.getLogger(__name__)
 def produce(call: StageCall, store: Store, pool: ModelPool, refresh: bool = False) -> Outcome:
     """The result of a call: from the store if it is there and whole, else computed and published.
 
-    refresh computes even what the store has. Errors of the step itself are raised.
+    While another process computes it, this one waits for that. refresh computes even what the store
+    has. Errors of the step itself are raised.
     """
-    known = None if refresh else store.lookup(call.key)
+    known = None if refresh else _known(call, store)
     if known is not None:
-        logger.info("cached", extra={"call": call, "seconds": 0.0, "computed": False})
-        return Outcome(call, known)
+        return known
+    with store.claim(call.key):
+        return _computed(call, store, pool, refresh)
+
+
+def produce_unless_claimed(
+    call: StageCall, store: Store, pool: ModelPool, refresh: bool = False
+) -> Outcome | None:
+    """As `produce`, but None at once where another process computes it just now."""
+    known = None if refresh else _known(call, store)
+    if known is not None:
+        return known
+    with store.claim(call.key, wait=False) as claimed:
+        return _computed(call, store, pool, refresh) if claimed else None
+
+
+def _known(call: StageCall, store: Store) -> Outcome | None:
+    known = store.lookup(call.key)
+    if known is None:
+        return None
+    logger.info("cached", extra={"call": call, "seconds": 0.0, "computed": False})
+    return Outcome(call, known)
+
+
+def _computed(call: StageCall, store: Store, pool: ModelPool, refresh: bool) -> Outcome:
+    """Compute and publish, unless somebody did while this process waited."""
+    known = None if refresh else _known(call, store)
+    if known is not None:
+        return known
     started = time.monotonic()
     outputs = STEPS[call.stage].compute(call, store, pool)
     seconds = time.monotonic() - started

@@ -2,6 +2,7 @@
 
     ROOT/artifacts/ab/abcdef....png     a file, named by the sha256 of its bytes
     ROOT/results/12/123456....json      a manifest: which artifacts a stage call with this key made
+    ROOT/claims                         locks: which keys are being computed now
 
 Both are published by an atomic rename, artifacts before the manifest that names them, so a process
 may die at any moment. Nothing in the store holds a path: it may be moved, copied or shared.
@@ -9,6 +10,7 @@ may die at any moment. Nothing in the store holds a path: it may be moved, copie
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -19,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from scene.claims import claims_at
 from scene.errors import CannotRun
 from scene.files import CODECS
 from scene.keys import canonical_json, digest
@@ -123,6 +126,10 @@ class Store:
                 )  # fmt: skip
                 return None
         return manifest
+
+    def claim(self, key: str, wait: bool = True) -> contextlib.AbstractContextManager[bool]:
+        """Keep others from computing the result of a key while inside; see `scene/claims.py`."""
+        return claims_at(self.root.absolute() / "claims").claim(key, wait)
 
     def verify(self) -> list[str]:
         """Re-read every file and list the damaged ones, one line each; an intact store gives []."""

@@ -86,13 +86,13 @@ def reported(debug: bool) -> Iterator[None]:
     except (BadInput, ObjectError) as error:
         _stop(str(error), BAD_INPUT, debug)
     except Exception as error:  # the one place where a bug ends: it is reported as one
-        wanting = _environment_fault(error)
+        wanting = environment_fault(error)
         if wanting:
             _stop(wanting, ENVIRONMENT, debug)
         _stop_at_fault(error, debug)
 
 
-def _environment_fault(error: Exception) -> str:
+def environment_fault(error: BaseException) -> str:
     """What this machine lacks or could not do, in one line; "" where that is not what failed."""
     if isinstance(error, CannotRun):
         return str(error)

@@ -14,12 +14,14 @@ from photoscene.cli.options import (
     Boxes,
     Choosing,
     Device,
+    FieldOfView,
     Json,
     Masks,
     ObjectsGiven,
     Output,
     PhotoFile,
     ProfileName,
+    ScenesGiven,
     Seed,
     Settings,
     StorePath,
@@ -48,9 +50,7 @@ def run(
     choosing: Choosing,
     profile: ProfileName = "lite",
     settings: Settings = None,
-    fov: Annotated[
-        float | None, typer.Option(metavar="DEG", help="Horizontal field of view.")
-    ] = None,
+    fov: FieldOfView = None,
     camera: Annotated[Path | None, typer.Option(help="JSON with K, width, height.")] = None,
     pointmap: Annotated[
         Path | None, typer.Option(help="Depth or points: NPY, NPZ, EXR, PNG16, TIFF, PFM.")
@@ -78,6 +78,41 @@ def run(
         until=until,
     )
     return run_photo(arguments, output, Where(store, device), refresh or (), choosing, json)
+
+
+@command(app)
+def batch(
+    words: Annotated[
+        list[str], typer.Argument(metavar="DIR_OR_MANIFEST", help="Photos; or: status OUT.")
+    ],
+    scenes: ScenesGiven,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder of all run folders.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes on this machine.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be made.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also scenes with failed objects.")
+    ] = False,
+    profile: ProfileName = "lite",
+    settings: Settings = None,
+    fov: FieldOfView = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    store: StorePath = None,
+    json: Json = False,
+) -> int:
+    """Reconstruct many photos: all of a folder, or a manifest's. Run again, it does what is
+    missing or failed. `batch status OUT` and `batch cancel OUT` are for one that runs."""
+    from photoscene.cli.batch import Asked, batch_photos
+    from photoscene.cli.commands import Where
+
+    arguments = _arguments(Path(), ObjectsGiven(), profile, settings)
+    arguments = replace(arguments, fov_x_deg=fov, seed=seed)
+    asked = Asked(output, workers, dry_run, retry_failed)
+    return batch_photos(words, scenes, asked, arguments, Where(store, device), json)
 
 
 @command(app, "object")

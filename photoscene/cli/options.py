@@ -35,6 +35,9 @@ Device = Annotated[
     str, typer.Option(metavar="auto|cpu|cuda", help="Where the networks run; auto: cuda if there.")
 ]
 ProfileName = Annotated[str, typer.Option("--profile", help="A shipped profile or a YAML file.")]
+FieldOfView = Annotated[
+    float | None, typer.Option("--fov", metavar="DEG", help="Horizontal field of view.")
+]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="The run folder.  [default: runs/PHOTO]")
 ]
@@ -63,6 +66,25 @@ class ObjectsGiven:
     prompts: Annotated[Path | None, typer.Option("--prompts", help="A JSON file of prompts.")] = (
         None
     )
+
+
+@dataclass(frozen=True)
+class ScenesGiven:
+    """Which scenes of a folder or a manifest a batch is to make."""
+
+    root: Annotated[Path | None, typer.Option(help="What a manifest's paths are relative to.")] = (
+        None
+    )
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Only photos with such a name.")
+    ] = None
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="No photos with such a name.")
+    ] = None
+    limit: Annotated[int | None, typer.Option(help="At most so many scenes.")] = None
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only part I of N, for arrays of jobs.")
+    ] = None
 
 
 @dataclass(frozen=True)

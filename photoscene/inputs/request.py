@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+:/")
 
 @dataclass(frozen=True)
 class Arguments:
-    """The arguments of `run` as they were typed."""
+    """The arguments of `run` as they were typed; objects: entries as in a prompt file."""
 
     photo: Path
     texts: Sequence[str] = ()
@@ -36,6 +36,7 @@ class Arguments:
     label_map: Path | None = None
     annotations: Path | None = None
     prompts: Path | None = None
+    objects: Sequence[Any] = ()
     profile: str = "lite"
     settings: Sequence[str] = ()
     fov_x_deg: float | None = None
@@ -43,6 +44,26 @@ class Arguments:
     point_map: Path | None = None
     seed: int = 0
     until: str = "compose"
+
+
+PATHS = ("photo", "label_map", "annotations", "prompts", "camera", "point_map")
+
+
+def arguments_to_json(arguments: Arguments) -> dict[str, Any]:
+    """Plain JSON; `arguments_from_json` reads it back."""
+    return {
+        name: [str(v) if isinstance(v, Path) else v for v in value]
+        if isinstance(value, (list, tuple))
+        else str(value) if isinstance(value, Path) else value
+        for name, value in vars(arguments).items()
+    }  # fmt: skip
+
+
+def arguments_from_json(value: Mapping[str, Any]) -> Arguments:
+    """The inverse of `arguments_to_json`."""
+    given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in value.items()}
+    given |= {name: Path(given[name]) for name in PATHS if given[name] is not None}
+    return Arguments(**{**given, "masks": tuple(map(Path, given["masks"]))})
 
 
 def build_request(arguments: Arguments, store: Store) -> Request:
@@ -263,6 +284,8 @@ def _prompts(arguments: Arguments) -> tuple[ObjectPrompt, ...]:
     ]
     if arguments.prompts is not None:
         prompts += _prompt_file(arguments.prompts)
+    if arguments.objects:
+        prompts += _prompt_entries(arguments.objects, "objects")
     return tuple(prompts)
 
 
@@ -271,17 +294,20 @@ def _prompt_file(path: Path) -> list[ObjectPrompt]:
     value = _json(path, "--prompts")
     if not isinstance(value, dict) or not isinstance(value.get("objects"), list):
         raise BadInput(f'--prompts {path}: expected {{"objects": [...]}}')
-    entries = value["objects"]
+    return _prompt_entries(value["objects"], f"--prompts {path}")
+
+
+def _prompt_entries(entries: Sequence[Any], role: str) -> list[ObjectPrompt]:
     if not 1 <= len(entries) <= MAX_OBJECTS:
         count = f"has {len(entries)} objects, at most {MAX_OBJECTS} are taken: split it"
         remedy = "add one, or leave --prompts out"
-        raise BadInput(f"--prompts {path} {count if entries else f'has no object: {remedy}'}")
+        raise BadInput(f"{role} {count if entries else f'has no object: {remedy}'}")
     prompts = []
     for index, entry in enumerate(entries):
         try:
             prompts.append(prompt_from_json(entry))
         except BadInput as error:
-            raise BadInput(f"--prompts {path}, object {index + 1}: {error}") from None
+            raise BadInput(f"{role}, object {index + 1}: {error}") from None
     return prompts
 
 

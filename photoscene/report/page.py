@@ -19,6 +19,7 @@ from photoscene.report.embed import (
     data_uri,
     json_for_script,
     script_text,
+    template,
 )
 from photoscene.report.previews import (
     UP_DIGITS,
@@ -63,20 +64,8 @@ class Verdict:
 
 def report_page(run: Run, scene: Scene, store: Store) -> bytes:
     """The inspection page of a run as HTML."""
-    return _render(_context(run, scene, store)).encode("utf-8")
-
-
-def _render(context: Mapping[str, Any]) -> str:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    def source(name: str) -> str:
-        return (files("photoscene.report") / name).read_text("utf-8")
-
-    environment = Environment(
-        loader=FunctionLoader(source), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("report.html.jinja").render(context)
+    page = template("photoscene.report", "report.html.jinja")
+    return page.render(_context(run, scene, store)).encode("utf-8")
 
 
 def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:

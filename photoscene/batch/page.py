@@ -1,0 +1,46 @@
+"""The page of a batch: a wall of small images with grades, for a browser without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from photoscene.batch.images import KINDS, image_path
+from photoscene.report.embed import content_security_policy, template, text_of
+
+
+def batch_page(summary: Mapping[str, Any], output: Path) -> bytes:
+    """index.html: every scene's photo, overlay, grade and reason; sorted and filtered by a script.
+
+    The images lie beside it and are named relative to it, so that the folder may be moved.
+    """
+    script = text_of("photoscene.batch", "page.js")
+    # Opened as a file, the page has no origin of its own that its images could have, too.
+    images = "img-src 'self' file: data:"
+    text = template("photoscene.batch", "page.html.jinja").render(
+        policy=content_security_policy([script]).replace("img-src data:", images),
+        style=text_of("photoscene.batch", "page.css"),
+        script=script,
+        counts=summary["counts"],
+        objects=summary["objects"],
+        scenes=[_card(scene, output) for scene in summary["scenes"]],
+    )
+    return text.encode()
+
+
+def _card(scene: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    images = {
+        kind: _address(image_path(output, scene["name"], kind), output)
+        for kind in KINDS
+        if scene["name"] and image_path(output, scene["name"], kind).exists()
+    }
+    report = output / scene["name"] / "report.html"
+    there = bool(scene["name"]) and report.exists()
+    return {**scene, "images": images, "report": _address(report, output) if there else ""}
+
+
+def _address(path: Path, output: Path) -> str:
+    """A relative address; a name may have any characters of an address in it."""
+    return quote(path.relative_to(output).as_posix(), errors="surrogateescape")

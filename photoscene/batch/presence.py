@@ -1,0 +1,102 @@
+"""Who works on a batch: a file per process that it renews, and the list of those to be stopped.
+
+Clocks of several machines differ by minutes: whether a process lives is seen by whether its file
+changes while one watches, never by how old it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from photoscene.batch.records import KEPT, read_json
+from scene.files import encode_json
+from scene.store import write_atomically
+
+CANCELLED = "cancelled"
+RENEW_S = 2.0
+WATCH_S = 3 * RENEW_S  # how long a file is watched before its process counts as gone
+
+
+class Presence:
+    """The file of this process while it works; removed at its end."""
+
+    def __init__(self, output: Path, scenes: int) -> None:
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._output, self._path = output, working_folder(output) / f"{self.id}.json"
+        self._renewed = 0.0
+        self._state: dict[str, Any] = {
+            "host": socket.gethostname(), "process": os.getpid(), "scenes": scenes, "ended": 0,
+            "scene": "", "stage": "", "count": 0,
+        }  # fmt: skip
+
+    def __enter__(self) -> Presence:
+        self.renew()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def note(self, value: Mapping[str, Any]) -> None:
+        """Take note of a worker's report."""
+        if "step" in value:
+            self._state |= {"scene": value["scene"], "stage": value["step"]}
+        self._state["ended"] += "ended" in value
+
+    def renew(self) -> None:
+        """Write the file again if it is time; a full disk is noticed by those who write results."""
+        now = time.monotonic()
+        if now - self._renewed < RENEW_S:
+            return
+        self._renewed = now
+        self._state["count"] += 1
+        with contextlib.suppress(OSError):
+            write_atomically(self._path, encode_json(self._state))
+
+    def is_cancelled(self) -> bool:
+        """Whether somebody asked this process to stop."""
+        listed = read_json(self._output / KEPT / "cancelled")
+        return isinstance(listed, list) and self.id in listed
+
+
+def working_folder(output: Path) -> Path:
+    """Where the files of working processes lie."""
+    return output / KEPT / "working"
+
+
+def working(output: Path) -> dict[str, dict[str, Any]]:
+    """The state of every process that has a file, by id."""
+    found = {path.stem: read_json(path) for path in working_folder(output).glob("*.json")}
+    return {id: state for id, state in sorted(found.items()) if isinstance(state, dict)}
+
+
+def alive(output: Path) -> dict[str, dict[str, Any]]:
+    """The processes whose files change while this function watches."""
+    before, began = working(output), time.monotonic()
+    living: dict[str, dict[str, Any]] = {}
+    while len(living) < len(before) and time.monotonic() - began < WATCH_S:
+        time.sleep(RENEW_S / 4)
+        now = working(output)
+        living |= {id: s for id, s in now.items() if id in before and s != before[id]}
+        before = {id: state for id, state in before.items() if id in now}
+    return living
+
+
+def cancel(output: Path) -> int:
+    """Ask all processes that work on the batch to stop; returns how many there are."""
+    ids = [*working(output)]
+    write_atomically(output / KEPT / "cancelled", encode_json(ids))
+    return len(ids)

@@ -1,0 +1,165 @@
+"""A batch from its entries to its summary: what is missing is made by workers, the rest is kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.plan import STAGES
+from flows.profile import load_profile, with_setting
+from flows.request import Profile
+from photoscene.batch.entries import Entry
+from photoscene.batch.places import Place
+from photoscene.batch.presence import CANCELLED, Presence
+from photoscene.batch.records import (
+    SceneRecord,
+    digest_of,
+    is_as_recorded,
+    read_scene_record,
+)
+from photoscene.batch.supervisor import Limits, Report, Supervisor
+from photoscene.batch.worker import Task
+from photoscene.inputs.request import Arguments
+from scene.errors import BadInput
+from stages.backends import find_backend
+
+MAX_SHARD = 16  # scenes that a worker takes through the stages together
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do: all entries, those of this shard, and of them those still to be made.
+
+    asked: by name, the digest of what is asked for; known: records that stand.
+    """
+
+    entries: Sequence[Entry]
+    own: Sequence[Entry]
+    missing: Sequence[Entry]
+    asked: Mapping[str, str]
+    known: Mapping[str, SceneRecord] = field(default_factory=dict)
+
+
+def plan_work(
+    entries: Sequence[Entry], own: Sequence[Entry], output: Path, retry_failed: bool
+) -> Work:
+    """Which scenes are missing: not made yet, made of other files or by other code, or failed.
+
+    retry_failed: those with failed objects are missing, too.
+    """
+    versions = _Versions()
+    asked, known, missing = {}, {}, []
+    for entry in own:
+        if entry.fault or entry.arguments is None:
+            continue
+        asked[entry.name] = digest_of(entry.arguments, versions.of(entry.arguments))
+        record = read_scene_record(output, entry.name)
+        kept = ("done",) if retry_failed else ("done", "incomplete")
+        if (
+            record is not None
+            and record.state in kept
+            and is_as_recorded(output, entry, record, asked[entry.name])
+        ):
+            known[entry.name] = record
+        else:
+            missing.append(entry)
+    return Work(entries, own, missing, asked, known)
+
+
+def carry_out(
+    work: Work, task: Task, places: Sequence[Place], limits: Limits, report: Report
+) -> str:
+    """Make the missing scenes; returns why it stopped before they had ended, or ""."""
+    if not work.missing:
+        return ""
+    presence = Presence(Path(task.output), len(work.missing))
+
+    def stop() -> str:
+        presence.renew()
+        return CANCELLED if presence.is_cancelled() else ""
+
+    def reported(value: Mapping[str, Any]) -> None:
+        presence.note(value)
+        report(value)
+
+    shards = shards_of(work.missing, len(places))
+    with presence:
+        return Supervisor(task, places, work.asked, limits, reported, stop).carry_out(shards)
+
+
+def shards_of(entries: Sequence[Entry], workers: int) -> list[list[Entry]]:
+    """The entries in shards of at most MAX_SHARD, as many for each worker."""
+    rounds = math.ceil(len(entries) / (workers * MAX_SHARD))
+    count = min(len(entries), rounds * workers)
+    return [[*entries[i::count]] for i in range(count)]
+
+
+class _Versions:
+    """The backends and versions of what is asked for, each profile read once."""
+
+    def __init__(self) -> None:
+        self._profiles: dict[str, Profile | None] = {}
+        self._known: dict[tuple[str, tuple[str, ...]], Mapping[str, Any]] = {}
+
+    def of(self, arguments: Arguments) -> Mapping[str, Any]:
+        """By stage, backend and version; {} for a profile that cannot be read: its scenes fail."""
+        key = (arguments.profile, tuple(arguments.settings))
+        if key not in self._known:
+            self._known[key] = self._read(*key)
+        return self._known[key]
+
+    def _read(self, name: str, settings: Sequence[str]) -> Mapping[str, Any]:
+        try:
+            if name not in self._profiles:
+                self._profiles[name] = load_profile(name)
+            profile = self._profiles[name]
+            assert profile is not None
+            for assignment in settings:
+                profile = with_setting(profile, assignment)
+            return {
+                name: [choice.backend, STAGES[name].version,
+                       find_backend(STAGES[name], choice.backend).version]
+                for name, choice in profile.stages.items()
+            }  # fmt: skip
+        except BadInput:
+            return {}
+
+
+@dataclass
+class Tally:
+    """Counts of a batch as it goes on, and how long it will take at this rate."""
+
+    scenes: int
+    done: int = 0
+    incomplete: int = 0
+    failed: int = 0
+    objects: int = 0
+    stage: str = ""
+    died: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def take(self, value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Count one report of a worker; the record of a scene that ended."""
+        self.stage = value.get("step", self.stage)
+        self.died += "died" in value
+        if "ended" not in value:
+            return None
+        record = value["record"]
+        setattr(self, record["state"], getattr(self, record["state"]) + 1)
+        self.objects += len(record["objects"])
+        return record
+
+    @property
+    def ended(self) -> int:
+        """Scenes that ended, one way or the other."""
+        return self.done + self.incomplete + self.failed
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate so far; None before the first scene."""
+        passed = time.monotonic() - self.began
+        return passed / self.ended * (self.scenes - self.ended) if self.ended else None

@@ -1,0 +1,103 @@
+"""What came of a batch: batch.json for machines, a table for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from photoscene.batch.entries import Entry
+from photoscene.batch.records import (
+    FORMAT,
+    PAGE,
+    SUMMARY,
+    SceneRecord,
+    failed_record,
+    read_json,
+    read_scene_record,
+)
+from scene.errors import BadInput
+from scene.files import encode_json
+from scene.store import write_atomically
+
+STATES = ("done", "incomplete", "failed", "missing")
+
+
+def summarize(entries: Sequence[Entry], output: Path, known: Mapping[str, SceneRecord]) -> Summary:
+    """The state of every scene by the records in the output folder; known: records at hand."""
+    scenes = []
+    for entry in entries:
+        unusable = entry.fault and failed_record(replace(entry, name=""), entry.fault)
+        record = unusable or known.get(entry.name)
+        record = record or read_scene_record(output, entry.name)
+        scenes.append(_missing(entry) if record is None else _scene(record))
+    counts = Counter(scene["state"] for scene in scenes)
+    return {
+        "format": FORMAT,
+        "counts": {"scenes": len(scenes), **{state: counts[state] for state in STATES}},
+        "grades": dict(sorted(Counter(s["grade"] for s in scenes if s["grade"]).items())),
+        "objects": sum(len(scene["objects"]) for scene in scenes),
+        "scenes": scenes,
+    }
+
+
+Summary = dict[str, Any]
+
+
+def write_summary(output: Path, summary: Summary) -> None:
+    """Write batch.json and the page."""
+    from photoscene.batch.page import batch_page
+
+    write_atomically(output / SUMMARY, encode_json(summary))
+    write_atomically(output / PAGE, batch_page(summary, output))
+
+
+def read_summary(output: Path) -> Summary:
+    """The summary of an output folder, its scenes as they stand now; BadInput where it has none."""
+    value = read_json(output / SUMMARY)
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise BadInput(f"{output} is not the output folder of a batch: it has no {SUMMARY}")
+    entries = [
+        Entry(s["name"], s["line"], s["photo"], None, s["reason"] if s["fault"] else "")
+        for s in value["scenes"]
+    ]
+    return summarize(entries, output, {})
+
+
+def summary_table(summary: Summary, output: Path) -> str:
+    """What a person wants to know: how many, of which grades, and each failure with its reason."""
+    counts = summary["counts"]
+    parts = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+    lines = [f"{counts['scenes']} scenes: {', '.join(parts)}"]
+    if summary["grades"]:
+        grades = ", ".join(f"{n} {grade}" for grade, n in summary["grades"].items())
+        lines.append(f"{summary['objects']} objects; worst grade of a scene: {grades}")
+    for scene in summary["scenes"]:
+        if scene["state"] in ("incomplete", "failed"):
+            lines.append(f"{scene['state'].upper()} {_title(scene)}: {_reason(scene)}")
+    lines.append(f"page: {output / PAGE}")
+    return "\n".join(lines)
+
+
+def _title(scene: Mapping[str, Any]) -> str:
+    name = scene["name"] or scene["photo"] or "no photo"
+    return name if scene["line"] is None else f"line {scene['line']} ({name})"
+
+
+def _reason(scene: Mapping[str, Any]) -> str:
+    failures = [f"{o['name']}: {o['failure']}" for o in scene["objects"] if o["failure"]]
+    return "; ".join([*([scene["reason"]] if scene["reason"] else []), *failures])
+
+
+def _scene(record: SceneRecord) -> dict[str, Any]:
+    value = asdict(record)
+    for name in ("asked", "stamps"):
+        del value[name]
+    return {**value, "fault": not record.name}
+
+
+def _missing(entry: Entry) -> dict[str, Any]:
+    record = SceneRecord(entry.name, entry.line, entry.photo, "failed")
+    return {**_scene(record), "state": "missing"}

@@ -1,0 +1,249 @@
+"""A worker process of a batch: reconstructs shards of scenes, and reports each step as it begins.
+
+Started as `python -m photoscene.batch.worker DESCRIPTOR`, with one end of a pair of sockets. A line
+of JSON each way: first the task, then shards come in; reports go out. It ends when the socket is
+closed, and at once when whoever started it is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from flows.calls import WHOLE_SCENE, Outcome, StageCall
+from flows.request import Request
+from flows.shard import Observer, SceneRun, reconstruct_scenes
+from photoscene.batch.entries import Entry, entry_from_json
+from photoscene.batch.images import write_images
+from photoscene.batch.records import (
+    SceneRecord,
+    Stamps,
+    failed_record,
+    scene_record,
+    stamps_of,
+    write_record,
+)
+from photoscene.cli.errors import keep_quiet, store_root, environment_fault
+from photoscene.cli.faults import write_fault
+from photoscene.inputs.request import build_request, input_files
+from photoscene.runs.folder import check_contents, check_folder, files_until
+from photoscene.runs.reconstruction import InputNames, check_files
+from photoscene.runs.writing import Reconstruction, write_run
+from scene.errors import BadInput, BadWeights, ObjectError
+from scene.store import Store, open_store
+from stages.devices import ModelPool
+
+PARENT_GONE = 130
+STOPPING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all shards of a worker have in common.
+
+    threads: of `reconstruct_scenes`.
+    """
+
+    output: str
+    store: str
+    device: str
+    threads: int = 1
+
+
+class Reports:
+    """Lines of JSON to whoever started this process; threads take turns."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file, self._lock = file, threading.Lock()
+
+    def send(self, **values: Any) -> None:
+        """Send one line; a closed socket ends the process."""
+        with self._lock:
+            try:
+                self._file.write(json.dumps(values) + "\n")
+                self._file.flush()
+            except OSError:
+                os._exit(PARENT_GONE)
+
+
+def main(descriptor: int) -> None:
+    """Work until the socket is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process ends it
+    keep_quiet()
+    connection = socket.socket(fileno=descriptor)
+    reports = Reports(connection.makefile("w", encoding="utf-8"))
+    incoming = _lines_in_background(connection.makefile("r", encoding="utf-8"))
+    task = Task(**next(incoming))
+    pool = ModelPool(task.device)
+    for shard in incoming:
+        entries = [entry_from_json(value) for value in shard["entries"]]
+        reconstruct_shard(entries, shard["asked"], task, pool, reports)
+        reports.send(idle=True)
+
+
+def reconstruct_shard(
+    entries: Sequence[Entry],
+    asked: Mapping[str, str],
+    task: Task,
+    pool: ModelPool,
+    reports: Reports,
+) -> None:
+    """Reconstruct scenes stage by stage; every one ends with a record, and a folder if it can.
+
+    asked: by name, the digest of what is asked for.
+    """
+    store, output, started = open_store(task.store), Path(task.output), time.monotonic()
+    ready: list[_Ready] = []
+
+    def ended(entry: Entry, record: SceneRecord) -> None:
+        write_record(output, record)
+        reports.send(ended=entry.name, record=asdict(replace(record, stamps=None)))
+
+    def failed(entry: Entry, error: BaseException) -> None:
+        reason = reason_of(error, task.store)
+        if _stops_all(error):
+            reports.send(missing=reason, scene=entry.name)
+        else:
+            ended(entry, failed_record(entry, reason))
+
+    for entry in entries:
+        reports.send(step="read", scene=entry.name, subject=WHOLE_SCENE)
+        try:
+            ready.append(_read(entry, store, output))
+            reports.send(stepped="read", scene=entry.name, subject=WHOLE_SCENE)
+        except Exception as error:  # kept in the record, a bug with its traceback in a file
+            failed(entry, error)
+
+    def step_began(run: SceneRun, call: StageCall) -> None:
+        reports.send(step=call.stage, scene=ready[run.index].entry.name, subject=call.subject)
+
+    def step_ended(run: SceneRun, outcome: Outcome) -> None:
+        entry = ready[run.index].entry
+        seconds = outcome.manifest.seconds if outcome.manifest and outcome.computed else 0.0
+        logging.getLogger("photoscene.batch").info(
+            "step",
+            extra={"step": {
+                "scene": entry.name, "stage": outcome.call.stage, "subject": outcome.call.subject,
+                "backend": outcome.call.backend, "seconds": seconds, "computed": outcome.computed,
+                "failure": outcome.failure,
+            }},
+        )  # fmt: skip
+        reports.send(stepped=outcome.call.stage, scene=entry.name, subject=outcome.call.subject,
+                     seconds=seconds, computed=outcome.computed)  # fmt: skip
+
+    def scene_ended(run: SceneRun) -> None:
+        entry, stamps = ready[run.index].entry, ready[run.index].stamps
+        if run.error is not None:
+            return failed(entry, run.error)
+        reports.send(step="write", scene=entry.name, subject=WHOLE_SCENE)
+        try:
+            record = _write(ready[run.index], run, store, output, time.monotonic() - started)
+        except Exception as error:  # kept in the record, as above
+            return failed(entry, error)
+        ended(entry, replace(record, asked=asked[entry.name], stamps=stamps))
+
+    observer = Observer(step_began, step_ended, scene_ended)
+    requests = [each.request for each in ready]
+    reconstruct_scenes(requests, store, pool, observer=observer, threads=task.threads)
+
+
+def reason_of(error: BaseException, store: str) -> str:
+    """Why a scene failed, in one line; a bug's traceback goes to a file that the line names."""
+    if isinstance(error, (BadInput, ObjectError)):
+        return str(error)
+    missing = environment_fault(error)
+    if missing:
+        return missing
+    path = write_fault(error, store_root(store))
+    where = f"; its traceback is in {path}" if path else ""
+    return f"a fault of photoscene itself: {type(error).__name__}: {error}{where}"
+
+
+def _stops_all(error: BaseException) -> bool:
+    """Whether every other scene would fail of the same, too."""
+    full_or_locked = isinstance(error, OSError) and error.errno in STOPPING
+    return full_or_locked or isinstance(error, (BadWeights, ImportError))
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An entry that was read: its request, the stamps of its files, and notes on its folder."""
+
+    entry: Entry
+    request: Request
+    stamps: Stamps
+    notes: tuple[str, ...]
+
+
+def _read(entry: Entry, store: Store, output: Path) -> _Ready:
+    """The request of an entry; its files, prompts and run folder are checked."""
+    arguments, folder = entry.arguments, output / entry.name
+    assert arguments is not None
+    stamps = stamps_of(arguments)  # before the files are read: what changes then is read again
+    request = build_request(arguments, store)
+    check_folder(folder)
+    notes = check_contents(folder, files_until(arguments.until), input_files(arguments))
+    names = InputNames(f"photo {arguments.photo}", f"pointmap {arguments.point_map}")
+    check_files(request, store, names)
+    return _Ready(entry, request, stamps, tuple(notes))
+
+
+def _write(ready: _Ready, run: SceneRun, store: Store, output: Path, seconds: float) -> SceneRecord:
+    """Write the run folder of a scene and its images."""
+    entry, arguments, scene = ready.entry, ready.entry.arguments, run.scene
+    assert arguments is not None and scene is not None
+    made = Reconstruction(run.request, scene, run.outcomes, arguments.photo.name, seconds)
+    notes = write_run(output / entry.name, made, store, input_files(arguments).values())
+    write_images(output, entry.name, scene, store)
+    record = scene_record(entry, scene, run.outcomes, seconds)
+    return replace(record, notes=(*record.notes, *ready.notes, *notes))
+
+
+def _lines_in_background(file: TextIO) -> Iterator[Any]:
+    """The values of lines as they come; the process ends with the last one, whatever it does."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in file:
+            lines.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield json.loads(lines.get())
+
+
+class JsonLines(logging.Formatter):
+    """A log record as a line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's time, logger and text, and the step that it is about."""
+        value = {"time": self.formatTime(record), "from": record.name,
+                 "text": record.getMessage(), **getattr(record, "step", {})}  # fmt: skip
+        return json.dumps(value)
+
+
+def _log_to_standard_error() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    for name in ("photoscene", "stages", "scene"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    _log_to_standard_error()
+    main(int(sys.argv[1]))
