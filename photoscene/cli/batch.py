@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +11,20 @@ from flows.profile import load_profile, with_setting
 from photoscene.batch import presence
 from photoscene.batch.entries import Entry, shard_of
 from photoscene.batch.places import worker_places
-from photoscene.batch.run import Tally, Work, carry_out, plan_work
+from photoscene.batch.run import Work, carry_out, plan_work
 from photoscene.batch.sources import Chosen, read_entries
 from photoscene.batch.summary import read_summary, summarize, summary_table, write_summary
-from photoscene.batch.supervisor import Limits, Report
+from photoscene.batch.supervisor import Limits
 from photoscene.batch.worker import Task
-from photoscene.cli.commands import DONE, INCOMPLETE, Where
+from photoscene.cli.batch_progress import show_scenes
 from photoscene.cli.errors import ENVIRONMENT, INTERRUPTED, store_root
 from photoscene.cli.options import ScenesGiven
+from photoscene.cli.output import DONE, INCOMPLETE, print_result, print_warnings
+from photoscene.cli.reconstruct import Where
 from photoscene.device import check_device, device_for
 from photoscene.inputs.request import Arguments, check_backends, check_local
 from photoscene.runs.folder import check_folder
 from scene.errors import BadInput
-from scene.text import printable
 
 MAX_WORKERS = 256
 GPU_THREADS = 2  # one computes there while the other reads and writes files
@@ -98,22 +96,21 @@ def _make_scenes(
     why = ""
     write_summary(output, summarize(entries, output, work.known))
     try:
-        with worker_places(workers, device) as places, _progress(work, as_json) as report:
+        with (
+            worker_places(workers, device) as places,
+            show_scenes(len(work.missing), as_json) as report,
+        ):
             why = carry_out(work, task, places, asked.limits, report)
     finally:
         summary = summarize(entries, output, work.known)
         write_summary(output, summary)
-    if as_json:
-        print(json.dumps(summary, indent=1))
-    else:
-        print(printable_lines(summary_table(summary, output)))
+    print_result(summary, summary_table(summary, output), as_json)
     if why:
-        remedy = "run the same command to go on"
-        print(f"photoscene: stopped: {printable(why)}; {remedy}", file=sys.stderr)
+        print_warnings([f"stopped: {why}; run the same command to go on"])
         return INTERRUPTED if why == presence.CANCELLED else ENVIRONMENT
-    names = {entry.name for entry in own}
-    ours = [s for s in summary["scenes"] if s["name"] in names]
-    return DONE if all(s["state"] == "done" for s in ours) else INCOMPLETE
+    unusable, names = any(entry.fault for entry in own), {entry.name for entry in own}
+    done = all(s["state"] == "done" for s in summary["scenes"] if s["name"] in names)
+    return DONE if done and not unusable else INCOMPLETE
 
 
 def show_status(output: Path, as_json: bool) -> int:
@@ -122,17 +119,8 @@ def show_status(output: Path, as_json: bool) -> int:
     listed = presence.working(output)
     living = presence.alive(output) if listed else {}
     summary["working"] = [{**s, "id": id, "alive": id in living} for id, s in listed.items()]
-    if as_json:
-        print(json.dumps(summary, indent=1))
-    else:
-        lines = [summary_table(summary, output)]
-        for state in summary["working"]:
-            what = f"{state['ended']} of {state['scenes']} scenes"
-            at = f", {state['stage']} of {state['scene']}" if state["stage"] else ""
-            gone = "" if state["alive"] else "; it does not answer: run the batch again"
-            who = f"process {state['process']} on {state['host']}"
-            lines.append(f"working: {who}: {what}{at}{gone}")
-        print(printable_lines("\n".join(lines)))
+    lines = [summary_table(summary, output), *map(_working_line, summary["working"])]
+    print_result(summary, "\n".join(lines), as_json)
     return DONE if summary["counts"]["done"] == summary["counts"]["scenes"] else INCOMPLETE
 
 
@@ -140,17 +128,18 @@ def cancel_batch(output: Path, as_json: bool) -> int:
     """`photoscene batch cancel OUT`: returns the exit status."""
     read_summary(output)
     count = presence.cancel(output)
-    if as_json:
-        print(json.dumps({"asked_to_stop": count}))
-    else:
-        are = "process is" if count == 1 else "processes are"
-        print(f"{count} {are} asked to stop; what is finished is kept")
+    are = "process is" if count == 1 else "processes are"
+    text = f"{count} {are} asked to stop; what is finished is kept"
+    print_result({"asked_to_stop": count}, text, as_json)
     return DONE
 
 
-def printable_lines(text: str) -> str:
-    """Text for a terminal, line by line."""
-    return "\n".join(printable(line) for line in text.splitlines())
+def _working_line(state: Mapping[str, Any]) -> str:
+    """A process that works on the batch, or did."""
+    what = f"{state['ended']} of {state['scenes']} scenes"
+    at = f", {state['stage']} of {state['scene']}" if state["stage"] else ""
+    gone = "" if state["alive"] else "; it does not answer: run the batch again"
+    return f"working: process {state['process']} on {state['host']}: {what}{at}{gone}"
 
 
 def _show_plan(work: Work, as_json: bool) -> int:
@@ -162,71 +151,13 @@ def _show_plan(work: Work, as_json: bool) -> int:
 
     listed = [{"name": e.name, "line": e.line, "photo": e.photo, "state": state(e),
                "reason": e.fault} for e in work.own]  # fmt: skip
-    if as_json:
-        print(json.dumps({"scenes": listed}, indent=1))
-    else:
-        for scene, entry in zip(listed, work.own, strict=True):
-            reason = f": {scene['reason']}" if scene["reason"] else ""
-            print(printable(f"{scene['state']:<9} {scene['name'] or entry.title}{reason}"))
-        print(f"{len(missing)} of {len(listed)} scenes would be made")
+    lines = []
+    for scene, entry in zip(listed, work.own, strict=True):
+        reason = f": {scene['reason']}" if scene["reason"] else ""
+        lines.append(f"{scene['state']:<9} {scene['name'] or entry.title}{reason}")
+    lines.append(f"{len(missing)} of {len(listed)} scenes would be made")
+    print_result({"scenes": listed}, "\n".join(lines), as_json)
     return INCOMPLETE if any(entry.fault for entry in work.own) else DONE
-
-
-@contextmanager
-def _progress(work: Work, as_json: bool) -> Iterator[Report]:
-    """A line that is renewed on a terminal, else a line per scene, on standard error."""
-    tally = Tally(len(work.missing))
-    if as_json or not sys.stderr.isatty():
-        yield lambda value: _print_ended(tally, value)
-        return
-    from rich.console import Console
-    from rich.status import Status
-
-    console = Console(stderr=True)
-    with Status(_progress_line(tally), console=console) as shown:
-
-        def report(value: Mapping[str, Any]) -> None:
-            record = tally.take(value)
-            if record is not None and record["state"] != "done":
-                console.print(_ended_line(tally, record), markup=False, highlight=False)
-            shown.update(_progress_line(tally))
-
-        yield report
-
-
-def _print_ended(tally: Tally, value: Mapping[str, Any]) -> None:
-    record = tally.take(value)
-    if record is not None:
-        print(_ended_line(tally, record), file=sys.stderr, flush=True)
-    elif "died" in value:
-        print(f"a worker {printable(value['died'])}: replaced", file=sys.stderr, flush=True)
-
-
-def _ended_line(tally: Tally, record: Mapping[str, Any]) -> str:
-    reasons = [record["reason"], *(o["failure"] for o in record["objects"])]
-    what = record["grade"] if record["state"] == "done" else record["state"]
-    reason = "; ".join(filter(None, reasons))
-    steps = f"{record['computed']} of {record['steps']} steps computed"
-    cost = f"{len(record['objects'])} objects, {steps}"
-    line = f"{tally.ended}/{tally.scenes}  {record['name']}  {what}  {reason or cost}"
-    return printable(line)
-
-
-def _progress_line(tally: Tally) -> str:
-    left = tally.seconds_left
-    rate = f", {_duration(left)} left" if left is not None else ""
-    failed = (
-        f", {tally.failed + tally.incomplete} with failures"
-        if tally.failed + tally.incomplete
-        else ""
-    )
-    at = f", {tally.stage}" if tally.stage else ""
-    return f"{tally.ended} of {tally.scenes} scenes, {tally.objects} objects{at}{rate}{failed}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes}:{rest:02d} min"
 
 
 COMMANDS = {"status": show_status, "cancel": cancel_batch}

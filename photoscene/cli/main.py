@@ -107,7 +107,7 @@ def batch(
     """Reconstruct many photos: all of a folder, or a manifest's. Run again, it does what is
     missing or failed. `batch status OUT` and `batch cancel OUT` are for one that runs."""
     from photoscene.cli.batch import Asked, batch_photos
-    from photoscene.cli.commands import Where
+    from photoscene.cli.reconstruct import Where
 
     arguments = _arguments(Path(), ObjectsGiven(), profile, settings)
     arguments = replace(arguments, fov_x_deg=fov, seed=seed)
