@@ -34,8 +34,8 @@ def backends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def quick_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that takes longer than four seconds hangs; two workers are enough to lose."""
-    limits = supervisor.Limits(attempts=2, seconds={"generate": 4.0})
+    """A step that takes longer than eight seconds hangs; two workers are enough to lose."""
+    limits = supervisor.Limits(attempts=2, seconds={"generate": 8.0})
     defaults = batch_command.Asked.__init__.__defaults__
     assert defaults is not None
     monkeypatch.setattr(batch_command.Asked.__init__, "__defaults__", (*defaults[:-1], limits))
@@ -113,7 +113,7 @@ def test_every_trouble_costs_its_own_scene_only(
     assert summary["status"] == 1 and summary["counts"]["done"] == 9
     expected = [
         (1, "a fault of photoscene itself: KeyError"),
-        (3, "set aside: its worker hung for 4 s in generate"),
+        (3, "set aside: its worker hung for 8 s in generate"),
         (5, "not enough even for a box"),
         (7, "set aside: its worker was killed by SIGSEGV in generate"),
         (9, "set aside: its worker was killed by SIGKILL (perhaps for memory) in generate"),
