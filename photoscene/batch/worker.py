@@ -35,7 +35,7 @@ from photoscene.batch.records import (
     stamps_of,
     write_record,
 )
-from photoscene.cli.errors import keep_quiet, store_root, environment_fault
+from photoscene.cli.errors import environment_fault, keep_quiet, store_root
 from photoscene.cli.faults import write_fault
 from photoscene.inputs.request import build_request, input_files
 from photoscene.runs.folder import check_contents, check_folder, files_until
