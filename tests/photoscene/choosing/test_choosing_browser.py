@@ -86,7 +86,7 @@ def test_clicks_and_boxes_make_masks(
         name = page.get_by_label("Name of object 1")
         name.fill(HOSTILE)
         name.press("Enter")
-        expect(page.locator("#told")).to_contain_text(HOSTILE)
+        expect(page.locator("#report")).to_contain_text(HOSTILE)
         page.click("#next")
         drag(222, 147, 168, 93)
         expect(count_of(page)).to_have_count(2)
@@ -101,7 +101,7 @@ def test_clicks_and_boxes_make_masks(
         assert layer[0] == WIDTH and layer[1] > 60 and layer[2] > 60 and layer[3] == 0
         page.keyboard.press("n")
         page.mouse.click(*at(110, 20), button="right")
-        expect(page.locator("#told")).to_have_class("refused")
+        expect(page.locator("#report")).to_have_class("refused")
         page.mouse.click(*at(108, 60))
         expect(count_of(page)).to_have_count(3)
         page.get_by_label("Delete object 2").click()
@@ -110,7 +110,7 @@ def test_clicks_and_boxes_make_masks(
         expect(count_of(page)).to_have_count(3)
         assert heard == []
         page.click("#accept")
-        expect(page.locator("#told")).to_contain_text("Accepted")
+        expect(page.locator("#report")).to_contain_text("Accepted")
         assert process.wait(PATIENCE_S) == 0
     found = sorted((folder / "objects").glob("*/mask.png"))
     masks = small_masks()
