@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from flows.calls import Outcome, StageCall
 from flows.compute import produce, produce_unless_claimed
@@ -74,6 +75,7 @@ class Observer:
 
     step_began: Callable[[SceneRun, StageCall], None] = lambda run, call: None
     step_ended: Callable[[SceneRun, Outcome], None] = lambda run, outcome: None
+    step_deferred: Callable[[SceneRun, StageCall], None] = lambda run, call: None
     scene_ended: Callable[[SceneRun], None] = lambda run: None
 
 
@@ -93,11 +95,14 @@ def reconstruct_scenes(
     A scene that fails has its error and does not stop the others. Retries are those of the flow.
     """
 
-    def carry_out(run: SceneRun, call: StageCall, wait: bool) -> Outcome | None:
-        observer.step_began(run, call)
-        outcome = _outcome(call, store, pool, refresh(call), wait)
-        if outcome is not None:
-            observer.step_ended(run, outcome)
+    def carry_out(waiting: _Waiting, wait: bool) -> Outcome | None:
+        """Carry one call out; None where another process is at it, unless this one is to wait."""
+        observer.step_began(waiting.run, waiting.call)
+        outcome = _outcome(waiting.call, store, pool, refresh(waiting.call), wait)
+        if outcome is None:
+            observer.step_deferred(waiting.run, waiting.call)
+        else:
+            observer.step_ended(waiting.run, outcome)
         return outcome
 
     runs = [SceneRun(i, request, plan_scene(request, store)) for i, request in enumerate(requests)]
@@ -106,23 +111,35 @@ def reconstruct_scenes(
         if run.has_ended:
             observer.scene_ended(run)
     with ThreadPoolExecutor(threads) as executor:
-        while any(run.waiting for run in runs):
-            stages = {call.stage for run in runs for _, call in run.waiting}
-            stage = min(stages, key=list(STEPS).index)
-            calls = [(r, i, c) for r in runs for i, c in r.waiting if c.stage == stage]
+        while calls := _earliest_calls(runs):
             for wait in (False, True):
-                futures = [executor.submit(carry_out, run, call, wait) for run, _, call in calls]
+                outcomes = executor.map(partial(carry_out, wait=wait), calls)
                 claimed = []
-                for (run, index, call), future in zip(calls, futures, strict=True):
-                    outcome = future.result()
+                for waiting, outcome in zip(calls, outcomes, strict=True):
                     if outcome is None:
-                        claimed.append((run, index, call))
+                        claimed.append(waiting)
                         continue
-                    run.end(index, outcome)
-                    if run.has_ended:
-                        observer.scene_ended(run)
+                    waiting.run.end(waiting.index, outcome)
+                    if waiting.run.has_ended:
+                        observer.scene_ended(waiting.run)
                 calls = claimed
     return runs
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A call that a scene's plan waits for, and its place in the plan's list."""
+
+    run: SceneRun
+    index: int
+    call: StageCall
+
+
+def _earliest_calls(runs: Sequence[SceneRun]) -> list[_Waiting]:
+    """Of all calls that wait those of the earliest stage, [] when all scenes have ended."""
+    waiting = [_Waiting(run, index, call) for run in runs for index, call in run.waiting]
+    stages = {each.call.stage for each in waiting}
+    return [w for w in waiting if w.call.stage == min(stages, key=list(STEPS).index)]
 
 
 def _outcome(

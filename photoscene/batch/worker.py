@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -46,6 +46,7 @@ from scene.store import Store, open_store
 from stages.devices import ModelPool
 
 PARENT_GONE = 130
+logger = logging.getLogger("photoscene.batch")  # this module runs as __main__
 STOPPING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -104,59 +105,94 @@ def reconstruct_shard(
 
     asked: by name, the digest of what is asked for.
     """
-    store, output, started = open_store(task.store), Path(task.output), time.monotonic()
-    ready: list[_Ready] = []
-
-    def ended(entry: Entry, record: SceneRecord) -> None:
-        write_record(output, record)
-        reports.send(ended=entry.name, record=asdict(replace(record, stamps=None)))
-
-    def failed(entry: Entry, error: BaseException) -> None:
-        reason = reason_of(error, task.store)
-        if _stops_all(error):
-            reports.send(missing=reason, scene=entry.name)
-        else:
-            ended(entry, failed_record(entry, reason))
-
+    shard = _Shard(task, asked, reports, open_store(task.store))
     for entry in entries:
-        reports.send(step="read", scene=entry.name, subject=WHOLE_SCENE)
+        shard.read(entry)
+    requests = [scene.request for scene in shard.scenes]
+    observer = Observer(shard.step_began, shard.step_ended, shard.step_deferred, shard.scene_ended)
+    reconstruct_scenes(requests, shard.store, pool, observer=observer, threads=task.threads)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """An entry that was read: its request, the stamps of its files, and notes on its folder."""
+
+    entry: Entry
+    request: Request
+    stamps: Stamps
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Shard:
+    """The scenes that are reconstructed together, and what is reported and kept of each."""
+
+    task: Task
+    asked: Mapping[str, str]
+    reports: Reports
+    store: Store
+    scenes: list[_Scene] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def output(self) -> Path:
+        """The folder of all run folders."""
+        return Path(self.task.output)
+
+    def read(self, entry: Entry) -> None:
+        """Read an entry's files and check them, and its run folder, or end its scene."""
+        self.reports.send(step="read", scene=entry.name, subject=WHOLE_SCENE)
         try:
-            ready.append(_read(entry, store, output))
-            reports.send(stepped="read", scene=entry.name, subject=WHOLE_SCENE)
+            self.scenes.append(_read(entry, self.store, self.output))
         except Exception as error:  # kept in the record, a bug with its traceback in a file
-            failed(entry, error)
+            return self._fail(entry, error)
+        self.reports.send(stepped="read", scene=entry.name, subject=WHOLE_SCENE)
 
-    def step_began(run: SceneRun, call: StageCall) -> None:
-        reports.send(step=call.stage, scene=ready[run.index].entry.name, subject=call.subject)
+    def step_began(self, run: SceneRun, call: StageCall) -> None:
+        """Report it: should the process die, this step is suspect."""
+        name = self.scenes[run.index].entry.name
+        self.reports.send(step=call.stage, scene=name, subject=call.subject)
 
-    def step_ended(run: SceneRun, outcome: Outcome) -> None:
-        entry = ready[run.index].entry
+    def step_ended(self, run: SceneRun, outcome: Outcome) -> None:
+        """Report and log it."""
+        call, scene = outcome.call, self.scenes[run.index].entry.name
         seconds = outcome.manifest.seconds if outcome.manifest and outcome.computed else 0.0
-        logging.getLogger("photoscene.batch").info(
-            "step",
-            extra={"step": {
-                "scene": entry.name, "stage": outcome.call.stage, "subject": outcome.call.subject,
-                "backend": outcome.call.backend, "seconds": seconds, "computed": outcome.computed,
-                "failure": outcome.failure,
-            }},
-        )  # fmt: skip
-        reports.send(stepped=outcome.call.stage, scene=entry.name, subject=outcome.call.subject,
-                     seconds=seconds, computed=outcome.computed)  # fmt: skip
+        step = {
+            "scene": scene, "stage": call.stage, "subject": call.subject, "backend": call.backend,
+            "seconds": seconds, "computed": outcome.computed, "failure": outcome.failure,
+        }  # fmt: skip
+        logger.info("step", extra={"step": step})
+        self.reports.send(stepped=call.stage, scene=scene, subject=call.subject)
 
-    def scene_ended(run: SceneRun) -> None:
-        entry, stamps = ready[run.index].entry, ready[run.index].stamps
+    def step_deferred(self, run: SceneRun, call: StageCall) -> None:
+        """Report that it is not being worked on any more: another process computes it."""
+        name = self.scenes[run.index].entry.name
+        self.reports.send(stepped=call.stage, scene=name, subject=call.subject)
+
+    def scene_ended(self, run: SceneRun) -> None:
+        """Write its run folder, images and record."""
+        scene = self.scenes[run.index]
         if run.error is not None:
-            return failed(entry, run.error)
-        reports.send(step="write", scene=entry.name, subject=WHOLE_SCENE)
+            return self._fail(scene.entry, run.error)
+        self.reports.send(step="write", scene=scene.entry.name, subject=WHOLE_SCENE)
         try:
-            record = _write(ready[run.index], run, store, output, time.monotonic() - started)
+            seconds = time.monotonic() - self.started
+            record = _write(scene, run, self.store, self.output, seconds)
         except Exception as error:  # kept in the record, as above
-            return failed(entry, error)
-        ended(entry, replace(record, asked=asked[entry.name], stamps=stamps))
+            return self._fail(scene.entry, error)
+        asked = self.asked[scene.entry.name]
+        self._keep(replace(record, asked=asked, stamps=scene.stamps))
 
-    observer = Observer(step_began, step_ended, scene_ended)
-    requests = [each.request for each in ready]
-    reconstruct_scenes(requests, store, pool, observer=observer, threads=task.threads)
+    def _fail(self, entry: Entry, error: BaseException) -> None:
+        reason = reason_of(error, self.task.store)
+        if _stops_all(error):
+            self.reports.send(missing=reason, scene=entry.name)
+        else:
+            self._keep(failed_record(entry, reason))
+
+    def _keep(self, record: SceneRecord) -> None:
+        write_record(self.output, record)
+        self.reports.send(ended=record.name, record=asdict(replace(record, stamps=None)))
 
 
 def reason_of(error: BaseException, store: str) -> str:
@@ -177,17 +213,7 @@ def _stops_all(error: BaseException) -> bool:
     return full_or_locked or isinstance(error, (BadWeights, ImportError))
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """An entry that was read: its request, the stamps of its files, and notes on its folder."""
-
-    entry: Entry
-    request: Request
-    stamps: Stamps
-    notes: tuple[str, ...]
-
-
-def _read(entry: Entry, store: Store, output: Path) -> _Ready:
+def _read(entry: Entry, store: Store, output: Path) -> _Scene:
     """The request of an entry; its files, prompts and run folder are checked."""
     arguments, folder = entry.arguments, output / entry.name
     assert arguments is not None
@@ -197,10 +223,10 @@ def _read(entry: Entry, store: Store, output: Path) -> _Ready:
     notes = check_contents(folder, files_until(arguments.until), input_files(arguments))
     names = InputNames(f"photo {arguments.photo}", f"pointmap {arguments.point_map}")
     check_files(request, store, names)
-    return _Ready(entry, request, stamps, tuple(notes))
+    return _Scene(entry, request, stamps, tuple(notes))
 
 
-def _write(ready: _Ready, run: SceneRun, store: Store, output: Path, seconds: float) -> SceneRecord:
+def _write(ready: _Scene, run: SceneRun, store: Store, output: Path, seconds: float) -> SceneRecord:
     """Write the run folder of a scene and its images."""
     entry, arguments, scene = ready.entry, ready.entry.arguments, run.scene
     assert arguments is not None and scene is not None

@@ -10,7 +10,7 @@ import pytest
 
 from flows.plan import STEPS
 from flows.request import Request
-from flows.shard import reconstruct_scenes
+from flows.shard import Observer, reconstruct_scenes
 from photoscene.inputs.request import Arguments, build_request
 from scene.errors import BadInput, CannotGenerate
 from scene.scene_json import scene_to_json
@@ -57,21 +57,11 @@ def test_the_bytes_of_single_runs_and_each_weights_file_read_once(
 
 
 @pytest.mark.slow
-def test_one_stage_over_all_scenes_before_the_next(
-    small_photo: SmallPhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import flows.shard
-
+def test_one_stage_over_all_scenes_before_the_next(small_photo: SmallPhoto, tmp_path: Path) -> None:
     stages: list[str] = []
-    known = flows.shard.produce
-
-    def produce(call: Any, *rest: Any) -> Any:
-        stages.append(call.stage)
-        return known(call, *rest)
-
-    monkeypatch.setattr(flows.shard, "produce", produce)
+    observer = Observer(step_began=lambda run, call: stages.append(call.stage))
     store = Store(tmp_path)
-    reconstruct_scenes(_requests(small_photo, store), store, ModelPool())
+    reconstruct_scenes(_requests(small_photo, store), store, ModelPool(), observer=observer)
     order = [list(STEPS).index(stage) for stage in stages]
     assert order == sorted(order) and stages.count("generate") == 4
 
