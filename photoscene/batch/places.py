@@ -22,19 +22,22 @@ LOCKS = f"photoscene-gpus-{os.getuid()}"  # the folder of lock files, in the one
 
 
 @contextlib.contextmanager
-def worker_places(workers: int, device: str) -> Iterator[list[Place]]:
+def worker_places(
+    workers: int, device: str, environment: Mapping[str, str]
+) -> Iterator[list[Place]]:
     """The places of at most so many workers, theirs while inside.
 
-    device: "cpu", "cuda" for any of this machine's GPUs, "cuda:1" for one. A GPU has one process:
-    its lock file keeps other batches of this user from it. Raises CannotRun where none is free.
+    device: "cpu", "cuda" for any of this machine's GPUs, "cuda:1" for one; environment: this
+    process's. A GPU has one process: its lock file keeps other batches of this user from it. Raises
+    CannotRun where none is free.
     """
     if device == "cpu":
-        yield [cpu_place(workers)] * workers
+        yield [cpu_place(workers, environment)] * workers
         return
     with contextlib.ExitStack() as held:
-        ids = _asked_gpus(device)
+        ids = _asked_gpus(device, environment)
         free = itertools.islice((id for id in ids if held.enter_context(_locked(id))), workers)
-        places: list[Place] = [{VISIBLE: id, **cpu_place(len(ids))} for id in free]
+        places: list[Place] = [{VISIBLE: id, **cpu_place(len(ids), environment)} for id in free]
         if not places:
             raise CannotRun(
                 f"other batches have {', '.join(ids)}: wait for them, or use --device cpu"
@@ -42,16 +45,16 @@ def worker_places(workers: int, device: str) -> Iterator[list[Place]]:
         yield places
 
 
-def cpu_place(workers: int) -> Place:
+def cpu_place(workers: int, environment: Mapping[str, str]) -> Place:
     """An equal part of the cores that this process may use, unless variables say otherwise."""
     sched = getattr(os, "sched_getaffinity", None)
     cores = len(sched(0)) if sched else os.cpu_count() or 1
-    return {name: os.environ.get(name, str(max(1, cores // workers))) for name in THREADS}
+    return {name: environment.get(name, str(max(1, cores // workers))) for name in THREADS}
 
 
-def _asked_gpus(device: str) -> list[str]:
+def _asked_gpus(device: str, environment: Mapping[str, str]) -> list[str]:
     """The ids of the GPUs that a device's name means, as CUDA_VISIBLE_DEVICES takes them."""
-    listed = os.environ.get(VISIBLE)
+    listed = environment.get(VISIBLE)
     ids = [id.strip() for id in listed.split(",") if id.strip()] if listed else _all_gpus()
     _, _, number = device.partition(":")
     if not number:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def _make_scenes(
     write_summary(output, summarize(entries, output, work.known))
     try:
         with (
-            worker_places(workers, device) as places,
+            worker_places(workers, device, os.environ) as places,
             show_scenes(len(work.missing), as_json) as report,
         ):
             why = carry_out(work, task, places, asked.limits, report)

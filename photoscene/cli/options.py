@@ -120,11 +120,13 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[...
     """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
+        """The decorator; the function itself stays as it is."""
         hints = get_type_hints(function, include_extras=True)
         groups = {k: h for k, h in hints.items() if isinstance(h, type) and is_dataclass(h)}
 
         @functools.wraps(function)
         def run(debug: bool = False, **values: Any) -> None:
+            """The command: the function with its groups of options put together."""
             from photoscene.cli.errors import reported
 
             with reported(debug):

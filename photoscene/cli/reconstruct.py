@@ -42,6 +42,10 @@ class Work:
 def reconstruct(
     request: Request, store: Store, work: Work, refresh: Sequence[str], as_json: bool
 ) -> int:
+    """Carry a request out, write its run folder and print what came of it; the exit status.
+
+    refresh: steps to compute again, as "generate" or "generate:OBJECT_ID".
+    """
     folder = work.folder
     with show_progress():
         scene, outcomes = reconstruct_photo(

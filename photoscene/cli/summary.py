@@ -16,6 +16,7 @@ from scene.types import Scene, SceneObject
 def scene_summary(
     scene: Scene, folder: Path, computed: int, seconds: float, status: int
 ) -> dict[str, Any]:
+    """What `run --json` prints: the status, where the files are, and each object with its fit."""
     return {
         "status": status,
         "run": str(folder),
