@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.plan import STAGES
+from flows.plan import STAGES, STEPS
 from flows.profile import load_profile, with_setting
-from flows.request import Profile
 from photoscene.batch.entries import Entry
 from photoscene.batch.places import Place
 from photoscene.batch.presence import CANCELLED, Presence
@@ -23,9 +23,9 @@ from photoscene.batch.records import (
 )
 from photoscene.batch.supervisor import Limits, Report, Supervisor
 from photoscene.batch.worker import Task
-from photoscene.inputs.request import Arguments
-from scene.errors import BadInput
+from scene.errors import BadInput, CannotRun
 from stages.backends import find_backend
+from stages.settings import make_settings
 
 MAX_SHARD = 16  # scenes that a worker takes through the stages together
 
@@ -51,12 +51,14 @@ def plan_work(
 
     retry_failed: those with failed objects are missing, too.
     """
-    versions = _Versions()
+    versions = functools.cache(_code_versions)  # many scenes have the same profile
     asked, known, missing = {}, {}, []
     for entry in own:
         if entry.fault or entry.arguments is None:
             continue
-        asked[entry.name] = digest_of(entry.arguments, versions.of(entry.arguments))
+        asked[entry.name] = digest_of(
+            entry.arguments, versions(entry.arguments.profile, tuple(entry.arguments.settings))
+        )
         record = read_scene_record(output, entry.name)
         kept = ("done",) if retry_failed else ("done", "incomplete")
         if (
@@ -98,35 +100,25 @@ def shards_of(entries: Sequence[Entry], workers: int) -> list[list[Entry]]:
     return [[*entries[i::count]] for i in range(count)]
 
 
-class _Versions:
-    """The backends and versions of what is asked for, each profile read once."""
+def _code_versions(profile_name: str, settings: Sequence[str]) -> Mapping[str, Any]:
+    """The versions of all steps, and the profile's backends with theirs and their weights.
 
-    def __init__(self) -> None:
-        self._profiles: dict[str, Profile | None] = {}
-        self._known: dict[tuple[str, tuple[str, ...]], Mapping[str, Any]] = {}
-
-    def of(self, arguments: Arguments) -> Mapping[str, Any]:
-        """By stage, backend and version; {} for a profile that cannot be read: its scenes fail."""
-        key = (arguments.profile, tuple(arguments.settings))
-        if key not in self._known:
-            self._known[key] = self._read(*key)
-        return self._known[key]
-
-    def _read(self, name: str, settings: Sequence[str]) -> Mapping[str, Any]:
-        try:
-            if name not in self._profiles:
-                self._profiles[name] = load_profile(name)
-            profile = self._profiles[name]
-            assert profile is not None
-            for assignment in settings:
-                profile = with_setting(profile, assignment)
-            return {
-                name: [choice.backend, STAGES[name].version,
-                       find_backend(STAGES[name], choice.backend).version]
-                for name, choice in profile.stages.items()
-            }  # fmt: skip
-        except BadInput:
-            return {}
+    {} for a profile that cannot be used: its scenes fail, each with the reason.
+    """
+    try:
+        profile = load_profile(profile_name)
+        for assignment in settings:
+            profile = with_setting(profile, assignment)
+        backends = {}
+        for name, choice in profile.stages.items():
+            backend = find_backend(STAGES[name], choice.backend)
+            digest = backend.weights_digest(
+                make_settings(STAGES[name], choice.backend, choice.settings)
+            )
+            backends[name] = [choice.backend, backend.version, digest]
+    except (BadInput, CannotRun):
+        return {}
+    return {"steps": {name: step.version for name, step in STEPS.items()}, "backends": backends}
 
 
 @dataclass
