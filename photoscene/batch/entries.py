@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,12 @@ from photoscene.inputs.request import (
 )
 from scene.errors import BadInput
 from scene.keys import digest
+from scene.text import printable
 
 HASH_DIGITS = 6  # of the photo's sha256, where names collide
+# Of a name's last part, to which files of the batch add their suffixes, and of the folders above.
+MAX_PART_BYTES, MAX_FOLDER_BYTES = 200, 255
+KEPT, SUMMARY, PAGE = ".batch", "batch.json", "index.html"  # the batch's own in the output folder
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,8 @@ def named_apart(entries: Sequence[Entry]) -> list[Entry]:
     """The entries with names that no file system takes for one another, or a fault.
 
     Names that are the same but for their case, or one of which is a folder in another's way, get
-    digits of their photo's sha256; the same photo twice is a duplicate.
+    digits of their photo's sha256, and so do those that are too long; the same photo twice is a
+    duplicate.
     """
     groups: dict[str, set[Path]] = defaultdict(set)
     for entry in entries:
@@ -68,7 +74,12 @@ def named_apart(entries: Sequence[Entry]) -> list[Entry]:
             apart.append(entry)
             continue
         key = _folded(entry.name)
-        if not entry.named and (len(groups[key]) > 1 or key in parents):
+        if entry.named and key in parents:
+            fault = f"name {entry.name}: other scenes are to be in that folder; choose another"
+            entry = replace(entry, fault=fault)
+        elif not entry.named and (
+            len(groups[key]) > 1 or key in parents or fault_of_name(entry.name)
+        ):
             entry = _with_digits(entry)
         first = taken.setdefault(_folded(entry.name), entry)
         if first is not entry and not entry.fault:
@@ -78,6 +89,27 @@ def named_apart(entries: Sequence[Entry]) -> list[Entry]:
             entry = replace(entry, fault=f"{same}: leave it out, or give it a name of its own")
         apart.append(entry)
     return apart
+
+
+def name_of_photo(path: str) -> str:
+    """The name of a photo by its path below the root: without the suffix, and without outer dots
+    and spaces, which would lead elsewhere or be lost on some file systems."""
+    photo = PurePosixPath(path)
+    return str(photo.with_name(photo.stem.strip(". ") or "photo"))
+
+
+def fault_of_name(name: str) -> str:
+    """Why no run folder can have such a name, "" where one can."""
+    parts = PurePosixPath(name).parts
+    if not parts or {"..", "/"} & set(parts):
+        return f"name {printable(name)}: expected a name, or a path below the output folder"
+    if parts[0].casefold() in (KEPT, SUMMARY, PAGE):
+        return f"name {printable(name)}: the batch's own files are there; choose another"
+    bytes_each = [len(os.fsencode(part)) for part in parts]
+    if bytes_each[-1] > MAX_PART_BYTES or max(bytes_each) > MAX_FOLDER_BYTES:
+        cut = printable(name[:40])
+        return f"name {cut}...: at most {MAX_PART_BYTES} bytes between slashes"
+    return ""
 
 
 def entry_to_json(entry: Entry) -> dict[str, Any]:
@@ -103,4 +135,7 @@ def _with_digits(entry: Entry) -> Entry:
         sha256 = digest(read_file(entry.arguments.photo, "photo"))
     except BadInput as error:
         return replace(entry, fault=str(error))
-    return replace(entry, name=f"{entry.name}_{sha256[:HASH_DIGITS]}")
+    path = PurePosixPath(entry.name)
+    kept = os.fsencode(path.name)[: MAX_PART_BYTES - HASH_DIGITS - 1].decode(errors="ignore")
+    name = str(path.with_name(f"{kept}_{sha256[:HASH_DIGITS]}"))
+    return replace(entry, name=name, fault=fault_of_name(name))

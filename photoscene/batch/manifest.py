@@ -13,17 +13,16 @@ from dataclasses import fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from photoscene.batch.entries import Entry
+from photoscene.batch.entries import Entry, fault_of_name, name_of_photo
 from photoscene.inputs.request import ADDRESS, Arguments, read_file
 from scene.errors import BadInput
+from scene.keys import canonical_json
 from scene.text import printable
 
 JSON_LINES, TABLES = (".jsonl", ".ndjson"), {".csv": ",", ".tsv": "\t"}
 MANIFEST_SUFFIXES = (*JSON_LINES, *TABLES)
 MAX_LINE_LENGTH = 1_000_000
 LIST_SEPARATOR = ";"  # within a cell of a table
-MAX_PART_BYTES = 200  # of a name's parts; a file system takes 255
-RESERVED_NAMES = frozenset(("batch.json", "index.html"))
 
 
 def manifest_entries(path: Path, defaults: Arguments, root: Path) -> list[Entry]:
@@ -39,15 +38,16 @@ def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """The lines of a manifest with their numbers: what stands there, or why it cannot be read."""
     suffix = path.suffix.lower()
     if suffix not in MANIFEST_SUFFIXES:
-        raise BadInput(
-            f"{path} is neither a folder of photos nor a manifest ({', '.join(MANIFEST_SUFFIXES)})"
-        )
+        known = f"a manifest ({', '.join(MANIFEST_SUFFIXES)})"
+        if not path.exists():
+            raise BadInput(f"{path} does not exist: expected a folder of photos, or {known}")
+        raise BadInput(f"{path} is neither a folder of photos nor {known}")
     try:
         text = read_file(path, "manifest").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"manifest {path} is not UTF-8 ({error.reason}): save it as UTF-8") from None
     if suffix in JSON_LINES:
-        lines = enumerate(text.splitlines(), 1)
+        lines = enumerate(io.StringIO(text, newline=None), 1)  # line ends of any system
         return ((number, _json_line(line)) for number, line in lines if line.strip())
     return _table_lines(path, text, TABLES[suffix])
 
@@ -59,6 +59,8 @@ def _json_line(line: str) -> Mapping[str, Any] | str:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         return f"is not JSON ({error.msg}): mend it"
+    except ValueError:
+        return "has a number of thousands of digits: mend it"
     except RecursionError:
         return "is nested too deeply: write it anew"
     return value if isinstance(value, dict) else 'is no JSON object: expected {"photo": ...}'
@@ -67,10 +69,16 @@ def _json_line(line: str) -> Mapping[str, Any] | str:
 def _table_lines(
     path: Path, text: str, delimiter: str
 ) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    header = [cell.strip().lower() for cell in next(reader, [])]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        header = [cell.strip().lower() for cell in next(reader, [])]
+    except csv.Error as error:
+        raise BadInput(f"manifest {path} is no table ({error}): mend its first line") from None
     if "photo" not in header:
-        raise BadInput(f"manifest {path} has no column photo: its first line names the columns")
+        raise BadInput(
+            f"manifest {path} has no column photo: its first line names the columns, "
+            f"with {delimiter!r} between them"
+        )
     if len(set(header)) < len(header):
         raise BadInput(f"manifest {path} has two columns of one name: rename one")
     while True:
@@ -107,10 +115,11 @@ def _line_entry(
     shown = printable(photo) if isinstance(photo, str) else ""
     try:
         arguments = _arguments(value, defaults, root)
-        name = _given_name(value["name"]) if "name" in value else _name_of(photo, root)
+        given = value.get("name")
+        name = _name_of(arguments.photo, root) if given is None else _given_name(given)
     except BadInput as error:
         return Entry("", number, shown, None, str(error))
-    return Entry(name, number, shown, arguments, named="name" in value)
+    return Entry(name, number, shown, arguments, named=given is not None)
 
 
 def _arguments(value: Mapping[str, Any], defaults: Arguments, root: Path) -> Arguments:
@@ -119,7 +128,7 @@ def _arguments(value: Mapping[str, Any], defaults: Arguments, root: Path) -> Arg
         raise BadInput(
             f"{', '.join(map(repr, unknown))}: a line has {', '.join(('name', *COLUMNS))}"
         )
-    if "photo" not in value:
+    if value.get("photo") is None:
         raise BadInput("has no photo: name one")
     given: dict[str, Any] = {}
     for name, raw in value.items():
@@ -127,25 +136,28 @@ def _arguments(value: Mapping[str, Any], defaults: Arguments, root: Path) -> Arg
             continue
         field, read = COLUMNS[name]
         given[field] = read(name, raw, root)
+    if "camera" in given:
+        given.setdefault("fov_x_deg", None)  # it has its own
     given["settings"] = (*defaults.settings, *given.get("settings", ()))
     arguments = replace(defaults, **given)
-    if not arguments.photo.is_file():
-        raise BadInput(f"photo {arguments.photo} does not exist: check the name")
+    if not os.path.isfile(arguments.photo):
+        why = "is no file" if os.path.exists(arguments.photo) else "does not exist"
+        raise BadInput(f"photo {arguments.photo} {why}: check the name")
     return arguments
 
 
 def _path(name: str, value: Any, root: Path) -> Path:
-    """A path below the root."""
+    """A path below the root, without any `..`: behind a link that would be another place."""
     text = _text(name, value, root)
     if ADDRESS.match(text):
         raise BadInput(f"{name} {text} is not on this machine: download it")
-    path = root / text
-    inside = Path(os.path.normpath(path)).is_relative_to(os.path.normpath(root))
-    if not inside:
+    base = os.path.abspath(root)
+    path = Path(os.path.normpath(os.path.join(base, text)))
+    if not path.is_relative_to(base):
         raise BadInput(
             f"{name} {text} leads out of {root}: give --root DIR, the folder of all files"
         )
-    return path
+    return root / path.relative_to(base)
 
 
 def _paths(name: str, value: Any, root: Path) -> tuple[Path, ...]:
@@ -202,6 +214,10 @@ def _seed(name: str, value: Any, root: Path) -> int:
 def _objects(name: str, value: Any, root: Path) -> tuple[Any, ...]:
     if not isinstance(value, list):
         raise BadInput(f'{name} {_shown(value)}: expected [{{"label", "box", "points"}}, ...]')
+    try:
+        canonical_json(value)
+    except ValueError:
+        raise BadInput(f"{name} {_shown(value)}: a number is not finite; mend it") from None
     return tuple(value)
 
 
@@ -232,23 +248,22 @@ def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _name_of(photo: Any, root: Path) -> str:
+def _name_of(photo: Path, root: Path) -> str:
     """The name of a photo below the root."""
-    relative = os.path.relpath(os.path.normpath(root / photo), os.path.normpath(root))
-    return str(PurePosixPath(relative).with_suffix(""))
+    return name_of_photo(photo.relative_to(root).as_posix())
 
 
 def _given_name(value: Any) -> str:
     """A name that a line gives; BadInput where no run folder can have it."""
     name = value.strip() if isinstance(value, str) else ""
-    parts = PurePosixPath(name).parts
-    if not parts or not name.isprintable() or "\\" in name or {"..", "/"} & set(parts):
+    if not name or not name.isprintable() or "\\" in name:
         raise BadInput(f"name {_shown(value)}: expected a name, or a path below the output folder")
-    if parts[0].startswith(".") or name.casefold() in RESERVED_NAMES:
-        raise BadInput(f"name {name}: the batch's own files are there; choose another")
-    if any(len(os.fsencode(part)) > MAX_PART_BYTES for part in parts):
-        raise BadInput(f"name {name[:40]}...: at most {MAX_PART_BYTES} bytes between slashes")
-    return str(PurePosixPath(*parts))
+    fault = fault_of_name(name)
+    if not fault and name.startswith("."):
+        fault = f"name {name}: a dot at its start hides it; choose another"
+    if fault:
+        raise BadInput(fault)
+    return str(PurePosixPath(name))
 
 
 def _shown(value: Any) -> str:

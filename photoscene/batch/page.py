@@ -10,6 +10,16 @@ from urllib.parse import quote
 from photoscene.batch.images import KINDS, image_path
 from photoscene.report.embed import content_security_policy, template, text_of
 
+# Tells the page from somebody else's index.html; within its first bytes.
+MARK = '<meta name="generator" content="photoscene batch">'
+MARKED_BYTES = 4096
+
+
+def is_batch_page(path: Path) -> bool:
+    """Whether a file is such a page, which may be replaced."""
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(MARKED_BYTES)
+
 
 def batch_page(summary: Mapping[str, Any], output: Path) -> bytes:
     """index.html: every scene's photo, overlay, grade and reason; sorted and filtered by a script.
@@ -20,6 +30,7 @@ def batch_page(summary: Mapping[str, Any], output: Path) -> bytes:
     # Opened as a file, the page has no origin of its own that its images could have, too.
     images = "img-src 'self' file: data:"
     text = template("photoscene.batch", "page.html.jinja").render(
+        mark=MARK,
         policy=content_security_policy([script]).replace("img-src data:", images),
         style=text_of("photoscene.batch", "page.css"),
         script=script,

@@ -11,7 +11,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,13 +31,16 @@ class Presence:
     def __init__(self, output: Path, scenes: int) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._output, self._path = output, working_folder(output) / f"{self.id}.json"
-        self._renewed = 0.0
+        self._renewed = self._entered = 0.0
+        self._others: Mapping[str, Any] = {}
         self._state: dict[str, Any] = {
             "host": socket.gethostname(), "process": os.getpid(), "scenes": scenes, "ended": 0,
             "scene": "", "stage": "", "count": 0,
         }  # fmt: skip
 
     def __enter__(self) -> Presence:
+        forget_gone(self._output)
+        self._others, self._entered = working(self._output), time.monotonic()
         self.renew()
         return self
 
@@ -49,6 +52,9 @@ class Presence:
     ) -> None:
         with contextlib.suppress(OSError):
             self._path.unlink()
+        if time.monotonic() - self._entered > WATCH_S:
+            now = working(self._output)
+            _forget(self._output, [id for id, s in self._others.items() if now.get(id) == s])
 
     def note(self, value: Mapping[str, Any]) -> None:
         """Take note of a worker's report."""
@@ -95,8 +101,32 @@ def alive(output: Path) -> dict[str, dict[str, Any]]:
     return living
 
 
+def forget_gone(output: Path) -> None:
+    """Remove the files of processes of this machine that were killed."""
+    here = {id: s for id, s in working(output).items() if s["host"] == socket.gethostname()}
+    _forget(output, [id for id, state in here.items() if not _exists(state["process"])])
+
+
+def _forget(output: Path, ids: Iterable[str]) -> None:
+    """Remove files of processes; one that lives after all writes its file again."""
+    for id in ids:
+        with contextlib.suppress(OSError):
+            (working_folder(output) / f"{id}.json").unlink()
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
 def cancel(output: Path) -> int:
     """Ask all processes that work on the batch to stop; returns how many there are."""
+    forget_gone(output)
     ids = [*working(output)]
     write_atomically(output / KEPT / "cancelled", encode_json(ids))
     return len(ids)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.calls import Outcome
-from photoscene.batch.entries import Entry
+from photoscene.batch.entries import KEPT, Entry
 from photoscene.inputs.request import Arguments, arguments_to_json, input_files
 from photoscene.runs.fits import FAILED, GOOD, has_failed
 from photoscene.runs.ownership import FILES, unchecked_record
@@ -33,7 +33,6 @@ from scene.types import Scene
 
 State = Literal["done", "incomplete", "failed"]
 FORMAT = "photoscene-batch/1"
-KEPT, SUMMARY, PAGE = ".batch", "batch.json", "index.html"
 GRADES = (GOOD, "check", FAILED)  # best to worst
 Stamps = Mapping[str, Sequence[int] | None]
 
@@ -112,6 +111,11 @@ def failed_record(entry: Entry, reason: str) -> SceneRecord:
 def write_record(output: Path, record: SceneRecord) -> None:
     """Keep what came of a scene."""
     write_atomically(_record_path(output, record.name), encode_json(asdict(record)))
+
+
+def remove_record(output: Path, name: str) -> None:
+    """Forget what came of a scene."""
+    _record_path(output, name).unlink(missing_ok=True)
 
 
 def read_scene_record(output: Path, name: str) -> SceneRecord | None:

@@ -20,6 +20,7 @@ from photoscene.batch.records import (
     digest_of,
     is_as_recorded,
     read_scene_record,
+    remove_record,
 )
 from photoscene.batch.supervisor import Limits, Report, Supervisor
 from photoscene.batch.worker import Task
@@ -34,7 +35,8 @@ MAX_SHARD = 16  # scenes that a worker takes through the stages together
 class Work:
     """What there is to do: all entries, those of this shard, and of them those still to be made.
 
-    asked: by name, the digest of what is asked for; known: records that stand.
+    asked: by name, the digest of what is asked for; known: records that stand; outdated: names of
+    scenes whose records do not, though they were made.
     """
 
     entries: Sequence[Entry]
@@ -42,6 +44,7 @@ class Work:
     missing: Sequence[Entry]
     asked: Mapping[str, str]
     known: Mapping[str, SceneRecord] = field(default_factory=dict)
+    outdated: Sequence[str] = ()
 
 
 def plan_work(
@@ -52,7 +55,7 @@ def plan_work(
     retry_failed: those with failed objects are missing, too.
     """
     versions = functools.cache(_code_versions)  # many scenes have the same profile
-    asked, known, missing = {}, {}, []
+    asked, known, missing, outdated = {}, {}, [], []
     for entry in own:
         if entry.fault or entry.arguments is None:
             continue
@@ -60,16 +63,17 @@ def plan_work(
             entry.arguments, versions(entry.arguments.profile, tuple(entry.arguments.settings))
         )
         record = read_scene_record(output, entry.name)
+        stands = record is not None and (
+            record.state == "failed" or is_as_recorded(output, entry, record, asked[entry.name])
+        )
         kept = ("done",) if retry_failed else ("done", "incomplete")
-        if (
-            record is not None
-            and record.state in kept
-            and is_as_recorded(output, entry, record, asked[entry.name])
-        ):
+        if record is not None and record.state in kept and stands:
             known[entry.name] = record
         else:
             missing.append(entry)
-    return Work(entries, own, missing, asked, known)
+        if record is not None and not stands:
+            outdated.append(entry.name)
+    return Work(entries, own, missing, asked, known, outdated)
 
 
 def carry_out(
@@ -78,6 +82,8 @@ def carry_out(
     """Make the missing scenes; returns why it stopped before they had ended, or ""."""
     if not work.missing:
         return ""
+    for name in work.outdated:  # else a batch that is stopped would call them done
+        remove_record(Path(task.output), name)
     presence = Presence(Path(task.output), len(work.missing))
 
     def stop() -> str:

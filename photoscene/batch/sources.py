@@ -7,14 +7,15 @@ its photo's path below it without the suffix, and its run folder's below the out
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from photoscene.batch.entries import Entry, named_apart
+from photoscene.batch.entries import Entry, name_of_photo, named_apart
 from photoscene.batch.manifest import manifest_entries
 from photoscene.inputs.request import Arguments
+from photoscene.runs.ownership import unchecked_record
 from scene.errors import BadInput
 from scene.text import printable
 
@@ -44,9 +45,10 @@ def read_entries(
         if root is not None:
             raise BadInput(f"--root {root} is for manifests: {source} is a folder; leave it out")
         root = source
-        found = [
-            _photo_entry(name, defaults, root) for name in sorted(_photos_below(source, output))
-        ]
+        unread: list[OSError] = []
+        photos = sorted(_photos_below(source, output, unread.append))
+        found = [_photo_entry(name, defaults, root) for name in photos]
+        found += [_unread_entry(error, root) for error in unread]
         empty = f"{source} has no photo ({' '.join(sorted(PHOTO_SUFFIXES))})"
     else:
         root = source.parent if root is None else root
@@ -54,23 +56,24 @@ def read_entries(
         empty = f"{source} has no line: write one per scene"
     if not found:
         raise BadInput(empty)
-    wanted = [entry for entry in found if _is_chosen(entry.photo, chosen)]
+    # A scene has the same name whichever others are chosen with it.
+    wanted = [entry for entry in named_apart(found) if _is_chosen(entry.photo, chosen)]
     if not wanted:
         raise BadInput(f"--include and --exclude leave none of {len(found)} scenes")
-    return named_apart(wanted[: chosen.limit])
+    return wanted[: chosen.limit]
 
 
-def _photos_below(folder: Path, output: Path) -> Iterator[str]:
+def _photos_below(folder: Path, output: Path, unread: Callable[[OSError], None]) -> Iterator[str]:
     """The paths of all photos below a folder, relative to it; hidden ones, and those in run folders
-    and in the batch's own output, are none."""
+    and in the batch's own output, are none. unread: called for a folder that cannot be read."""
     beyond = os.path.realpath(output)
-    for where, folders, files in os.walk(folder):
+    for where, folders, files in os.walk(folder, onerror=unread):
         folders[:] = [
             name
             for name in folders
             if not name.startswith(".")
             and os.path.realpath(os.path.join(where, name)) != beyond
-            and not os.path.exists(os.path.join(where, name, "run.json"))
+            and unchecked_record(Path(where, name)) is None
         ]
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
@@ -79,8 +82,14 @@ def _photos_below(folder: Path, output: Path) -> Iterator[str]:
 
 def _photo_entry(name: str, defaults: Arguments, root: Path) -> Entry:
     shown = printable(name.encode("utf-8", "replace").decode())
+    return Entry(name_of_photo(name), None, shown, replace(defaults, photo=root / name))
+
+
+def _unread_entry(error: OSError, root: Path) -> Entry:
+    """A folder whose photos are not known, as a scene that cannot be made."""
+    folder = os.path.relpath(error.filename, root)
     return Entry(
-        str(PurePosixPath(name).with_suffix("")), None, shown, replace(defaults, photo=root / name)
+        "", None, folder, None, f"folder cannot be read ({error.strerror}): make it readable"
     )
 
 

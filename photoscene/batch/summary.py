@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from photoscene.batch.entries import Entry
+from photoscene.batch.entries import KEPT, PAGE, SUMMARY, Entry
 from photoscene.batch.records import (
     FORMAT,
-    PAGE,
-    SUMMARY,
     SceneRecord,
     failed_record,
     read_json,
@@ -54,16 +53,34 @@ def write_summary(output: Path, summary: Summary) -> None:
     write_atomically(output / PAGE, batch_page(summary, output))
 
 
+def check_output(output: Path) -> None:
+    """BadInput where the summary, the page or the records would replace somebody else's files."""
+    from photoscene.batch.page import is_batch_page
+
+    for name, is_own in ((KEPT, Path.is_dir), (SUMMARY, _is_summary), (PAGE, is_batch_page)):
+        path = output / name
+        regular = name == KEPT or (path.is_file() and not path.is_symlink())
+        if os.path.lexists(path) and not (regular and is_own(path)):
+            raise BadInput(f"{path} is not of a batch and is kept: give another -o, or rename it")
+
+
 def read_summary(output: Path) -> Summary:
     """The summary of an output folder, its scenes as they stand now; BadInput where it has none."""
-    value = read_json(output / SUMMARY)
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
+    path = output / SUMMARY
+    if not path.exists():
         raise BadInput(f"{output} is not the output folder of a batch: it has no {SUMMARY}")
+    if not _is_summary(path):
+        raise BadInput(f"{path} is not of a batch, or damaged: run the batch again with another -o")
     entries = [
         Entry(s["name"], s["line"], s["photo"], None, s["reason"] if s["fault"] else "")
-        for s in value["scenes"]
+        for s in read_json(path)["scenes"]
     ]
     return summarize(entries, output, {})
+
+
+def _is_summary(path: Path) -> bool:
+    value = read_json(path) if path.is_file() else None
+    return isinstance(value, dict) and value.get("format") == FORMAT
 
 
 def summary_table(summary: Summary, output: Path) -> str:

@@ -174,7 +174,7 @@ class Supervisor:
         log.parent.mkdir(parents=True, exist_ok=True)
         with theirs, log.open("wb") as file:
             process = subprocess.Popen(
-                child.python("photoscene.batch.worker", str(theirs.fileno())),
+                child.python("photoscene.batch.worker", str(theirs.fileno()), temporary.name),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                 env={**child.environment(), **place, "TMPDIR": temporary.name},

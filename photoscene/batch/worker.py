@@ -1,8 +1,9 @@
 """A worker process of a batch: reconstructs shards of scenes, and reports each step as it begins.
 
-Started as `python -m photoscene.batch.worker DESCRIPTOR`, with one end of a pair of sockets. A line
-of JSON each way: first the task, then shards come in; reports go out. It ends when the socket is
-closed, and at once when whoever started it is gone.
+Started as `python -m photoscene.batch.worker DESCRIPTOR FOLDER`, with one end of a pair of sockets
+and a folder for temporary files. A line of JSON each way: first the task, then shards come in;
+reports go out. It ends when the socket is closed, and at once when whoever started it is gone; then
+it removes its folder, since nobody else will.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import logging
 import os
 import queue
+import shutil
 import signal
 import socket
 import sys
@@ -20,7 +22,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from flows.calls import WHOLE_SCENE, Outcome, StageCall
 from flows.request import Request
@@ -66,8 +68,8 @@ class Task:
 class Reports:
     """Lines of JSON to whoever started this process; threads take turns."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._file, self._lock = file, threading.Lock()
+    def __init__(self, file: TextIO, temporary: str) -> None:
+        self._file, self._temporary, self._lock = file, temporary, threading.Lock()
 
     def send(self, **values: Any) -> None:
         """Send one line; a closed socket ends the process."""
@@ -76,16 +78,16 @@ class Reports:
                 self._file.write(json.dumps(values) + "\n")
                 self._file.flush()
             except OSError:
-                os._exit(PARENT_GONE)
+                _leave(self._temporary)
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, temporary: str) -> None:
     """Work until the socket is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process ends it
     keep_quiet()
     connection = socket.socket(fileno=descriptor)
-    reports = Reports(connection.makefile("w", encoding="utf-8"))
-    incoming = _lines_in_background(connection.makefile("r", encoding="utf-8"))
+    reports = Reports(connection.makefile("w", encoding="utf-8"), temporary)
+    incoming = _lines_in_background(connection.makefile("r", encoding="utf-8"), temporary)
     task = Task(**next(incoming))
     pool = ModelPool(task.device)
     for shard in incoming:
@@ -191,7 +193,11 @@ class _Shard:
             self._keep(failed_record(entry, reason))
 
     def _keep(self, record: SceneRecord) -> None:
-        write_record(self.output, record)
+        try:
+            write_record(self.output, record)
+        except OSError as error:  # of the disk: it concerns all other records, too
+            missing = reason_of(error, self.task.store)
+            return self.reports.send(missing=missing, scene=record.name)
         self.reports.send(ended=record.name, record=asdict(replace(record, stamps=None)))
 
 
@@ -237,18 +243,24 @@ def _write(ready: _Scene, run: SceneRun, store: Store, output: Path, seconds: fl
     return replace(record, notes=(*record.notes, *ready.notes, *notes))
 
 
-def _lines_in_background(file: TextIO) -> Iterator[Any]:
+def _lines_in_background(file: TextIO, temporary: str) -> Iterator[Any]:
     """The values of lines as they come; the process ends with the last one, whatever it does."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def read() -> None:
         for line in file:
             lines.put(line)
-        os._exit(0)
+        _leave(temporary)
 
     threading.Thread(target=read, daemon=True).start()
     while True:
         yield json.loads(lines.get())
+
+
+def _leave(temporary: str) -> NoReturn:
+    """End now: whoever started this process is gone, and cannot remove its temporary files."""
+    shutil.rmtree(temporary, ignore_errors=True)
+    os._exit(PARENT_GONE)
 
 
 class JsonLines(logging.Formatter):
@@ -272,4 +284,4 @@ def _log_to_standard_error() -> None:
 
 if __name__ == "__main__":
     _log_to_standard_error()
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

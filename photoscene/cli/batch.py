@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,13 @@ from photoscene.batch.entries import Entry, shard_of
 from photoscene.batch.places import worker_places
 from photoscene.batch.run import Work, carry_out, plan_work
 from photoscene.batch.sources import Chosen, read_entries
-from photoscene.batch.summary import read_summary, summarize, summary_table, write_summary
+from photoscene.batch.summary import (
+    check_output,
+    read_summary,
+    summarize,
+    summary_table,
+    write_summary,
+)
 from photoscene.batch.supervisor import Limits
 from photoscene.batch.worker import Task
 from photoscene.cli.batch_progress import show_scenes
@@ -23,11 +31,18 @@ from photoscene.cli.options import ScenesGiven
 from photoscene.cli.output import DONE, INCOMPLETE, print_result, print_warnings
 from photoscene.cli.reconstruct import Where
 from photoscene.device import check_device, device_for
-from photoscene.inputs.request import Arguments, check_backends, check_local
+from photoscene.inputs.request import (
+    Arguments,
+    check_backends,
+    check_field_of_view,
+    check_local,
+    check_seed,
+)
 from photoscene.runs.folder import check_folder
 from scene.errors import BadInput
 
 MAX_WORKERS = 256
+STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 GPU_THREADS = 2  # one computes there while the other reads and writes files
 
 
@@ -81,7 +96,13 @@ def _make_scenes(
     for assignment in defaults.settings:
         profile = with_setting(profile, assignment)
     check_backends(profile, defaults.until)
-    check_folder(output)
+    check_seed(defaults.seed)
+    if defaults.fov_x_deg is not None:
+        check_field_of_view(defaults.fov_x_deg)
+    store = store_root(where.store)
+    for folder in (output, Path(store)):
+        check_folder(folder)
+    check_output(output)
     chosen = Chosen(scenes.include or (), scenes.exclude or (), scenes.limit)
     entries = read_entries(source, scenes.root, defaults, chosen, output)
     own = shard_of(entries, scenes.shard) if scenes.shard else entries
@@ -91,13 +112,14 @@ def _make_scenes(
     device = device_for(where.device, profile)
     # A worker sees one GPU only, whatever number this process knows it by.
     where_and_threads = ("cpu", 1) if device == "cpu" else ("cuda", GPU_THREADS)
-    task = Task(str(output.absolute()), store_root(where.store), *where_and_threads)
+    task = Task(str(output.absolute()), store, *where_and_threads)
     workers = min(asked.workers, max(1, len(work.missing)))
     output.mkdir(parents=True, exist_ok=True)
     why = ""
     write_summary(output, summarize(entries, output, work.known))
     try:
         with (
+            stopped_by_signals(),
             worker_places(workers, device, os.environ) as places,
             show_scenes(len(work.missing), as_json) as report,
         ):
@@ -112,6 +134,25 @@ def _make_scenes(
     unusable, names = any(entry.fault for entry in own), {entry.name for entry in own}
     done = all(s["state"] == "done" for s in summary["scenes"] if s["name"] in names)
     return DONE if done and not unusable else INCOMPLETE
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """A scheduler that ends the job, or a terminal that is closed, stops the batch as Ctrl-C does:
+    nothing is left behind."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in STOPPING_SIGNALS}
+    for number, handler in before.items():
+        if handler == signal.SIG_DFL:  # `nohup` ignores one of them
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def show_status(output: Path, as_json: bool) -> int:
@@ -139,7 +180,7 @@ def _working_line(state: Mapping[str, Any]) -> str:
     """A process that works on the batch, or did."""
     what = f"{state['ended']} of {state['scenes']} scenes"
     at = f", {state['stage']} of {state['scene']}" if state["stage"] else ""
-    gone = "" if state["alive"] else "; it does not answer: run the batch again"
+    gone = "" if state["alive"] else "; it does not answer"
     return f"working: process {state['process']} on {state['host']}: {what}{at}{gone}"
 
 
@@ -155,7 +196,7 @@ def _show_plan(work: Work, as_json: bool) -> int:
     lines = []
     for scene, entry in zip(listed, work.own, strict=True):
         reason = f": {scene['reason']}" if scene["reason"] else ""
-        lines.append(f"{scene['state']:<9} {scene['name'] or entry.title}{reason}")
+        lines.append(f"{scene['state']:<9} {entry.title if entry.fault else entry.name}{reason}")
     lines.append(f"{len(missing)} of {len(listed)} scenes would be made")
     print_result({"scenes": listed}, "\n".join(lines), as_json)
     return INCOMPLETE if any(entry.fault for entry in work.own) else DONE

@@ -194,6 +194,12 @@ def check_words(profile: Profile, prompts: tuple[ObjectPrompt, ...]) -> None:
             )
 
 
+def check_field_of_view(fov_x_deg: float) -> None:
+    """BadInput for a field of view that no photo has."""
+    if not 1 <= fov_x_deg <= 170:
+        raise BadInput(f"--fov {fov_x_deg:g}: expected 1 to 170 degrees")
+
+
 def check_seed(seed: int) -> None:
     """A seed is a whole number of 64 bits; BadInput otherwise."""
     if not -(2**63) <= seed < 2**63:
@@ -315,8 +321,7 @@ def _camera(arguments: Arguments) -> dict[str, Any]:
     if arguments.camera is not None and arguments.fov_x_deg is not None:
         raise BadInput("--camera and --fov say the same thing: give one of them")
     if arguments.fov_x_deg is not None:
-        if not 1 <= arguments.fov_x_deg <= 170:
-            raise BadInput(f"--fov {arguments.fov_x_deg:g}: expected 1 to 170 degrees")
+        check_field_of_view(arguments.fov_x_deg)
         return {"fov_x_deg": arguments.fov_x_deg}
     if arguments.camera is None:
         return {}

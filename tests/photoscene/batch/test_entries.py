@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,22 +48,89 @@ def names(found: Sequence[Entry]) -> list[str]:
 def test_a_folder_gives_its_photos_and_nothing_of_a_run(tmp_path: Path) -> None:
     photos = folder_of(
         tmp_path / "photos", "b.JPG", "a.png", "deep/er/c.heic", "notes.txt", ".hidden.png",
-        ".git/d.png", "run/run.json", "run/photo.png",
+        ".git/d.png", "run/photo.png", "other/run.json", "other/e.png",
     )  # fmt: skip
+    (photos / "run" / "run.json").write_text('{"format": "photoscene-run/1"}')
     folder_of(photos / "out", "x/photo.png")
     found = read_entries(photos, None, DEFAULTS, Chosen(), photos / "out")
-    assert names(found) == ["a", "b", "deep/er/c"]
+    assert names(found) == ["a", "b", "deep/er/c", "other/e"]
     assert found[2].arguments is not None
     assert found[2].arguments.photo == photos / "deep" / "er" / "c.heic"
     assert (found[2].arguments.seed, found[2].line) == (3, None)
-    assert names(entries(photos, "*.png")) == ["a", "out/x/photo"]
+    assert names(entries(photos, "*.png")) == ["a", "other/e", "out/x/photo"]
     assert names(entries(photos, "deep/*")) == ["deep/er/c"]
-    assert names(entries(photos, exclude=("a*", "out/*"))) == ["b", "deep/er/c"]
+    assert names(entries(photos, exclude=("a*", "out/*", "other/*"))) == ["b", "deep/er/c"]
     assert names(entries(photos, limit=1)) == ["a"]
-    with pytest.raises(BadInput, match="leave none of 4"):
+    with pytest.raises(BadInput, match="leave none of 5"):
         entries(photos, "*.gif")
     with pytest.raises(BadInput, match="has no photo"):
         entries(folder_of(tmp_path / "empty", "x.txt"))
+
+
+def test_a_folder_that_cannot_be_read_is_a_scene_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = folder_of(tmp_path / "photos", "a.png", "closed/b.png")
+    scan = os.scandir
+
+    def refusing(path: str) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found = entries(photos)
+    assert names(found) == ["a", ""]
+    assert (found[1].photo, found[1].fault) == (
+        "closed", "folder cannot be read (Permission denied): make it readable"
+    )  # fmt: skip
+
+
+def test_no_photo_has_its_scene_outside_or_among_the_files_of_the_batch(tmp_path: Path) -> None:
+    """Nor a name too long for the files that are called after it."""
+    photos = folder_of(tmp_path, "...png", ".batch.png", "sub/trail ..png", "index.html.png",
+                       "x" * 246 + ".png", "é" * 120 + ".png", "batch.json/a.png")  # fmt: skip
+    lines = [
+        {"photo": path.relative_to(photos).as_posix()} for path in sorted(photos.rglob("*.*p*g"))
+    ]
+    found = entries(write_manifest(tmp_path / "all.jsonl", lines))
+    assert [e.fault for e in found if "own files are there" not in e.fault] == [""] * 6
+    assert sorted(n.rpartition("_")[0] or n for n in names(found)) == [
+        "batch", "batch.json/a", "index.html", "photo", "sub/trail", "x" * 193, "é" * 96
+    ]  # fmt: skip
+
+
+def test_a_scene_has_one_name_whichever_are_chosen(tmp_path: Path) -> None:
+    photos = folder_of(tmp_path / "p", "cup.jpg", "cup.png", "pan.png")
+    assert [*names(entries(photos, "*.jpg")), *names(entries(photos, "*.png"))] == names(
+        entries(photos)
+    )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_on_any_system_and_nowhere_else(tmp_path: Path, end: str) -> None:
+    folder_of(tmp_path, "a.jpg", "b.jpg")
+    texts = ['{"photo": "a.jpg", "text": "one\u2028\x85line"}', '{"photo": "b.jpg"}', ""]
+    (tmp_path / "l.jsonl").write_bytes(end.join(texts).encode())
+    found = entries(tmp_path / "l.jsonl")
+    assert [(e.line, e.fault) for e in found] == [(1, ""), (2, "")]
+    (tmp_path / "t.csv").write_bytes(end.join(["photo,text", 'a.jpg,"a, b"', "b.jpg,c"]).encode())
+    assert [e.fault for e in entries(tmp_path / "t.csv")] == ["", ""]
+
+
+def test_paths_are_below_the_manifests_folder_also_when_one_works_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_of(tmp_path, "out.jpg", "in/a.jpg", "in/b.jpg", "in/c.jpg")
+    (tmp_path / "in" / "link").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path / "in")
+    write_manifest(Path("l.jsonl"), [
+        {"photo": "../out.jpg"}, {"photo": str(tmp_path / "in" / "a.jpg")},
+        {"photo": "./x/../b.jpg"}, {"photo": "link/../c.jpg"},
+    ])  # fmt: skip
+    outside, *inside = entries(Path("l.jsonl"))
+    assert "leads out of" in outside.fault
+    assert [(e.name, e.fault) for e in inside] == [("a", ""), ("b", ""), ("c", "")]
 
 
 def test_names_that_a_disk_may_take_for_one_another_get_digits(tmp_path: Path) -> None:
@@ -112,6 +181,11 @@ def test_a_table_is_what_lines_are(tmp_path: Path) -> None:
         ("{", "is not JSON"),
         ("[1]", "is no JSON object"),
         ("[" * 5000, "nested too deeply"),
+        ('{"photo": "a.jpg", "seed": %s}' % ("9" * 5000), "thousands of digits"),
+        ('{"photo": "a.jpg", "objects": [{"box": [NaN, 1, 2, 3]}]}', "a number is not finite"),
+        ({"photo": None}, "has no photo"),
+        ({"photo": "sub"}, "is no file"),
+        ({"photo": "x" * 300}, "does not exist"),
         ({}, "has no photo"),
         ({"photo": 3}, "photo 3: expected text"),
         ({"photo": "gone.jpg"}, "does not exist: check the name"),
@@ -120,11 +194,14 @@ def test_a_table_is_what_lines_are(tmp_path: Path) -> None:
         ({"photo": "/etc/passwd"}, "leads out of"),
         ({"photo": "https://x.org/a.jpg"}, "https://x.org/a.jpg is not on this machine"),
         ({"photo": "a.jpg", "mask": ["../m.png"]}, "mask ../m.png leads out of"),
-        ({"photo": "a.jpg", "name": "../x"}, "name '../x': expected a name"),
+        ({"photo": "a.jpg", "name": "../x"}, "name ../x: expected a name"),
         ({"photo": "a.jpg", "name": "/x"}, "expected a name"),
         ({"photo": "a.jpg", "name": ".batch/x"}, "the batch's own files"),
         ({"photo": "a.jpg", "name": "Index.html"}, "the batch's own files"),
+        ({"photo": "a.jpg", "name": "index.html/x"}, "the batch's own files"),
+        ({"photo": "a.jpg", "name": ".x"}, "a dot at its start hides it"),
         ({"photo": "a.jpg", "name": "x" * 300}, "at most 200 bytes"),
+        ({"photo": "a.jpg", "name": "sub"}, "other scenes are to be in that folder"),
         ({"photo": "a.jpg", "name": "a\nb"}, "expected a name"),
         ({"photo": "a.jpg", "fov": "wide"}, "fov 'wide': expected a number"),
         ({"photo": "a.jpg", "seed": 1.5}, "seed 1.5: expected a whole number"),
@@ -188,7 +265,7 @@ def test_workers_have_shards_of_one_size(count: int, workers: int) -> None:
 
 def test_a_source_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for source, reason in [
-        (tmp_path / "gone", "neither a folder of photos nor a manifest"),
+        (tmp_path / "gone", "does not exist: expected a folder of photos, or a manifest"),
         (tmp_path / "gone.jsonl", "does not exist"),
         (folder_of(tmp_path, "empty.jsonl") / "none.csv", "does not exist"),
     ]:
