@@ -140,7 +140,7 @@ BROAD_HANDLERS = {
     "flows/server.py": 1,  # httpx, of proxies
     "flows/settings.py": 1,  # Prefect, of the user's settings
     "flows/shard.py": 1,  # kept in the outcome, which ends that scene
-    "photoscene/batch/manifest.py": 2,  # float() and int()
+    "photoscene/batch/manifest.py": 4,  # float(), int(), digits of JSON numbers
     "photoscene/batch/worker.py": 2,  # kept in the scene's record, a bug with its traceback
     "photoscene/choosing/browser.py": 1,  # JSON of a request
     "photoscene/choosing/entries.py": 1,  # float()

@@ -15,6 +15,7 @@ import pytest
 from photoscene.batch.entries import Entry, entry_from_json, entry_to_json, shard_of
 from photoscene.batch.run import MAX_SHARD, shards_of
 from photoscene.batch.sources import Chosen, read_entries
+from photoscene.batch.summary import check_output, summarize, write_summary
 from photoscene.inputs.request import Arguments
 from scene.errors import BadInput
 from support.batches import write_manifest
@@ -280,3 +281,22 @@ def test_a_source_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "n.jsonl").write_text("\n\n")
     with pytest.raises(BadInput, match="has no line"):
         entries(tmp_path / "n.jsonl")
+
+
+@pytest.mark.parametrize("name", ["index.html", "batch.json", ".batch"])
+def test_files_of_somebody_else_stay_where_the_batch_would_write(tmp_path: Path, name: str) -> None:
+    folder_of(tmp_path / "out", name, "notes.txt")
+    with pytest.raises(BadInput, match="is not of a batch and is kept: give another -o"):
+        check_output(tmp_path / "out")
+    assert (tmp_path / "out" / name).read_text() == name
+
+
+def test_a_batch_may_go_on_where_one_has_written(tmp_path: Path) -> None:
+    found = entries(folder_of(tmp_path / "photos", "a.png"))
+    out = tmp_path / "out"
+    check_output(out)
+    write_summary(out, summarize(found, out, {}))
+    check_output(out)
+    (out / "index.html").write_text("<h1>my own page</h1>")
+    with pytest.raises(BadInput, match=r"index\.html is not of a batch"):
+        check_output(out)
