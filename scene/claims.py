@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import logging
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.05, 1.0  # between two looks at a lock that somebody holds
 OFFSET_DIGITS = 15  # hexadecimal digits of a key that name a byte: offsets have 63 bits
+logger = logging.getLogger(__name__)
 
 
 class Claims:
@@ -39,6 +41,8 @@ class Claims:
         offset, pause_s = int(key[:OFFSET_DIGITS], 16), FIRST_PAUSE_S
         while not (taken := self._take(offset)) and wait:
             time.sleep(pause_s)
+            if pause_s < MAX_PAUSE_S <= 2 * pause_s:
+                logger.info("waiting for another process, which computes the same just now")
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
         try:
             yield taken

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+
+import pytest
 
 from scene import child
 from scene.claims import Claims, claims_at
@@ -32,7 +35,10 @@ def holder(path: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_what_another_process_holds_is_free_again_when_it_dies(tmp_path: Path) -> None:
+def test_what_another_process_holds_is_free_again_when_it_dies(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "scene.claims")
     claims, process = claims_at(tmp_path / "claims"), holder(tmp_path / "claims")
     with claims.claim(KEY, wait=False) as claimed, claims.claim(OTHER, wait=False) as other:
         assert (claimed, other) == (False, True)
@@ -45,7 +51,10 @@ def test_what_another_process_holds_is_free_again_when_it_dies(tmp_path: Path) -
 
     thread = threading.Thread(target=wait)
     thread.start()
-    assert not waited.wait(0.3)
+    end = time.monotonic() + 60
+    while not caplog.records and time.monotonic() < end:
+        assert not waited.wait(0.1)
+    assert [r.message.split(",")[0] for r in caplog.records] == ["waiting for another process"]
     process.kill()
     thread.join(60)
     assert waited.is_set()
