@@ -59,6 +59,7 @@ class Claims:
                 try:
                     fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
                 except (BlockingIOError, PermissionError):  # POSIX allows either for a held lock
+                    self._close_if_idle()
                     return False
                 except OSError:
                     pass  # this file system has no locks
@@ -71,14 +72,21 @@ class Claims:
             if self._descriptor is not None:
                 with contextlib.suppress(OSError):
                     fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, offset)
+            self._close_if_idle()
 
     def _open(self) -> int | None:
-        """The file's descriptor, which stays open; None where there can be no such file."""
+        """The file's descriptor, open while a lock is held; None where no such file can be."""
         if self._descriptor is None:
             with contextlib.suppress(OSError):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         return self._descriptor
+
+    def _close_if_idle(self) -> None:
+        """An open file would keep its disk from being unmounted."""
+        if not self._held and self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 @functools.cache

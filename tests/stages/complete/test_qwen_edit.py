@@ -144,10 +144,12 @@ import sys
 sys.modules["torchvision"] = None
 import numpy as np
 from pathlib import Path
-from stages.complete.qwen_edit.pipeline import Sampling, Weights, load_pipeline, run_pipeline
+from stages.complete.qwen_edit.pipeline import (
+    Sampling, WeightFiles, load_pipeline, run_pipeline
+)
 from stages.pretrained import prepare_torchvision
 assert prepare_torchvision() == "absent"
-pipeline = load_pipeline(Weights(Path(sys.argv[1])), "cpu", "none")
+pipeline = load_pipeline(WeightFiles(Path(sys.argv[1])), "cpu", "none")
 how = Sampling(2, 4.0, None, 64)
 edit = run_pipeline(pipeline, np.load(sys.argv[2]), "Show the whole cup.", how, 3)
 np.save(sys.argv[3], edit)
