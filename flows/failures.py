@@ -1,4 +1,4 @@
-"""What a failed call means: it may pass, this one object cannot be done, or the run ends."""
+"""What a failed call means: it is retried, this one object cannot be done, or the run ends."""
 
 from __future__ import annotations
 

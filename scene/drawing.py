@@ -1,4 +1,4 @@
-"""Draws masks on a picture: one colour and one number per object, the same everywhere."""
+"""Draws masks on an image: one colour and one number per object, wherever masks are shown."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ def stage_key(
 ) -> str:
     """sha256 over everything that can change a stage's output.
 
-    version is the backend's VERSION; weights the digest of its weight files ("" without any);
-    inputs map a name to the artifact that is read under it.
+    version stands for the code, as `2.5` of stage and backend; weights: the digest of its weight
+    files ("" without any); inputs map a name to the artifact that is read under it.
     """
     named = {name: [artifact.kind, artifact.sha256] for name, artifact in inputs.items()}
     body = [stage, backend, version, dict(settings), weights, named, seed]

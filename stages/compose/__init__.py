@@ -1,4 +1,7 @@
-"""Compose: placed meshes and the camera -> one GLB, and the re-render laid over the photo."""
+"""Compose: placed meshes and the camera -> one GLB, and the overlay: the re-render on the photo.
+
+Another file format is no backend of it: an exporter starts from `scene/placed.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compose backend `gltf`: binary glTF 2.0 and an overlay picture."""
+"""Compose backend `gltf`: binary glTF 2.0, and the overlay drawn through the photo's camera."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ STAGE_EDITS = (
     ("        generate.STEP,\n", "        generate.STEP,\n        tint.STEP,\n"),
     (
         '    scene = _with_made(scene, request, store, "mesh", "mesh", generated)\n',
-        """    if "tint" in request.profile.stages:
+        """    if "tint" in request.profile.stages and request.until != "generate":
         made = generated.bundles
         tinted = yield from _each(request, {i: tint.call(request, o, made[i])
                                             for o in objects if (i := o.id) in made})
@@ -16,6 +16,7 @@ STAGE_EDITS = (
     scene = _with_made(scene, request, store, "mesh", "mesh", generated)
 """,
     ),
+    ('    if request.until == "generate" or', '    if request.until in ("generate", "tint") or'),
 )
 STEP_EDITS = (
     ("    segment,\n", "    segment,\n    weigh,\n"),
