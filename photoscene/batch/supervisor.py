@@ -220,7 +220,7 @@ class Supervisor:
             if self._dead_starts >= MAX_DEAD_STARTS:
                 raise CannotRun(f"a worker {why} before it began: {_tail(worker.log)}")
         elif not worker.steps:  # between two steps: any of its scenes may be why
-            self._deaths.update(worker.entries)
+            self._deaths.update(list(worker.entries))
         for step in worker.steps:
             self._strikes[step] += 1
             self._deaths[step[0]] += 1

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -317,6 +318,27 @@ def test_a_process_lives_whose_file_changes_whatever_its_clock_says(
     assert set(presence.alive(tmp_path)) == {living.id}
     assert presence.cancel(tmp_path) == 2
     assert living.is_cancelled() and not presence.Presence(tmp_path, 1).is_cancelled()
+
+
+def test_scenes_whose_worker_dies_between_two_steps_are_set_aside_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import os, socket, sys; socket.socket(fileno=int(sys.argv[1])).sendall(b'{}\\n');"
+        "os.kill(os.getpid(), 9)"
+    )
+    monkeypatch.setattr(child, "python", lambda *words: [sys.executable, "-c", program, words[1]])
+    ended: list[Mapping[str, Any]] = []
+    limits = supervisor.Limits(deaths=3)
+    task = supervisor.Task(str(tmp_path), str(tmp_path / "store"), "cpu")
+    asked = {"a": "", "b": ""}
+    entries = [supervisor.Entry(name, None, f"{name}.png", None) for name in asked]
+    workers = supervisor.Supervisor(task, [{}], asked, limits, ended.append, lambda: "")
+    assert workers.carry_out([entries]) == ""
+    assert [value["ended"] for value in ended if "ended" in value] == ["a", "b"]
+    for name in asked:
+        record = read_scene_record(tmp_path, name)
+        assert record is not None and "its worker was killed by SIGKILL" in record.reason
 
 
 def test_records_are_read_back_or_taken_for_absent(tmp_path: Path) -> None:
