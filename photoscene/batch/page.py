@@ -38,7 +38,7 @@ def batch_page(summary: Mapping[str, Any], output: Path) -> bytes:
         objects=summary["objects"],
         scenes=[_card(scene, output) for scene in summary["scenes"]],
     )
-    return text.encode()
+    return text.encode("utf-8", "replace")  # a name may have bytes that are no UTF-8
 
 
 def _card(scene: Mapping[str, Any], output: Path) -> dict[str, Any]:
