@@ -317,7 +317,8 @@ def timed_read(name: str, load: Callable[[], Loaded]) -> Loaded:
     """What load returns, and a line in the log that says how long it took."""
     started = time.monotonic()
     loaded = load()
-    logger.info("%s read in %.1f s", name, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    logger.info("%s read in %.1f s", name, seconds, extra={"read": name, "seconds": seconds})
     return loaded
 
 

@@ -32,6 +32,7 @@ TICK_S = 0.5  # between two looks at the clock
 MAX_DEAD_STARTS = 3  # workers in a row that end before they begin a scene
 LOG_TAIL_LINES = 3
 RECEIVED_BYTES = 65536
+WORKER_DIED = "worker died"  # a kind of failure, beside those of `worker.py`
 DEFAULT_LIMIT_S = 1800.0
 # A hung native call cannot be interrupted, only its process killed. The networks of `full` take
 # minutes an object on a small GPU; an hour is no longer work.
@@ -65,6 +66,7 @@ class _Worker:
     idle: it said that it has finished its shard; the record of the last scene comes before that.
     """
 
+    number: int
     process: subprocess.Popen[bytes]
     connection: socket.socket
     log: Path
@@ -180,7 +182,7 @@ class Supervisor:
                 env={**child.environment(), **place, "TMPDIR": temporary.name},
                 start_new_session=True,  # Ctrl-C is the supervisor's alone
             )  # fmt: skip
-        worker = _Worker(process, ours, log, temporary)
+        worker = _Worker(self._started, process, ours, log, temporary)
         self._workers[worker] = place
         self._selector.register(ours, selectors.EVENT_READ, worker)
         worker.send(asdict(self._task))
@@ -203,7 +205,7 @@ class Supervisor:
                 self._forget(worker, value["ended"])
             elif "idle" in value:
                 worker.entries, worker.steps, worker.idle = {}, {}, True
-            self._report(value)
+            self._report({**value, "worker": str(worker.number)})
             why = why or value.get("missing", "")
         return why
 
@@ -239,7 +241,7 @@ class Supervisor:
     def _set_aside(self, worker: _Worker, name: str, why: str) -> None:
         record = failed_record(worker.entries.pop(name), f"set aside: its worker {why}, repeatedly")
         write_record(Path(self._task.output), record)
-        self._report({"ended": name, "record": asdict(record)})
+        self._report({"ended": name, "record": asdict(record), "kind": WORKER_DIED})
 
     def _end_hung(self) -> None:
         now = time.monotonic()

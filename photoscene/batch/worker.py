@@ -50,6 +50,9 @@ from stages.devices import ModelPool
 PARENT_GONE = 130
 logger = logging.getLogger("photoscene.batch")  # this module runs as __main__
 STOPPING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# Kinds of failure, for those who count them; a worker's death is one of the supervisor's.
+BAD_INPUT, OBJECT, OUT_OF_MEMORY = "bad input", "object", "out of memory"
+ENVIRONMENT, FAULT = "environment", "fault"
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def main(descriptor: int, temporary: str) -> None:
     keep_quiet()
     connection = socket.socket(fileno=descriptor)
     reports = Reports(connection.makefile("w", encoding="utf-8"), temporary)
+    logging.getLogger("stages").addHandler(ReadReports(reports))
     incoming = _lines_in_background(connection.makefile("r", encoding="utf-8"), temporary)
     task = Task(**next(incoming))
     pool = ModelPool(task.device)
@@ -107,7 +111,7 @@ def reconstruct_shard(
 
     asked: by name, the digest of what is asked for.
     """
-    shard = _Shard(task, asked, reports, open_store(task.store))
+    shard = _Shard(task, asked, reports, open_store(task.store), pool)
     for entry in entries:
         shard.read(entry)
     requests = [scene.request for scene in shard.scenes]
@@ -133,6 +137,7 @@ class _Shard:
     asked: Mapping[str, str]
     reports: Reports
     store: Store
+    pool: ModelPool
     scenes: list[_Scene] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
@@ -160,11 +165,14 @@ class _Shard:
         call, scene = outcome.call, self.scenes[run.index].entry.name
         seconds = outcome.manifest.seconds if outcome.manifest and outcome.computed else 0.0
         step = {
-            "scene": scene, "stage": call.stage, "subject": call.subject, "backend": call.backend,
-            "seconds": seconds, "computed": outcome.computed, "failure": outcome.failure,
+            "scene": scene, "subject": call.subject, "backend": call.backend, "seconds": seconds,
+            "result": _result(outcome),
         }  # fmt: skip
-        logger.info("step", extra={"step": step})
-        self.reports.send(stepped=call.stage, scene=scene, subject=call.subject)
+        logged = {**step, "stage": call.stage, "failure": outcome.failure}
+        logger.info("step", extra={"values": logged})
+        kind = (OUT_OF_MEMORY if outcome.out_of_memory else OBJECT) if outcome.failure else ""
+        held_bytes = self.pool.held_bytes
+        self.reports.send(**step, stepped=call.stage, kind=kind, held_bytes=held_bytes)
 
     def step_deferred(self, run: SceneRun, call: StageCall) -> None:
         """Report that it is not being worked on any more: another process computes it."""
@@ -186,31 +194,41 @@ class _Shard:
         self._keep(replace(record, asked=asked, stamps=scene.stamps))
 
     def _fail(self, entry: Entry, error: BaseException) -> None:
-        reason = reason_of(error, self.task.store)
+        kind, reason = reason_of(error, self.task.store)
         if _stops_all(error):
-            self.reports.send(missing=reason, scene=entry.name)
+            self.reports.send(missing=reason, scene=entry.name, kind=kind)
         else:
-            self._keep(failed_record(entry, reason))
+            self._keep(failed_record(entry, reason), kind)
 
-    def _keep(self, record: SceneRecord) -> None:
+    def _keep(self, record: SceneRecord, kind: str = "") -> None:
         try:
             write_record(self.output, record)
         except OSError as error:  # of the disk: it concerns all other records, too
-            missing = reason_of(error, self.task.store)
-            return self.reports.send(missing=missing, scene=record.name)
-        self.reports.send(ended=record.name, record=asdict(replace(record, stamps=None)))
+            kind, reason = reason_of(error, self.task.store)
+            return self.reports.send(missing=reason, scene=record.name, kind=kind)
+        value = asdict(replace(record, stamps=None))
+        kept = ("name", "state", "grade", "reason", "steps", "computed", "seconds")
+        logger.info("scene", extra={"values": {name: value[name] for name in kept}})
+        self.reports.send(ended=record.name, record=value, kind=kind)
 
 
-def reason_of(error: BaseException, store: str) -> str:
-    """Why a scene failed, in one line; a bug's traceback goes to a file that the line names."""
+def reason_of(error: BaseException, store: str) -> tuple[str, str]:
+    """The kind of failure of a scene, and why, in one line; a bug's traceback goes to a file that
+    the line names."""
     if isinstance(error, (BadInput, ObjectError)):
-        return str(error)
+        return BAD_INPUT if isinstance(error, BadInput) else OBJECT, str(error)
     missing = environment_fault(error)
     if missing:
-        return missing
+        return ENVIRONMENT, missing
     path = write_fault(error, store_root(store))
     where = f"; its traceback is in {path}" if path else ""
-    return f"a fault of photoscene itself: {type(error).__name__}: {error}{where}"
+    return FAULT, f"a fault of photoscene itself: {type(error).__name__}: {error}{where}"
+
+
+def _result(outcome: Outcome) -> str:
+    if outcome.manifest is None:
+        return "failed"
+    return "computed" if outcome.computed else "cached"
 
 
 def _stops_all(error: BaseException) -> bool:
@@ -267,10 +285,24 @@ class JsonLines(logging.Formatter):
     """A log record as a line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record's time, logger and text, and the step that it is about."""
+        """The record's time, logger and text, and the values that it is about."""
         value = {"time": self.formatTime(record), "from": record.name,
-                 "text": record.getMessage(), **getattr(record, "step", {})}  # fmt: skip
+                 "text": record.getMessage(), **getattr(record, "values", {})}  # fmt: skip
         return json.dumps(value)
+
+
+class ReadReports(logging.Handler):
+    """Reports every network that is read from its file."""
+
+    def __init__(self, reports: Reports) -> None:
+        super().__init__()
+        self._reports = reports
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Report it if the record is of a read."""
+        name = getattr(record, "read", None)
+        if name is not None:
+            self._reports.send(read=name, seconds=getattr(record, "seconds", 0.0))
 
 
 def _log_to_standard_error() -> None:

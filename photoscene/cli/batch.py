@@ -13,6 +13,7 @@ from typing import Any
 from flows.profile import load_profile, with_setting
 from photoscene.batch import presence
 from photoscene.batch.entries import Entry, shard_of
+from photoscene.batch.metrics import check_target, published
 from photoscene.batch.places import worker_places
 from photoscene.batch.run import Work, carry_out, plan_work
 from photoscene.batch.sources import Chosen, read_entries
@@ -48,12 +49,14 @@ GPU_THREADS = 2  # one computes there while the other reads and writes files
 
 @dataclass(frozen=True)
 class Asked:
-    """The output folder, how many workers, and what they do; dry_run: only list it."""
+    """The output folder, how many workers, and what they do; dry_run: only list it;
+    metrics: where Prometheus finds them."""
 
     output: Path | None
     workers: int = 1
     dry_run: bool = False
     retry_failed: bool = False
+    metrics: str | None = None
     limits: Limits = Limits()
 
 
@@ -92,6 +95,8 @@ def _make_scenes(
         raise BadInput(f"--workers {asked.workers}: expected 1 to {MAX_WORKERS}")
     if scenes.limit is not None and scenes.limit < 1:
         raise BadInput(f"--limit {scenes.limit}: expected at least 1")
+    if asked.metrics is not None:
+        check_target(asked.metrics)
     profile = load_profile(defaults.profile)
     for assignment in defaults.settings:
         profile = with_setting(profile, assignment)
@@ -121,8 +126,14 @@ def _make_scenes(
         with (
             stopped_by_signals(),
             worker_places(workers, device, os.environ) as places,
-            show_scenes(len(work.missing), as_json) as report,
+            published(asked.metrics, len(work.missing)) as count,
+            show_scenes(len(work.missing), as_json) as show,
         ):
+
+            def report(value: Mapping[str, Any]) -> None:
+                count(value)
+                show(value)
+
             why = carry_out(work, task, places, asked.limits, report)
     finally:
         summary = summarize(entries, output, work.known)

@@ -96,6 +96,9 @@ def batch(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also scenes with failed objects.")
     ] = False,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="PORT|FILE.prom", help="For Prometheus, while it works.")
+    ] = None,
     profile: ProfileName = "lite",
     settings: Settings = None,
     fov: FieldOfView = None,
@@ -111,7 +114,7 @@ def batch(
 
     arguments = _arguments(Path(), ObjectsGiven(), profile, settings)
     arguments = replace(arguments, fov_x_deg=fov, seed=seed)
-    asked = Asked(output, workers, dry_run, retry_failed)
+    asked = Asked(output, workers, dry_run, retry_failed, metrics)
     return batch_photos(words, scenes, asked, arguments, Where(store, device), json)
 
 
