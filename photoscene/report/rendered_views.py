@@ -152,13 +152,31 @@ def _dot_px(points: int, pixels: int) -> int:
 
 
 def _write(image: Uint8, at: NDArray[np.int64], colours: Uint8, dot_px: int) -> None:
-    height, width = image.shape[:2]
+    """Draw a square about each point (N, 2). Where several cover a pixel, the later pixel of the
+    square stays, row by row, and of those the later point.
+
+    With colours as single numbers and a margin around the image, each pixel of the square is one
+    write for all points.
+    """
+    margin = 2 * dot_px
+    packed = np.pad(_packed(image), margin)
+    width, flat = packed.shape[1], packed.reshape(-1)
+    reaches = ((at >= -dot_px) & (at < np.array(image.shape[1::-1]) + dot_px)).all(1)
+    places = (at[reaches] + margin) @ np.array([1, width])
+    values = _packed(colours[reaches])
     steps = np.arange(dot_px) - dot_px // 2
     for dy in steps:
         for dx in steps:
-            x, y = at[:, 0] + dx, at[:, 1] + dy
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            image[y[inside], x[inside]] = colours[inside]
+            flat[places + (dy * width + dx)] = values
+    drawn = packed[margin:-margin, margin:-margin]
+    for channel in range(3):
+        image[..., channel] = drawn >> 8 * channel & 255
+
+
+def _packed(colours: Uint8) -> NDArray[np.signedinteger]:
+    """Colours (..., 3) as numbers."""
+    red, green, blue = (colours[..., channel].astype(np.int32) for channel in range(3))
+    return red | green << 8 | blue << 16
 
 
 def _draw_view_line(image: Uint8, line: Float64, camera: Float64) -> None:

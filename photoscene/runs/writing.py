@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def run_of(folder: Path, made: Reconstruction, store: Store) -> Run:
         store=store.address,
         seconds=round(made.seconds, 3),
         machine={"platform": platform.platform(), "python": platform.python_version()},
-        versions={name: metadata.version(name) for name in VERSIONS_OF},
+        versions=_versions(),
         steps=tuple(_step(outcome, names, earlier) for outcome in made.outcomes),
     )
     return Run(folder, record)
@@ -144,6 +144,12 @@ def _object_files(
         f"{folder}/object_crop.png": framed[-1] if framed else None,
         f"{folder}/mesh.glb": o.mesh,
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of libraries whose version can change a result."""
+    return {name: metadata.version(name) for name in VERSIONS_OF}
 
 
 def _earlier_steps(folder: Path) -> Sequence[StepRecord]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from photoscene.report import rendered_views
 from photoscene.report.rendered_views import points_from_above, rotated_points, turntable
 from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.types import Bool, Float64, ObjectMesh, Photo, PointMap, Uint8
@@ -69,3 +71,19 @@ def _opaque(picture: Uint8) -> Bool:
 
 def _overlap(a: Bool, b: Bool) -> float:
     return float((a & b).sum() / (a | b).sum())
+
+
+@pytest.mark.parametrize("dot_px", [2, 3, 12])
+def test_points_are_drawn_as_one_square_after_the_other(dot_px: int) -> None:
+    random = np.random.default_rng(dot_px)
+    image = random.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    at = random.integers(-30, 90, (500, 2))
+    colours = random.integers(0, 256, (500, 3), dtype=np.uint8)
+    expected = image.copy()
+    for dy in np.arange(dot_px) - dot_px // 2:
+        for dx in np.arange(dot_px) - dot_px // 2:
+            for (x, y), colour in zip(at + [dx, dy], colours, strict=True):
+                if 0 <= x < 60 and 0 <= y < 40:
+                    expected[y, x] = colour
+    rendered_views._write(image, at, colours, dot_px)
+    np.testing.assert_array_equal(image, expected)
