@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,14 @@ from photoscene.batch.entries import Entry, entry_to_json
 from photoscene.batch.records import KEPT, failed_record, write_record
 from photoscene.batch.worker import Task
 from scene import child
-from scene.errors import CannotRun
+from scene.errors import BadInput, CannotRun
 
 TICK_S = 0.5  # between two looks at the clock
 MAX_DEAD_STARTS = 3  # workers in a row that end before they begin a scene
 LOG_TAIL_LINES = 3
 RECEIVED_BYTES = 65536
 WORKER_DIED = "worker died"  # a kind of failure, beside those of `worker.py`
-DEFAULT_LIMIT_S = 1800.0
+DEFAULT_LIMIT_S, MAX_LIMIT_S = 1800.0, 604800.0
 # A hung native call cannot be interrupted, only its process killed. The networks of `full` take
 # minutes an object on a small GPU; an hour is no longer work.
 STAGE_LIMITS_S: Mapping[str, float] = {"generate": 3600.0, "complete": 3600.0}
@@ -43,16 +43,27 @@ STAGE_LIMITS_S: Mapping[str, float] = {"generate": 3600.0, "complete": 3600.0}
 class Limits:
     """attempts: how many workers one step of a scene may cost; deaths: how many a scene may, in
     all; recycle: shards after which a worker is replaced (native libraries leak), 0 for never;
-    seconds: a step may take by its stage."""
+    seconds: a step may take by its stage; default_s: any other."""
 
     attempts: int = 3
     deaths: int = 10
     recycle: int = 16
     seconds: Mapping[str, float] = field(default_factory=lambda: STAGE_LIMITS_S)
+    default_s: float = DEFAULT_LIMIT_S
 
     def limit_s(self, stage: str) -> float:
         """How long a step of a stage may take before its worker counts as hung."""
-        return self.seconds.get(stage, DEFAULT_LIMIT_S)
+        return self.seconds.get(stage, self.default_s)
+
+
+def limits_from(step_s: float | None, recycle: int) -> Limits:
+    """Limits as users give them; step_s: of every step, None for those by stage."""
+    if step_s is not None and not 1 <= step_s <= MAX_LIMIT_S:
+        raise BadInput(f"--step-limit {step_s:g}: expected 1 to {MAX_LIMIT_S:g} seconds")
+    if recycle < 0:
+        raise BadInput(f"--recycle {recycle}: expected 0 or more shards")
+    limits = Limits(recycle=recycle)
+    return limits if step_s is None else replace(limits, seconds={}, default_s=step_s)
 
 
 Report = Callable[[Mapping[str, Any]], None]

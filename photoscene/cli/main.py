@@ -96,6 +96,15 @@ def batch(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also scenes with failed objects.")
     ] = False,
+    step_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--step-limit", metavar="SECONDS", help="A longer step hangs.  [default: by stage]"
+        ),
+    ] = None,
+    recycle: Annotated[
+        int, typer.Option(metavar="SHARDS", help="Replace a worker after so many; 0: never.")
+    ] = 16,
     metrics: Annotated[
         str | None, typer.Option(metavar="PORT|FILE.prom", help="For Prometheus, while it works.")
     ] = None,
@@ -109,12 +118,14 @@ def batch(
 ) -> int:
     """Reconstruct many photos: all of a folder, or a manifest's. Run again, it does what is
     missing or failed. `batch status OUT` and `batch cancel OUT` are for one that runs."""
+    from photoscene.batch.supervisor import limits_from
     from photoscene.cli.batch import Asked, batch_photos
     from photoscene.cli.reconstruct import Where
 
     arguments = _arguments(Path(), ObjectsGiven(), profile, settings)
     arguments = replace(arguments, fov_x_deg=fov, seed=seed)
-    asked = Asked(output, workers, dry_run, retry_failed, metrics)
+    limits = limits_from(step_limit, recycle)
+    asked = Asked(output, workers, dry_run, retry_failed, metrics, limits)
     return batch_photos(words, scenes, asked, arguments, Where(store, device), json)
 
 

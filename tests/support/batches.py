@@ -49,12 +49,17 @@ def write_manifest(path: Path, lines: Sequence[Mapping[str, Any] | str]) -> Path
     return path
 
 
+def sitecustomize(folder: Path) -> str:
+    """A module that lets every process of Python find more backends of generate."""
+    return WITH_BACKENDS.format(folder=str(folder))
+
+
 def add_backends(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let this process and its workers find the tests' own backends of generate."""
     import stages.generate
 
     monkeypatch.setattr(stages.generate, "__path__", [*stages.generate.__path__, str(BACKENDS)])
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(WITH_BACKENDS.format(folder=str(BACKENDS)))
+    (folder / "sitecustomize.py").write_text(sitecustomize(BACKENDS))
     monkeypatch.syspath_prepend(str(TESTS))
     monkeypatch.syspath_prepend(str(folder))

@@ -18,7 +18,6 @@ import pytest
 
 from photoscene.batch import supervisor
 from photoscene.batch.records import read_scene_record
-from photoscene.cli import batch as batch_command
 from scene import child
 from support.batches import add_backends, line, write_manifest, write_photos
 from support.small_photo import SmallPhoto, call
@@ -37,9 +36,7 @@ def backends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def quick_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that takes longer than eight seconds hangs; two workers are enough to lose."""
     limits = supervisor.Limits(attempts=2, seconds={"generate": 8.0})
-    defaults = batch_command.Asked.__init__.__defaults__
-    assert defaults is not None
-    monkeypatch.setattr(batch_command.Asked.__init__, "__defaults__", (*defaults[:-1], limits))
+    monkeypatch.setattr(supervisor, "limits_from", lambda step_s, recycle: limits)
 
 
 def run_batch(source: Path, output: Path, *options: object) -> dict:
@@ -339,6 +336,24 @@ def test_scenes_whose_worker_dies_between_two_steps_are_set_aside_in_the_end(
     for name in asked:
         record = read_scene_record(tmp_path, name)
         assert record is not None and "its worker was killed by SIGKILL" in record.reason
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--step-limit", "0.5"), "--step-limit 0.5: expected 1 to 604800 seconds"),
+        (("--step-limit", "nan"), "--step-limit nan: expected 1 to 604800 seconds"),
+        (("--recycle", "-1"), "--recycle -1: expected 0 or more shards"),
+    ],
+)
+def test_limits_that_cannot_be_are_refused(
+    tmp_path: Path, options: tuple[str, str], reason: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    result = call("batch", tmp_path / "photos", "-o", tmp_path / "out", *options)
+    assert (result.exit_code, result.stderr.strip()) == (2, f"photoscene: {reason}")
+    limits = supervisor.limits_from(8.0, 0)
+    assert (limits.limit_s("generate"), limits.limit_s("write"), limits.recycle) == (8.0, 8.0, 0)
 
 
 def test_records_are_read_back_or_taken_for_absent(tmp_path: Path) -> None:
