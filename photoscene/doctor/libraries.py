@@ -17,7 +17,6 @@ EXTRAS = {"torch": ("torch", "pixal3d"), "safetensors": ("safetensors", "pixal3d
           "xatlas": ("xatlas", "pixal3d"), "transformers": ("transformers", "full"),
           "diffusers": ("diffusers", "full"), "accelerate": ("accelerate", "full"),
           "huggingface-hub": ("huggingface_hub", "models"), "spconv": ("spconv", "spconv"),
-          "prefect-dask": ("prefect_dask", "cluster"),
           "prefect-ray": ("prefect_ray", "cluster")}  # fmt: skip
 
 

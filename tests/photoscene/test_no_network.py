@@ -69,7 +69,6 @@ LIBRARIES = {
     "torch": "import torch, torch.hub; torch.ones(3).sum()",
     "ray": "import ray; ray.init(num_cpus=1, include_dashboard=False); ray.shutdown()",
     "prefect_ray": "import prefect_ray",
-    "prefect_dask": "import prefect_dask",
 }
 
 
