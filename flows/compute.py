@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from flows.calls import Outcome, StageCall
 from flows.plan import STEPS
 from scene.store import Manifest, Store
 from stages.devices import ModelPool
+from stages.lockstep import working_clock
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +50,9 @@ def _computed(call: StageCall, store: Store, pool: ModelPool, refresh: bool) -> 
     known = None if refresh else _known(call, store)
     if known is not None:
         return known
-    started = time.monotonic()
+    started = working_clock()
     outputs = STEPS[call.stage].compute(call, store, pool)
-    seconds = time.monotonic() - started
+    seconds = working_clock() - started
     manifest = Manifest(
         call.key, call.stage, call.subject, call.backend, call.version, call.settings_json,
         call.weights, call.seed, call.inputs, outputs, round(seconds, 4),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from flows.calls import Outcome, StageCall
+from flows.calls import BUILT_IN, EDITED, Outcome, StageCall
 from flows.compute import produce, produce_unless_claimed
 from flows.failures import RETRY_DELAYS_S, can_pass, failed
 from flows.plan import STEPS, Plan, StageFailed, plan_scene
@@ -16,6 +16,12 @@ from flows.request import Request
 from scene.store import Store
 from scene.types import Scene
 from stages.devices import ModelPool
+from stages.lockstep import Lockstep, current_member
+
+# Calls in one lockstep: each keeps up to 60 MB of Pixal3D's image features and latents between two
+# networks, and has a thread with the helpers that torch gives it. Three objects in each of 32
+# scenes still read each network once.
+MAX_LOCKSTEP = 96
 
 
 @dataclass(eq=False)
@@ -71,11 +77,15 @@ class SceneRun:
 
 @dataclass(frozen=True)
 class Observer:
-    """What is called while scenes are reconstructed, from whichever thread carries out a call."""
+    """What is called while scenes are reconstructed, from whichever thread carries out a call.
+
+    step_began: also when it goes on after step_paused: it waited for another process, or for the
+    other calls of its lockstep.
+    """
 
     step_began: Callable[[SceneRun, StageCall], None] = lambda run, call: None
     step_ended: Callable[[SceneRun, Outcome], None] = lambda run, outcome: None
-    step_deferred: Callable[[SceneRun, StageCall], None] = lambda run, call: None
+    step_paused: Callable[[SceneRun, StageCall], None] = lambda run, call: None
     scene_ended: Callable[[SceneRun], None] = lambda run: None
 
 
@@ -90,39 +100,29 @@ def reconstruct_scenes(
     """The scenes of many requests; of all calls that wait, those of the earliest stage are next.
 
     threads: how many calls of a stage are carried out at once. On a GPU the pool lends its models
-    to one at a time, and a second thread reads and writes files meanwhile. What another process
+    to one at a time, and a second thread reads and writes files meanwhile. Calls that are to have
+    one network at a time in memory go through their networks in lockstep. What another process
     computes just now comes last, so that two that share a store do not wait for each other.
     A scene that fails has its error and does not stop the others. Retries are those of the flow.
     """
-
-    def carry_out(waiting: _Waiting, wait: bool) -> Outcome | None:
-        """Carry one call out; None where another process is at it, unless this one is to wait."""
-        observer.step_began(waiting.run, waiting.call)
-        outcome = _outcome(waiting.call, store, pool, refresh(waiting.call), wait)
-        if outcome is None:
-            observer.step_deferred(waiting.run, waiting.call)
-        else:
-            observer.step_ended(waiting.run, outcome)
-        return outcome
-
     runs = [SceneRun(i, request, plan_scene(request, store)) for i, request in enumerate(requests)]
     for run in runs:
         run.begin()
         if run.has_ended:
             observer.scene_ended(run)
     with ThreadPoolExecutor(threads) as executor:
+        driver = _Driver(store, pool, refresh, observer, executor)
         while calls := _earliest_calls(runs):
-            for wait in (False, True):
-                outcomes = executor.map(partial(carry_out, wait=wait), calls)
-                claimed = []
-                for waiting, outcome in zip(calls, outcomes, strict=True):
+            for carry_out in (driver.without_waiting, driver.waiting):
+                deferred = []
+                for waiting, outcome in carry_out(calls):
                     if outcome is None:
-                        claimed.append(waiting)
+                        deferred.append(waiting)
                         continue
                     waiting.run.end(waiting.index, outcome)
                     if waiting.run.has_ended:
                         observer.scene_ended(waiting.run)
-                calls = claimed
+                calls = deferred
     return runs
 
 
@@ -142,16 +142,77 @@ def _earliest_calls(runs: Sequence[SceneRun]) -> list[_Waiting]:
     return [w for w in waiting if w.call.stage == min(stages, key=list(STEPS).index)]
 
 
-def _outcome(
-    call: StageCall, store: Store, pool: ModelPool, refresh: bool, wait: bool
-) -> Outcome | None:
-    """What comes of a call; what may pass is tried again. None: another process is at it."""
-    carry_out = produce if wait else produce_unless_claimed
-    for delay_s in (*RETRY_DELAYS_S, None):
-        try:
-            return carry_out(call, store, pool, refresh)
-        except Exception as error:  # `failed` tells a bug from the rest, and keeps it
-            if delay_s is None or not can_pass(error):
-                return failed(call, error)
-        time.sleep(delay_s)
-    raise AssertionError("the last try returns")
+Ended = Iterator[tuple[_Waiting, Outcome | None]]  # None: to be done later
+Produce = Callable[[StageCall, Store, ModelPool, bool], Outcome | None]
+
+
+@dataclass(frozen=True)
+class _Driver:
+    """Carries out calls of one stage; see `reconstruct_scenes`."""
+
+    store: Store
+    pool: ModelPool
+    refresh: Callable[[StageCall], bool]
+    observer: Observer
+    executor: ThreadPoolExecutor
+
+    def without_waiting(self, calls: Sequence[_Waiting]) -> Ended:
+        """Calls that no other process is at, in lockstep where they can be."""
+        by_model: dict[str | None, list[_Waiting]] = {}
+        for waiting in calls:
+            by_model.setdefault(self._lockstep_key(waiting.call), []).append(waiting)
+        single = by_model.pop(None, [])
+        carry_out = partial(self._observed, produce=produce_unless_claimed)
+        yield from zip(single, self.executor.map(carry_out, single), strict=True)
+        for same in by_model.values():
+            for first in range(0, len(same), MAX_LOCKSTEP):
+                yield from self._in_lockstep(same[first : first + MAX_LOCKSTEP])
+
+    def waiting(self, calls: Sequence[_Waiting]) -> Ended:
+        """The others, each for the process that is at it; and what failed in lockstep, again."""
+        carry_out = partial(self._observed, produce=produce)
+        return zip(calls, self.executor.map(carry_out, calls), strict=True)
+
+    def _in_lockstep(self, calls: Sequence[_Waiting]) -> Ended:
+        """Calls that share a model, by a thread each."""
+        with (
+            self.pool.lockstep(len(calls)) as lockstep,
+            ThreadPoolExecutor(len(calls)) as members,
+        ):
+            carry_out = partial(self._as_member, lockstep)
+            yield from zip(calls, members.map(carry_out, range(len(calls)), calls), strict=True)
+
+    def _as_member(self, lockstep: Lockstep, number: int, waiting: _Waiting) -> Outcome | None:
+        paused = partial(self.observer.step_paused, waiting.run, waiting.call)
+        resumed = partial(self.observer.step_began, waiting.run, waiting.call)
+        with lockstep.member(number, paused, resumed):
+            return self._observed(waiting, produce_unless_claimed)
+
+    def _observed(self, waiting: _Waiting, produce: Produce) -> Outcome | None:
+        self.observer.step_began(waiting.run, waiting.call)
+        outcome = self._outcome(waiting.call, produce)
+        if outcome is None:
+            self.observer.step_paused(waiting.run, waiting.call)
+        else:
+            self.observer.step_ended(waiting.run, outcome)
+        return outcome
+
+    def _outcome(self, call: StageCall, produce: Produce) -> Outcome | None:
+        """What comes of a call; what may pass is tried again, by a member of a lockstep when that
+        has ended. None: later, for this or since another process is at it."""
+        for delay_s in (*RETRY_DELAYS_S, None):
+            try:
+                return produce(call, self.store, self.pool, self.refresh(call))
+            except Exception as error:  # `failed` tells a bug from the rest, and keeps it
+                if delay_s is None or not can_pass(error):
+                    return failed(call, error)
+                if current_member() is not None:
+                    return None
+            time.sleep(delay_s)
+        raise AssertionError("the last try returns")
+
+    def _lockstep_key(self, call: StageCall) -> str | None:
+        stage = STEPS[call.stage].stage
+        if stage is None or call.backend in (BUILT_IN, EDITED):
+            return None
+        return self.pool.lockstep_key(stage, call.backend, call.settings)

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from scene.errors import BadInput
@@ -85,6 +85,11 @@ class Backend(Generic[SettingsT, ModelT]):
     """Where a model keeps what it reads when it is first wanted, so that the pool can measure it
     and let go of it. None: the model has everything from `load` on, and goes as a whole."""
 
+    lockstep: bool = False
+    """Its model borrows its networks one by one from a `NetworkPool`. Calls that are to have one at
+    a time may then be members of a `Lockstep`: its threads work in turn, and the model holds no
+    lock while it borrows."""
+
     memory: Callable[[SettingsT], Keeping] = _keep
     """ "one_at_a_time": never in memory together with others that say so."""
 
@@ -104,6 +109,11 @@ class Backend(Generic[SettingsT, ModelT]):
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Modules that are imported late, besides photoscene's own -> the command that installs each,
     as `dict.fromkeys(("torch", "transformers"), FULL_EXTRA)`."""
+
+    def loading_values(self, settings: SettingsT) -> dict[str, Any]:
+        """The settings that `load` depends on, with their values."""
+        values = asdict(settings)
+        return values if self.loading is None else {name: values[name] for name in self.loading}
 
     def weights_digest(self, settings: SettingsT) -> str:
         """The digest of the weights that are used with these settings; "" without any."""

@@ -7,17 +7,18 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from scene.errors import CannotRun
 from scene.keys import canonical_json
-from stages.backends import Backend, HeldWeights, Keeping, ModelT, Offload, Stage, find_backend
+from stages.backends import Backend, Keeping, ModelT, Offload, Stage, find_backend
 from stages.device_memory import default_budget_bytes, is_out_of_memory, measured, network_bytes
+from stages.lockstep import Lockstep, current_member
+from stages.model_entry import ModelEntry
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -50,7 +51,7 @@ class ModelPool:
     def __init__(self, device: str = "cpu", budget_bytes: int | None = None) -> None:
         self.device = device
         self._budget_bytes = budget_bytes
-        self._entries: dict[str, _Entry[Any]] = {}  # the most recently used is the last
+        self._entries: dict[str, ModelEntry[Any]] = {}  # the most recently used is the last
         self._lock = threading.RLock()
         self._working = threading.Lock()
 
@@ -64,7 +65,8 @@ class ModelPool:
         if not isinstance(settings, backend.settings):
             raise TypeError(f"{stage.name} backend {name} has other settings than {settings}")
         exclusive = backend.memory(settings) == "one_at_a_time"
-        with self._working if exclusive or self.device != "cpu" else nullcontext():
+        queue = self._working if exclusive or self.device != "cpu" else nullcontext()
+        with current_member() or queue:
             entry = self._lend(f"{stage.name} {name}", backend, settings, exclusive)
             lender = _lender.set(self)
             try:
@@ -76,6 +78,22 @@ class ModelPool:
             finally:
                 _lender.reset(lender)
                 self._take_back(entry)
+
+    def lockstep_key(
+        self, stage: Stage[Backend[Any, ModelT]], name: str, settings: DataclassInstance
+    ) -> str | None:
+        """Equal for calls that may be members of one `lockstep`; None for those that gain nothing,
+        since their models have all networks in memory."""
+        backend = find_backend(stage, name)
+        if not backend.lockstep or backend.memory(settings) != "one_at_a_time":
+            return None
+        return _entry_name(f"{stage.name} {name}", backend.loading_values(settings))
+
+    @contextmanager
+    def lockstep(self, members: int) -> Iterator[Lockstep]:
+        """For calls of one model that are carried out by a thread each; others queue meanwhile."""
+        with self._working, Lockstep(members) as lockstep:
+            yield lockstep
 
     @property
     def held_bytes(self) -> int:
@@ -108,12 +126,10 @@ class ModelPool:
         backend: Backend[Any, ModelT],
         settings: DataclassInstance,
         exclusive: bool,
-    ) -> _Entry[ModelT]:
+    ) -> ModelEntry[ModelT]:
         with self._lock:
-            values = asdict(settings)
-            names = values if backend.loading is None else backend.loading
-            loading = {name: values[name] for name in names}
-            name = canonical_json([title, loading])
+            loading = backend.loading_values(settings)
+            name = _entry_name(title, loading)
             entry = self._entries.pop(name, None) or self._load(backend, loading)
             for other in self._idle():
                 if self._entries[other].ran_out or (exclusive and self._entries[other].exclusive):
@@ -123,14 +139,14 @@ class ModelPool:
             self._make_room()
             return entry
 
-    def _load(self, backend: Backend[Any, ModelT], loading: dict[str, Any]) -> _Entry[ModelT]:
+    def _load(self, backend: Backend[Any, ModelT], loading: dict[str, Any]) -> ModelEntry[ModelT]:
         """Loaded with the settings of `Backend.loading` alone, so that it can use no others."""
         model = backend.load(backend.settings(**loading), self.device)
         held = None if backend.held is None else backend.held(model)
         known_bytes = network_bytes(model) if held is None else None
-        return _Entry(model, backend.loading is not None, held, known_bytes)
+        return ModelEntry(model, backend.loading is not None, held, known_bytes)
 
-    def _take_back(self, entry: _Entry[Any]) -> None:
+    def _take_back(self, entry: ModelEntry[Any]) -> None:
         with self._lock:
             entry.lent -= 1
             entry.known_bytes = entry.held_bytes or entry.known_bytes
@@ -160,36 +176,8 @@ class ModelPool:
             held.release()
 
 
-@dataclass(eq=False)
-class _Entry(Generic[ModelT]):
-    """A loaded backend. shared: by calls with other settings; held: what it reads when it is first
-    wanted; known_bytes: what it holds with its weights, None before they were read; lent: how often
-    it is now; exclusive, ran_out: how it was last used."""
-
-    model: ModelT
-    shared: bool
-    held: HeldWeights | None
-    known_bytes: int | None
-    lent: int = 0
-    exclusive: bool = False
-    ran_out: bool = False
-
-    def model_with(self, settings: DataclassInstance) -> ModelT:
-        """The model with a call's own settings, its networks and locks shared with all others."""
-        model: Any = self.model  # a dataclass where it is shared, see `Backend.loading`
-        return replace(model, settings=settings) if self.shared else model
-
-    @property
-    def held_bytes(self) -> int:
-        return (self.known_bytes or 0) if self.held is None else self.held.held_bytes
-
-    def expected_bytes(self, unknown: int) -> int:
-        """What it holds or, while it is lent, will have read."""
-        if not self.lent:
-            return self.held_bytes
-        if self.known_bytes is None:
-            return self.held_bytes or unknown
-        return max(self.held_bytes, self.known_bytes)
+def _entry_name(title: str, loading: Mapping[str, Any]) -> str:
+    return canonical_json([title, loading])
 
 
 # The pool that lent what this thread works with: only it knows what else can be freed.
@@ -243,11 +231,22 @@ class NetworkPool:
     load: name and device -> network. Lent with "keep" a network stays on the
     device. With "one_at_a_time" only the lent one is there: the others wait in main memory, and on
     a "cpu", where that would save nothing, they are dropped and read again.
+
+    In a lockstep a loan begins with a barrier, except between joined networks: pairs of which the
+    second is borrowed after the first at once, since what a call keeps between them is large. A
+    phase has all its networks on the device; revisited ones, which several phases need, then stay
+    in main memory until the lockstep ends.
     """
 
-    def __init__(self, load: Callable[[str, str], nn.Module], device: str) -> None:
+    def __init__(
+        self,
+        load: Callable[[str, str], nn.Module],
+        device: str,
+        joined: Collection[tuple[str, str]] = (),
+        revisited: Collection[str] = (),
+    ) -> None:
         self.device = device
-        self._load = load
+        self._load, self._joined, self._revisited = load, joined, revisited
         self._kept: dict[str, tuple[nn.Module, int]] = {}  # on the device, with their bytes
         self._waiting: dict[str, nn.Module] = {}  # in main memory
         self._lock = threading.RLock()
@@ -255,16 +254,18 @@ class NetworkPool:
     @contextmanager
     def borrow(self, name: str, keeping: Keeping = "keep") -> Iterator[Any]:
         """Lend a network on the device."""
+        member = current_member()
         if keeping == "keep":
             yield self._keep(name)
-            return
-        with self._lock:
-            self._send_away()
-            if self.device == "cpu":
-                yield self._read(name, "cpu")
-                gc.collect()
-            else:
-                yield from self._visiting(name)
+        elif member is not None:
+            before = [(self, first) for first, second in self._joined if second == name]
+            if member.last not in before:
+                member.barrier((self, name))
+            until_end = self.device == "cpu" and name in self._revisited
+            yield member.load((self, name), partial(self._visiting, name), until_end)
+        else:
+            with self._lock, self._visiting(name) as network:
+                yield network
 
     @property
     def held_bytes(self) -> int:
@@ -290,8 +291,14 @@ class NetworkPool:
             self._waiting |= {name: network.to("cpu") for name, (network, _) in self._kept.items()}
         self._kept.clear()
 
+    @contextmanager
     def _visiting(self, name: str) -> Iterator[nn.Module]:
-        """On the device for the time of the loan; its tensors in main memory stay as they were."""
+        """On the device for the time of a loan; its tensors in main memory stay as they were."""
+        self._send_away()
+        if self.device == "cpu":
+            yield self._read(name, "cpu")
+            gc.collect()
+            return
         if name not in self._waiting:
             self._waiting[name] = self._read(name, "cpu")
         network = self._waiting[name]
@@ -358,12 +365,12 @@ def retrying_after_freeing(
 
     release: lets go of the caller's own weights; every idle model of the pool that lent the caller
     goes with them. Raises OutOfDeviceMemory naming `what`, and the remedy in words, when that was
-    not enough.
+    not enough. A member of a lockstep only fails: its call is made again when the others have left.
     """
     try:
         return work()
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        if not is_out_of_memory(error) or current_member() is not None:
             raise
         logger.warning("out of memory at %s: freeing and trying again (%s)", what, _line(error))
     # Outside the handlers: the exception's traceback would keep the failed call's tensors alive.

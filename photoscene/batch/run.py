@@ -28,7 +28,7 @@ from scene.errors import BadInput, CannotRun
 from stages.backends import find_backend
 from stages.settings import make_settings
 
-MAX_SHARD = 16  # scenes that a worker takes through the stages together
+MAX_SHARD = 32  # scenes that a worker takes through the stages together
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def reconstruct_shard(
     for entry in entries:
         shard.read(entry)
     requests = [scene.request for scene in shard.scenes]
-    observer = Observer(shard.step_began, shard.step_ended, shard.step_deferred, shard.scene_ended)
+    observer = Observer(shard.step_began, shard.step_ended, shard.step_paused, shard.scene_ended)
     reconstruct_scenes(requests, shard.store, pool, observer=observer, threads=task.threads)
 
 
@@ -174,8 +174,8 @@ class _Shard:
         held_bytes = self.pool.held_bytes
         self.reports.send(**step, stepped=call.stage, kind=kind, held_bytes=held_bytes)
 
-    def step_deferred(self, run: SceneRun, call: StageCall) -> None:
-        """Report that it is not being worked on any more: another process computes it."""
+    def step_paused(self, run: SceneRun, call: StageCall) -> None:
+        """Report that it is not being worked on: it waits for another process, or for its turn."""
         name = self.scenes[run.index].entry.name
         self.reports.send(stepped=call.stage, scene=name, subject=call.subject)
 
