@@ -65,7 +65,7 @@ def prefect_api() -> Iterator[str]:
     """
     configured, home = read_settings()
     if configured:
-        _check_proxies(configured)
+        check_proxies(configured)
         with _explained(configured), configured_settings(configured):
             yield configured
         return
@@ -77,7 +77,7 @@ def prefect_api() -> Iterator[str]:
                 _deliver_events()
 
 
-def _check_proxies(url: str) -> None:
+def check_proxies(url: str) -> None:
     """Refuse proxies that Prefect's client, made of httpx, cannot use on its way to a server."""
     import httpx
 

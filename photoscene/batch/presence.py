@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from photoscene.batch.records import KEPT, read_json
+from photoscene.batch.shard_files import shard_files
 from scene.files import encode_json
 from scene.store import write_atomically
 
@@ -26,16 +27,20 @@ WATCH_S = 3 * RENEW_S  # how long a file is watched before its process counts as
 
 
 class Presence:
-    """The file of this process while it works; removed at its end."""
+    """The file of this process while it works; removed at its end.
 
-    def __init__(self, output: Path, scenes: int) -> None:
+    shard: the file of the shard that it makes; without that file it is to stop.
+    """
+
+    def __init__(self, output: Path, scenes: int, shard: Path | None = None) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._output, self._path = output, working_folder(output) / f"{self.id}.json"
+        self._shard = shard
         self._renewed = self._entered = 0.0
         self._others: Mapping[str, Any] = {}
         self._state: dict[str, Any] = {
             "host": socket.gethostname(), "process": os.getpid(), "scenes": scenes, "ended": 0,
-            "scene": "", "stage": "", "count": 0,
+            "scene": "", "stage": "", "count": 0, "shard": shard.stem if shard else "",
         }  # fmt: skip
 
     def __enter__(self) -> Presence:
@@ -74,8 +79,8 @@ class Presence:
 
     def is_cancelled(self) -> bool:
         """Whether somebody asked this process to stop."""
-        listed = read_json(self._output / KEPT / "cancelled")
-        return isinstance(listed, list) and self.id in listed
+        gone = self._shard is not None and not self._shard.exists()
+        return gone or self.id in cancelled(self._output)
 
 
 def working_folder(output: Path) -> Path:
@@ -124,9 +129,22 @@ def _exists(process: int) -> bool:
     return True
 
 
-def cancel(output: Path) -> int:
-    """Ask all processes that work on the batch to stop; returns how many there are."""
+def cancelled(output: Path) -> list[str]:
+    """The ids of the processes and shards that are to stop."""
+    listed = read_json(output / KEPT / "cancelled")
+    return listed if isinstance(listed, list) else []
+
+
+def cancel(output: Path) -> tuple[int, int]:
+    """Ask all processes that work on the batch to stop, and remove the files of its shards.
+
+    Returns how many processes there are, and how many shards nobody had begun.
+    """
     forget_gone(output)
-    ids = [*working(output)]
-    write_atomically(output / KEPT / "cancelled", encode_json(ids))
-    return len(ids)
+    states, shards = working(output), [*shard_files(output)]
+    ids = [path.stem for path in shards]
+    write_atomically(output / KEPT / "cancelled", encode_json([*states, *ids]))
+    for path in shards:
+        path.unlink(missing_ok=True)
+    begun = {state.get("shard") for state in states.values()}
+    return len(states), len(set(ids) - begun)

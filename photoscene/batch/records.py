@@ -7,6 +7,7 @@
     OUT/.batch/working/ID.json      a process that works on the batch; it renews the file
     OUT/.batch/logs/ID.jsonl        its log
     OUT/.batch/cancelled            the ids of those that are to stop
+    OUT/.batch/shards/ID.json       a shard for a work pool, until it has ended or is cancelled
 
 Files are replaced as a whole, so that any machine that sees the folder may read them at any time.
 No clock of one machine is compared with that of another.
@@ -23,7 +24,7 @@ from typing import Any, Literal
 
 from flows.calls import Outcome
 from photoscene.batch.entries import KEPT, Entry
-from photoscene.inputs.request import Arguments, arguments_to_json, input_files
+from photoscene.inputs.request import Arguments, absolute, arguments_to_json, input_files
 from photoscene.runs.fits import FAILED, GOOD, has_failed
 from photoscene.runs.ownership import FILES, unchecked_record
 from scene.files import encode_json
@@ -34,6 +35,7 @@ from scene.types import Scene
 State = Literal["done", "incomplete", "failed"]
 FORMAT = "photoscene-batch/1"
 GRADES = (GOOD, "check", FAILED)  # best to worst
+Stamp = tuple[int, int] | None
 Stamps = Mapping[str, Sequence[int] | None]
 
 
@@ -113,6 +115,15 @@ def write_record(output: Path, record: SceneRecord) -> None:
     write_atomically(_record_path(output, record.name), encode_json(asdict(record)))
 
 
+def record_stamp(output: Path, name: str) -> Stamp:
+    """What is another after a scene's record was written again; None where there is none."""
+    try:
+        found = _record_path(output, name).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def remove_record(output: Path, name: str) -> None:
     """Forget what came of a scene."""
     _record_path(output, name).unlink(missing_ok=True)
@@ -130,12 +141,12 @@ def read_scene_record(output: Path, name: str) -> SceneRecord | None:
 
 def digest_of(arguments: Arguments, versions: Mapping[str, Any]) -> str:
     """The digest of what is asked for, files by their paths; versions: of what carries it out."""
-    return digest(canonical_json([arguments_to_json(arguments), versions]).encode())
+    return digest(canonical_json([arguments_to_json(absolute(arguments)), versions]).encode())
 
 
 def stamps_of(arguments: Arguments) -> Stamps:
     """Size and times of every input file; who changed one changed its stamp."""
-    return {str(path): _stamp(path) for path in input_files(arguments).values()}
+    return {str(path): _stamp(path) for path in input_files(absolute(arguments)).values()}
 
 
 def is_as_recorded(output: Path, entry: Entry, record: SceneRecord, asked: str) -> bool:

@@ -77,14 +77,22 @@ def plan_work(
 
 
 def carry_out(
-    work: Work, task: Task, places: Sequence[Place], limits: Limits, report: Report
+    work: Work,
+    task: Task,
+    places: Sequence[Place],
+    limits: Limits,
+    report: Report,
+    shard: Path | None = None,
 ) -> str:
-    """Make the missing scenes; returns why it stopped before they had ended, or ""."""
+    """Make the missing scenes; returns why it stopped before they had ended, or "".
+
+    shard: the file that these scenes were read from; without it the work stops.
+    """
     if not work.missing:
         return ""
     for name in work.outdated:  # else a batch that is stopped would call them done
         remove_record(Path(task.output), name)
-    presence = Presence(Path(task.output), len(work.missing))
+    presence = Presence(Path(task.output), len(work.missing), shard)
 
     def stop() -> str:
         presence.renew()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +10,9 @@ from typing import Any
 from flows.profile import load_profile, with_setting
 from photoscene.batch import presence
 from photoscene.batch.entries import Entry, shard_of
-from photoscene.batch.metrics import check_target, published
-from photoscene.batch.places import worker_places
-from photoscene.batch.run import Work, carry_out, plan_work
+from photoscene.batch.metrics import check_target
+from photoscene.batch.run import Work, plan_work
+from photoscene.batch.shard_files import Making
 from photoscene.batch.sources import Chosen, read_entries
 from photoscene.batch.summary import (
     check_output,
@@ -25,13 +22,14 @@ from photoscene.batch.summary import (
     write_summary,
 )
 from photoscene.batch.supervisor import Limits
-from photoscene.batch.worker import Task
-from photoscene.cli.batch_progress import show_scenes
-from photoscene.cli.errors import ENVIRONMENT, INTERRUPTED, store_root
+from photoscene.cli.batch_elsewhere import make_elsewhere, open_pool
+from photoscene.cli.batch_here import exit_status, make_here, stopped_by_signals
+from photoscene.cli.batch_progress import show_and_publish
+from photoscene.cli.errors import store_root
 from photoscene.cli.options import ScenesGiven
-from photoscene.cli.output import DONE, INCOMPLETE, print_result, print_warnings
+from photoscene.cli.output import DONE, INCOMPLETE, print_result
 from photoscene.cli.reconstruct import Where
-from photoscene.device import check_device, device_for
+from photoscene.device import check_device
 from photoscene.inputs.request import (
     Arguments,
     check_backends,
@@ -42,18 +40,19 @@ from photoscene.inputs.request import (
 from photoscene.runs.folder import check_folder
 from scene.errors import BadInput
 
-MAX_WORKERS = 256
-STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-GPU_THREADS = 2  # one computes there while the other reads and writes files
+MAX_WORKERS, MAX_SHARD_SIZE = 256, 64
 
 
 @dataclass(frozen=True)
 class Asked:
     """The output folder, how many workers, and what they do; dry_run: only list it;
-    metrics: where Prometheus finds them."""
+    metrics: where Prometheus finds them; pool: the work pool that makes it in shards of at most
+    shard_size scenes, None for this machine."""
 
     output: Path | None
     workers: int = 1
+    pool: str | None = None
+    shard_size: int = 32
     dry_run: bool = False
     retry_failed: bool = False
     metrics: str | None = None
@@ -93,6 +92,10 @@ def _make_scenes(
     check_local(output, "-o")
     if not 1 <= asked.workers <= MAX_WORKERS:
         raise BadInput(f"--workers {asked.workers}: expected 1 to {MAX_WORKERS}")
+    if asked.pool is not None and scenes.shard:
+        raise BadInput("--pool cuts shards by itself: leave out --shard, or --pool")
+    if not 1 <= asked.shard_size <= MAX_SHARD_SIZE:
+        raise BadInput(f"--shard-size {asked.shard_size}: expected 1 to {MAX_SHARD_SIZE}")
     if scenes.limit is not None and scenes.limit < 1:
         raise BadInput(f"--limit {scenes.limit}: expected at least 1")
     if asked.metrics is not None:
@@ -114,56 +117,28 @@ def _make_scenes(
     work = plan_work(entries, own, output, asked.retry_failed)
     if asked.dry_run:
         return _show_plan(work, as_json)
-    device = device_for(where.device, profile)
-    # A worker sees one GPU only, whatever number this process knows it by.
-    where_and_threads = ("cpu", 1) if device == "cpu" else ("cuda", GPU_THREADS)
-    task = Task(str(output.absolute()), store, *where_and_threads)
-    workers = min(asked.workers, max(1, len(work.missing)))
+    making = Making(
+        store, where.device, defaults.profile, (*defaults.settings,), asked.workers,
+        asked.retry_failed, asked.limits,
+    )  # fmt: skip
+    pool = open_pool(asked.pool, output) if asked.pool is not None and work.missing else None
     output.mkdir(parents=True, exist_ok=True)
     why = ""
     write_summary(output, summarize(entries, output, work.known))
     try:
         with (
             stopped_by_signals(),
-            worker_places(workers, device, os.environ) as places,
-            published(asked.metrics, len(work.missing)) as count,
-            show_scenes(len(work.missing), as_json) as show,
+            show_and_publish(len(work.missing), asked.metrics, as_json) as report,
         ):
-
-            def report(value: Mapping[str, Any]) -> None:
-                count(value)
-                show(value)
-
-            why = carry_out(work, task, places, asked.limits, report)
+            if pool is not None:
+                why = make_elsewhere(work, output, making, pool, asked.shard_size, report)
+            elif work.missing:
+                why = make_here(work, output, making, report)
     finally:
         summary = summarize(entries, output, work.known)
         write_summary(output, summary)
     print_result(summary, summary_table(summary, output), as_json)
-    if why:
-        print_warnings([f"stopped: {why}; run the same command to go on"])
-        return INTERRUPTED if why == presence.CANCELLED else ENVIRONMENT
-    unusable, names = any(entry.fault for entry in own), {entry.name for entry in own}
-    done = all(s["state"] == "done" for s in summary["scenes"] if s["name"] in names)
-    return DONE if done and not unusable else INCOMPLETE
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[None]:
-    """A scheduler that ends the job, or a terminal that is closed, stops the batch as Ctrl-C does:
-    nothing is left behind."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.getsignal(number) for number in STOPPING_SIGNALS}
-    for number, handler in before.items():
-        if handler == signal.SIG_DFL:  # `nohup` ignores one of them
-            signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return exit_status(why, work, summary)
 
 
 def show_status(output: Path, as_json: bool) -> int:
@@ -180,10 +155,11 @@ def show_status(output: Path, as_json: bool) -> int:
 def cancel_batch(output: Path, as_json: bool) -> int:
     """`photoscene batch cancel OUT`: returns the exit status."""
     read_summary(output)
-    count = presence.cancel(output)
+    count, waiting = presence.cancel(output)
     are = "process is" if count == 1 else "processes are"
-    text = f"{count} {are} asked to stop; what is finished is kept"
-    print_result({"asked_to_stop": count}, text, as_json)
+    back = f", {waiting} waiting shards are taken back" if waiting else ""
+    text = f"{count} {are} asked to stop{back}; what is finished is kept"
+    print_result({"asked_to_stop": count, "taken_back": waiting}, text, as_json)
     return DONE
 
 

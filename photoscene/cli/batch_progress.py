@@ -7,9 +7,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from photoscene.batch.metrics import published
 from photoscene.batch.run import Tally
 from photoscene.batch.supervisor import Report
 from scene.text import printable
+
+
+@contextmanager
+def show_and_publish(count: int, metrics: str | None, as_json: bool) -> Iterator[Report]:
+    """Progress for people, and for Prometheus where `metrics` names a place."""
+    with published(metrics, count) as publish, show_scenes(count, as_json) as show:
+
+        def report(value: Mapping[str, Any]) -> None:
+            publish(value)
+            show(value)
+
+        yield report
 
 
 @contextmanager
@@ -27,6 +40,8 @@ def show_scenes(count: int, as_json: bool) -> Iterator[Report]:
 
         def report(value: Mapping[str, Any]) -> None:
             record = tally.take(value)
+            if "note" in value:
+                console.print(printable(value["note"]), markup=False, highlight=False)
             if record is not None and record["state"] != "done":
                 console.print(_ended_line(tally, record), markup=False, highlight=False)
             shown.update(_progress_line(tally))
@@ -38,6 +53,8 @@ def _print_ended(tally: Tally, value: Mapping[str, Any]) -> None:
     record = tally.take(value)
     if record is not None:
         print(_ended_line(tally, record), file=sys.stderr, flush=True)
+    elif "note" in value:
+        print(printable(value["note"]), file=sys.stderr, flush=True)
     elif "died" in value:
         print(f"a worker {printable(value['died'])}: replaced", file=sys.stderr, flush=True)
 

@@ -89,7 +89,13 @@ def batch(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The folder of all run folders.")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes on this machine.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes on a machine.")] = 1,
+    pool: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The Prefect work pool that makes them.")
+    ] = None,
+    shard_size: Annotated[
+        int, typer.Option("--shard-size", help="At most so many scenes in a shard of --pool.")
+    ] = 32,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be made.")
     ] = False,
@@ -125,7 +131,7 @@ def batch(
     arguments = _arguments(Path(), ObjectsGiven(), profile, settings)
     arguments = replace(arguments, fov_x_deg=fov, seed=seed)
     limits = limits_from(step_limit, recycle)
-    asked = Asked(output, workers, dry_run, retry_failed, metrics, limits)
+    asked = Asked(output, workers, pool, shard_size, dry_run, retry_failed, metrics, limits)
     return batch_photos(words, scenes, asked, arguments, Where(store, device), json)
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Arguments:
     until: str = "compose"
 
 
+PROFILE_SUFFIXES = (".yaml", ".yml")
 PATHS = ("photo", "label_map", "annotations", "prompts", "camera", "point_map")
 
 
@@ -64,6 +65,16 @@ def arguments_from_json(value: Mapping[str, Any]) -> Arguments:
     given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in value.items()}
     given |= {name: Path(given[name]) for name in PATHS if given[name] is not None}
     return Arguments(**{**given, "masks": tuple(map(Path, given["masks"]))})
+
+
+def absolute(arguments: Arguments) -> Arguments:
+    """The same arguments from wherever they are read: all files by their absolute paths."""
+    given = {name: getattr(arguments, name) for name in PATHS}
+    files: dict[str, Any] = {n: Path(os.path.abspath(p)) for n, p in given.items() if p is not None}
+    if arguments.profile.endswith(PROFILE_SUFFIXES):
+        files["profile"] = os.path.abspath(arguments.profile)
+    masks = tuple(Path(os.path.abspath(path)) for path in arguments.masks)
+    return replace(arguments, **files, masks=masks)
 
 
 def build_request(arguments: Arguments, store: Store) -> Request:
@@ -109,7 +120,7 @@ def input_files(arguments: Arguments) -> dict[str, Path]:
         for each in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(each, Path):
                 files[f"{option} {each}"] = each
-    if arguments.profile.endswith((".yaml", ".yml")):
+    if arguments.profile.endswith(PROFILE_SUFFIXES):
         files[f"--profile {arguments.profile}"] = Path(arguments.profile)
     return files
 

@@ -313,7 +313,7 @@ def test_a_process_lives_whose_file_changes_whatever_its_clock_says(
     threading.Thread(target=renew, daemon=True).start()
     assert set(presence.working(tmp_path)) == {living.id, gone.id}
     assert set(presence.alive(tmp_path)) == {living.id}
-    assert presence.cancel(tmp_path) == 2
+    assert presence.cancel(tmp_path) == (2, 0)
     assert living.is_cancelled() and not presence.Presence(tmp_path, 1).is_cancelled()
 
 

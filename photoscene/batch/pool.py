@@ -1,0 +1,226 @@
+"""A batch whose shards a Prefect work pool makes: submits them, and watches the output folder.
+
+What came of a scene is its record, whatever Prefect knows of the run that made it. A run that has
+ended, or does not answer, while its shard has not ended is submitted again: what it finished is in
+the store, and a shard that lives after all keeps its place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from flows.pool import Pool, RunState
+from flows.settings import ServerFailed
+from photoscene.batch.presence import CANCELLED, cancelled, working
+from photoscene.batch.records import Stamp, read_scene_record, record_stamp, remove_record
+from photoscene.batch.run import Work
+from photoscene.batch.shard_files import (
+    Making,
+    Shard,
+    cut_shards,
+    read_shard,
+    shard_files,
+    shards_folder,
+    write_shard,
+)
+from photoscene.batch.supervisor import Report
+
+MAX_RUNS = 3  # of a shard, before it is given up
+POLL_S, ASK_S = 1.0, 5.0  # between two readings of the folder, and two questions to the server
+# How long a run may be without a sign of life: one that runs, one that is being started (images
+# are pulled then), and one that has ended while its process may still write.
+SILENT_S, STARTING_S, ENDING_S = 60.0, 900.0, 10.0
+WORKERS_S = 60.0  # between two questions whether there are workers
+
+
+@dataclass
+class Submitted:
+    """A shard on its way.
+
+    pending: names of scenes that have not ended, with the stamps that their records had before;
+    count: the last one of its process's signs of life; heard: when it, or a state, was new.
+    """
+
+    path: Path
+    run: str
+    pending: dict[str, Stamp]
+    runs: int = 1
+    state: RunState = RunState("SCHEDULED", "")
+    count: tuple[str, int] = ("", 0)
+    heard: float = field(default_factory=time.monotonic)
+
+
+class Watch:
+    """Shards of a pool and what came of them.
+
+    report: called with what happens, for progress; why: why the batch is not done, "" while it is.
+    """
+
+    def __init__(self, output: Path, pool: Pool, report: Report) -> None:
+        self.output, self._pool, self._report = output, pool, report
+        self._shards: dict[Path, Submitted] = {}
+        self._has_server = self._has_worker = True
+        self.why = ""
+
+    @property
+    def count(self) -> int:
+        """How many shards have not ended."""
+        return len(self._shards)
+
+    def take_up(self, work: Work, making: Making) -> list[str]:
+        """Watch the shards of an earlier command that make what is asked for; the others are
+        cancelled. Returns the names of their scenes."""
+        runs = self._pool.open_runs(shards_folder(self.output))
+        taken: list[str] = []
+        for path in shard_files(self.output):
+            shard, run = read_shard(path), runs.pop(path, None)
+            if shard and run and _is_asked_for(shard, work, making):
+                names = [e.name for e in shard.entries]
+                missing = {entry.name for entry in work.missing}
+                self._add(path, run, [name for name in names if name in missing])
+                taken += names
+                continue
+            path.unlink(missing_ok=True)
+            if run:
+                self._pool.cancel(run)
+        for run in runs.values():  # of shards that were cancelled before they began
+            self._pool.cancel(run)
+        return taken
+
+    def submit(self, shards: Sequence[Shard]) -> None:
+        """Submit new shards."""
+        for number, shard in enumerate(shards, 1):
+            path = write_shard(self.output, shard)
+            name = f"{self.output.name} {number} of {len(shards)}"
+            try:
+                run = self._pool.submit(path, name, path.stem)
+            except (ServerFailed, KeyboardInterrupt):
+                path.unlink(missing_ok=True)
+                raise
+            self._add(path, run, [entry.name for entry in shard.entries])
+
+    def wait(self) -> str:
+        """Watch until every shard has ended; returns why the batch is not done, or ""."""
+        asked = warned = time.monotonic() - WORKERS_S
+        while self._shards:
+            self._read_folder()
+            now = time.monotonic()
+            if now - asked >= ASK_S and self._shards:
+                asked = now
+                with_workers = now - warned >= WORKERS_S
+                warned = now if with_workers else warned
+                self._ask(with_workers)
+            if self._shards:
+                time.sleep(POLL_S)
+        return self.why
+
+    def _add(self, path: Path, run: str, names: Sequence[str]) -> None:
+        stamps = {name: record_stamp(self.output, name) for name in names}
+        self._shards[path] = Submitted(path, run, stamps)
+
+    def _read_folder(self) -> None:
+        """Report scenes that have ended, note signs of life, and let go of shards that ended."""
+        living = {state.get("shard"): (id, state) for id, state in working(self.output).items()}
+        for shard in [*self._shards.values()]:
+            is_there = shard.path.exists()  # before its records: they were written first
+            for name, before in [*shard.pending.items()]:
+                if not is_there or record_stamp(self.output, name) not in (None, before):
+                    self._scene_ended(shard, name)
+            if not is_there:
+                del self._shards[shard.path]
+                if shard.path.stem in cancelled(self.output):
+                    self.why = CANCELLED
+                continue
+            id, state = living.get(shard.path.stem, ("", {"count": 0}))
+            if id and (id, state["count"]) != shard.count:
+                shard.count, shard.heard = (id, state["count"]), time.monotonic()
+                self._report({"step": state["stage"]})
+
+    def _scene_ended(self, shard: Submitted, name: str) -> None:
+        del shard.pending[name]
+        record = read_scene_record(self.output, name)
+        if record is not None:
+            self._report({"ended": name, "record": asdict(record)})
+
+    def _ask(self, with_workers: bool) -> None:
+        """Ask the server for the states of all runs; what is lost is submitted again."""
+        try:
+            states = self._pool.states([shard.run for shard in self._shards.values()])
+            for shard in [*self._shards.values()]:
+                self._judge(shard, states[shard.run])
+            waits = all(shard.state.type == "SCHEDULED" for shard in self._shards.values())
+            if with_workers and waits and self._shards:
+                self._note_workers(self._pool.has_worker())
+        except ServerFailed as error:
+            if self._has_server:
+                self._report({"note": f"{error}; shards that have begun go on meanwhile"})
+            self._has_server = False
+            return
+        if not self._has_server:
+            self._report({"note": "the Prefect server answers again"})
+        self._has_server = True
+
+    def _note_workers(self, has_worker: bool) -> None:
+        if self._has_worker and not has_worker:
+            self._report({"note": no_worker(self._pool.name)})
+        self._has_worker = has_worker
+
+    def _judge(self, shard: Submitted, state: RunState) -> None:
+        """Take note of a run's state; a shard whose run came to nothing is submitted again."""
+        if state.type != shard.state.type:
+            shard.state, shard.heard = state, time.monotonic()
+        shard.state = state
+        silent_s = time.monotonic() - shard.heard
+        if state.type in ("CANCELLING", "CANCELLED"):
+            if state.type == "CANCELLED" and shard.path.exists():
+                self._drop(shard, CANCELLED)
+        elif state.has_ended and silent_s > ENDING_S and shard.path.exists():
+            self._lost(shard, state.message or state.type.lower())
+        elif state.type == "RUNNING" and silent_s > SILENT_S:
+            self._lost(shard, f"no sign of life for {SILENT_S:g} s")
+        elif state.type == "PENDING" and silent_s > STARTING_S:
+            self._lost(shard, f"not started within {STARTING_S:g} s")
+
+    def _lost(self, shard: Submitted, why: str) -> None:
+        """Submit a shard again, or give it up."""
+        if not shard.state.has_ended:
+            self._pool.give_up(shard.run, why)
+        if shard.runs >= MAX_RUNS:
+            self._drop(shard, f"a shard was given up after {MAX_RUNS} runs: {why}")
+            return
+        name = f"{self.output.name} again ({shard.runs + 1})"
+        shard.run = self._pool.submit(shard.path, name, f"{shard.path.stem}-{shard.runs}")
+        shard.runs += 1
+        shard.state, shard.heard = RunState("SCHEDULED", ""), time.monotonic()
+        self._report({"note": f"a shard came to nothing ({why}): submitted again"})
+
+    def _drop(self, shard: Submitted, why: str) -> None:
+        """Make a shard no more; why: the batch is not done."""
+        shard.path.unlink(missing_ok=True)
+        del self._shards[shard.path]
+        self.why = self.why or why
+        self._report({"note": why})
+
+
+def make_by_pool(work: Work, making: Making, size: int, watch: Watch) -> str:
+    """Submit what is missing, and watch until it has ended; returns why it is not done, or ""."""
+    taken = {*watch.take_up(work, making)}
+    for name in {*work.outdated} - taken:  # else a batch that is stopped would call them done
+        remove_record(watch.output, name)
+    missing = [entry for entry in work.missing if entry.name not in taken]
+    watch.submit(cut_shards(missing, work.asked, making, size))
+    return watch.wait()
+
+
+def no_worker(pool: str) -> str:
+    """What to do where nobody takes the shards."""
+    return f"no worker of pool {pool} is online: start some by `prefect worker start --pool {pool}`"
+
+
+def _is_asked_for(shard: Shard, work: Work, making: Making) -> bool:
+    """Whether an earlier shard makes nothing but what this command asks for."""
+    same = all(work.asked.get(name) == digest for name, digest in shard.asked.items())
+    return same and shard.making.store == making.store
