@@ -37,7 +37,7 @@ test-extras: .venv/full  ## the tests that need more than `make test` installs; 
 	$(BIN)/pytest -n 2 --dist loadfile -m "extra and not slow" -rs
 
 test-slow: .venv/full  ## the tests that kill runs and wait
-	$(BIN)/pytest -n 2 --dist loadfile -m slow
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow  # else the longest file, of few tests, is last
 
 fingerprints: .venv/full  ## record what steps and backends with a new VERSION make of tiny inputs
 	PYTHONPATH=tests $(BIN)/python -m fingerprints

@@ -26,9 +26,9 @@ pytestmark = pytest.mark.slow
 
 PHOTOSCENE = Path(sys.executable).with_name("photoscene")
 STEPS = 15  # of three objects; each is a line of the log
-FRESH_KILLS, CHAINS, KILLS_IN_CHAIN = 15, 3, 4  # 27 kills in all
-OWN_SERVER_EVERY = 6  # one run in so many has a server of its own
-MUST_DIE = 22  # the others had finished before their moment came
+FRESH_KILLS, CHAINS, KILLS_IN_CHAIN = 8, 2, 4  # 16 kills in all
+OWN_SERVER_EVERY = 5  # one run in so many has a server of its own
+MUST_DIE = 13  # the others had finished before their moment came
 TIMEOUT_S = 600  # generous: it ends a test that would wait for ever
 MARK = "PHOTOSCENE_KILL_TEST"  # in the environment of a run and of all that it starts
 
@@ -166,8 +166,8 @@ def test_a_killed_run_goes_on_where_it_was(
 ) -> None:
     died, left_over = 0, 0
     rng, kill_number = np.random.default_rng(50), 0
-    # A fresh run dies once after each number of steps; one in a chain soon after it has gone on.
-    rounds = [("fresh", [int(steps)]) for steps in rng.permutation(FRESH_KILLS)]
+    # A fresh run dies once, after 0, 2, 4, ... steps; one in a chain soon after it has gone on.
+    rounds = [("fresh", [2 * int(number)]) for number in rng.permutation(FRESH_KILLS)]
     rounds += [("chain", rng.integers(0, 4, KILLS_IN_CHAIN).tolist()) for _ in range(CHAINS)]
     for number, (name, kills) in enumerate(rounds):
         server = None if number % OWN_SERVER_EVERY == 3 else prefect_server

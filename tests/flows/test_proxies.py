@@ -44,7 +44,13 @@ SETTINGS = {
     "empty no_proxy": {"all_proxy": "http://PROXY", "no_proxy": "", "NO_PROXY": "127.0.0.1"},
     "garbage": {"http_proxy": "what is this?", "all_proxy": "://", "no_proxy": ",;,[::"},
 }  # fmt: skip
-COMMANDS = ("run", "segment", "doctor", "browser")
+# Every setting for the command that uses the most, some for each of the others.
+CASES = [
+    *((name, "run") for name in SETTINGS),
+    *((name, "segment") for name in ("GNOME", "garbage")),
+    *((name, "doctor") for name in ("socks5h", "https", "garbage")),
+    *((name, "browser") for name in ("http", "socks4", "no_proxy for all", "garbage")),
+]
 EARLY = {("GNOME", "segment"), ("socks5h", "doctor"), ("http", "browser")}  # in the default suite
 
 
@@ -124,11 +130,7 @@ def accept(address: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "command"),
-    [
-        pytest.param(n, c, marks=() if (n, c) in EARLY else pytest.mark.slow)
-        for n in SETTINGS
-        for c in COMMANDS
-    ],
+    [pytest.param(*case, marks=() if case in EARLY else pytest.mark.slow) for case in CASES],
 )
 def test_no_proxy_stands_before_this_machine(
     name: str, command: str, proxy: Proxy, small_photo: SmallPhoto, work: Path, tmp_path: Path,
