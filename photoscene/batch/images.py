@@ -14,9 +14,9 @@ SIDE_PX, QUALITY = 240, 78  # 8 to 14 kB an image: a thousand scenes stay below 
 KINDS = ("photo", "overlay")
 
 
-def image_path(output: Path, name: str, kind: str) -> Path:
-    """Where an image of a scene lies."""
-    return output / KEPT / "images" / f"{name}.{kind}.jpg"
+def image_path(name: str, kind: str) -> str:
+    """Where an image of a scene lies, below the output folder."""
+    return f"{KEPT}/images/{name}.{kind}.jpg"
 
 
 def write_images(output: Path, name: str, scene: Scene, store: Store) -> None:
@@ -25,6 +25,6 @@ def write_images(output: Path, name: str, scene: Scene, store: Store) -> None:
     if isinstance(scene.overlay, Artifact):
         images["overlay"] = decode_png(store.read(scene.overlay), "RGB")
     for kind, rgb in images.items():
-        write_atomically(image_path(output, name, kind), jpeg(shrunk(rgb, SIDE_PX), QUALITY))
+        write_atomically(output / image_path(name, kind), jpeg(shrunk(rgb, SIDE_PX), QUALITY))
     if "overlay" not in images:
-        image_path(output, name, "overlay").unlink(missing_ok=True)
+        (output / image_path(name, "overlay")).unlink(missing_ok=True)

@@ -151,13 +151,13 @@ def _path(name: str, value: Any, root: Path) -> Path:
     text = _text(name, value, root)
     if ADDRESS.match(text):
         raise BadInput(f"{name} {text} is not on this machine: download it")
-    base = os.path.abspath(root)
-    path = Path(os.path.normpath(os.path.join(base, text)))
-    if not path.is_relative_to(base):
+    base = os.path.join(os.path.abspath(root), "")  # text is several times as fast as a Path
+    path = os.path.join(os.path.normpath(os.path.join(base, text)), "")
+    if not path.startswith(base):
         raise BadInput(
             f"{name} {text} leads out of {root}: give --root DIR, the folder of all files"
         )
-    return root / path.relative_to(base)
+    return Path(root, path[len(base) : -1])
 
 
 def _paths(name: str, value: Any, root: Path) -> tuple[Path, ...]:

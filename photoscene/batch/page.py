@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,12 @@ def batch_page(summary: Mapping[str, Any], output: Path) -> bytes:
 
 
 def _card(scene: Mapping[str, Any], output: Path) -> dict[str, Any]:
-    images = {
-        kind: _address(image_path(output, scene["name"], kind), output)
-        for kind in KINDS
-        if scene["name"] and image_path(output, scene["name"], kind).exists()
+    files = {kind: image_path(scene["name"], kind) for kind in KINDS}
+    files["report"] = f"{scene['name']}/report.html"
+    there = {
+        # A name may have any characters of an address in it.
+        kind: quote(path, errors="surrogateescape")
+        for kind, path in files.items()
+        if scene["name"] and os.path.exists(f"{output}/{path}")
     }
-    report = output / scene["name"] / "report.html"
-    there = bool(scene["name"]) and report.exists()
-    return {**scene, "images": images, "report": _address(report, output) if there else ""}
-
-
-def _address(path: Path, output: Path) -> str:
-    """A relative address; a name may have any characters of an address in it."""
-    return quote(path.relative_to(output).as_posix(), errors="surrogateescape")
+    return {**scene, "report": there.pop("report", ""), "images": there}

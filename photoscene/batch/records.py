@@ -8,6 +8,7 @@
     OUT/.batch/logs/ID.jsonl        its log
     OUT/.batch/cancelled            the ids of those that are to stop
     OUT/.batch/shards/ID.json       a shard for a work pool, until it has ended or is cancelled
+    OUT/.batch/locks                held for a shard, and while the summary is written
 
 Files are replaced as a whole, so that any machine that sees the folder may read them at any time.
 No clock of one machine is compared with that of another.

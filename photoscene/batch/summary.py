@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,13 @@ from photoscene.batch.records import (
     read_json,
     read_scene_record,
 )
+from scene.claims import claims_at
 from scene.errors import BadInput
 from scene.files import encode_json
+from scene.keys import digest
 from scene.store import write_atomically
 
+LOCK = digest(SUMMARY.encode())
 STATES = ("done", "incomplete", "failed", "missing")
 
 
@@ -31,7 +34,7 @@ def summarize(entries: Sequence[Entry], output: Path, known: Mapping[str, SceneR
         unusable = entry.fault and failed_record(replace(entry, name=""), entry.fault)
         record = unusable or known.get(entry.name)
         record = record or read_scene_record(output, entry.name)
-        scenes.append(_missing(entry) if record is None else _scene(record))
+        scenes.append(_missing(entry) if record is None else _scene(record, entry))
     counts = Counter(scene["state"] for scene in scenes)
     return {
         "format": FORMAT,
@@ -45,12 +48,20 @@ def summarize(entries: Sequence[Entry], output: Path, known: Mapping[str, SceneR
 Summary = dict[str, Any]
 
 
-def write_summary(output: Path, summary: Summary) -> None:
-    """Write batch.json and the page."""
+def keep_summary(
+    entries: Sequence[Entry], output: Path, known: Mapping[str, SceneRecord]
+) -> Summary:
+    """Write batch.json and the page of the scenes as they stand now; returns the summary.
+
+    One process at a time: whoever writes last knows what the others have recorded.
+    """
     from photoscene.batch.page import batch_page
 
-    write_atomically(output / SUMMARY, encode_json(summary))
-    write_atomically(output / PAGE, batch_page(summary, output))
+    with claims_at(output / KEPT / "locks").claim(LOCK):
+        summary = summarize(entries, output, known)
+        write_atomically(output / SUMMARY, encode_json(summary))
+        write_atomically(output / PAGE, batch_page(summary, output))
+    return summary
 
 
 def check_output(output: Path) -> None:
@@ -66,16 +77,20 @@ def check_output(output: Path) -> None:
 
 def read_summary(output: Path) -> Summary:
     """The summary of an output folder, its scenes as they stand now; BadInput where it has none."""
+    return summarize(summarized_entries(output), output, {})
+
+
+def summarized_entries(output: Path) -> list[Entry]:
+    """The scenes that the summary of an output folder lists; BadInput where it has none."""
     path = output / SUMMARY
     if not path.exists():
         raise BadInput(f"{output} is not the output folder of a batch: it has no {SUMMARY}")
     if not _is_summary(path):
         raise BadInput(f"{path} is not of a batch, or damaged: run the batch again with another -o")
-    entries = [
+    return [
         Entry(s["name"], s["line"], s["photo"], None, s["reason"] if s["fault"] else "")
         for s in read_json(path)["scenes"]
     ]
-    return summarize(entries, output, {})
 
 
 def _is_summary(path: Path) -> bool:
@@ -108,13 +123,14 @@ def _reason(scene: Mapping[str, Any]) -> str:
     return "; ".join([*([scene["reason"]] if scene["reason"] else []), *failures])
 
 
-def _scene(record: SceneRecord) -> dict[str, Any]:
-    value = asdict(record)
+def _scene(record: SceneRecord, entry: Entry) -> dict[str, Any]:
+    """A scene as the summary has it; its line is that of now, wherever it was when it was made."""
+    value = {**vars(record), "line": entry.line, "photo": entry.photo, "fault": not record.name}
     for name in ("asked", "stamps"):
         del value[name]
-    return {**value, "fault": not record.name}
+    return {**value, "objects": [{**vars(o)} for o in record.objects], "notes": [*record.notes]}
 
 
 def _missing(entry: Entry) -> dict[str, Any]:
     record = SceneRecord(entry.name, entry.line, entry.photo, "failed")
-    return {**_scene(record), "state": "missing"}
+    return {**_scene(record, entry), "state": "missing"}

@@ -16,10 +16,9 @@ from photoscene.batch.shard_files import Making
 from photoscene.batch.sources import Chosen, read_entries
 from photoscene.batch.summary import (
     check_output,
+    keep_summary,
     read_summary,
-    summarize,
     summary_table,
-    write_summary,
 )
 from photoscene.batch.supervisor import Limits
 from photoscene.cli.batch_elsewhere import make_elsewhere, open_pool
@@ -124,7 +123,7 @@ def _make_scenes(
     pool = open_pool(asked.pool, output) if asked.pool is not None and work.missing else None
     output.mkdir(parents=True, exist_ok=True)
     why = ""
-    write_summary(output, summarize(entries, output, work.known))
+    keep_summary(entries, output, work.known)
     try:
         with (
             stopped_by_signals(),
@@ -135,8 +134,7 @@ def _make_scenes(
             elif work.missing:
                 why = make_here(work, output, making, report)
     finally:
-        summary = summarize(entries, output, work.known)
-        write_summary(output, summary)
+        summary = keep_summary(entries, output, work.known)
     print_result(summary, summary_table(summary, output), as_json)
     return exit_status(why, work, summary)
 

@@ -18,7 +18,7 @@ import typer
 from photoscene.batch.records import KEPT
 from photoscene.batch.run import Work, plan_work
 from photoscene.batch.shard_files import Shard, output_of, read_shard, shard_files
-from photoscene.batch.summary import read_summary, summarize, write_summary
+from photoscene.batch.summary import keep_summary, summarize, summarized_entries
 from photoscene.cli.batch_here import exit_status, make_here, stopped_by_signals
 from photoscene.cli.batch_progress import show_scenes
 from photoscene.cli.errors import INTERRUPTED, reported
@@ -54,7 +54,7 @@ def _make(path: Path, shard: Shard) -> int:
     if not why:
         path.unlink(missing_ok=True)
         if not any(shard_files(output)):  # it was the last one, and perhaps nobody watches
-            write_summary(output, read_summary(output))
+            keep_summary(summarized_entries(output), output, {})
     print_result(summary, "", as_json=True)
     return exit_status(why, work, summary)
 

@@ -15,7 +15,7 @@ import pytest
 from photoscene.batch.entries import Entry, entry_from_json, entry_to_json, shard_of
 from photoscene.batch.run import MAX_SHARD, shards_of
 from photoscene.batch.sources import Chosen, read_entries
-from photoscene.batch.summary import check_output, summarize, write_summary
+from photoscene.batch.summary import check_output, keep_summary
 from photoscene.inputs.request import Arguments
 from scene.errors import BadInput
 from support.batches import write_manifest
@@ -295,7 +295,7 @@ def test_a_batch_may_go_on_where_one_has_written(tmp_path: Path) -> None:
     found = entries(folder_of(tmp_path / "photos", "a.png"))
     out = tmp_path / "out"
     check_output(out)
-    write_summary(out, summarize(found, out, {}))
+    keep_summary(found, out, {})
     check_output(out)
     (out / "index.html").write_text("<h1>my own page</h1>")
     with pytest.raises(BadInput, match=r"index\.html is not of a batch"):
