@@ -128,10 +128,12 @@ def test_every_trouble_costs_its_own_scene_only(
 
 
 def started(*words: object) -> subprocess.Popen[str]:
-    """A batch as a process of its own, in a group of its own."""
+    """A batch as a process of its own, in a group of its own; it listens to SIGINT, which a suite
+    in the background ignores."""
     return subprocess.Popen(
         [PHOTOSCENE, "batch", *map(str, words)], env=child.environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
     )  # fmt: skip
 
 
