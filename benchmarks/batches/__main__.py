@@ -1,8 +1,9 @@
-"""`python -m benchmarks.batches [PART ...]`: measures batches and writes docs/benchmarks.md.
+r"""`python -m benchmarks.batches [PART ...]`: measures batches and writes docs/benchmarks.md.
 
-    PYTHONPATH=tests python -m benchmarks.batches scaling kills faults orchestration cached
+    PYTHONPATH=tests python -m benchmarks.batches scaling kills faults orchestration cached \
+        reads memory
 
-All parts take an hour on two cores that do nothing else.
+All parts take two hours on two cores that do nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.batches import costs, faults, kills, scaling
+from benchmarks.batches import costs, faults, kills, memory, reads, scaling
 from benchmarks.report import replace_section
 
 DOCUMENT = Path("docs/benchmarks.md")
@@ -22,6 +23,8 @@ PARTS: Mapping[str, tuple[str, Callable[[Path], str]]] = {
     "faults": ("Batches: faults", faults.measure),
     "orchestration": ("Batches: cost of a scene beside its steps", costs.orchestration),
     "cached": ("Batches: nothing to do", costs.cached),
+    "reads": ("Batches: reads of weights, one network at a time", reads.measure),
+    "memory": ("Batches: memory of a worker", memory.measure),
 }
 
 

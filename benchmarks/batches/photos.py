@@ -26,18 +26,22 @@ def write_batch(
     settings: of a photo by its index; masks: which of the small photo's objects; troubled: by the
     tests' backend that waits or fails as settings ask, else by the profile's.
     """
-    photos = folder / "photos"
+    small, names = write_photos(folder / "photos", count)
+    lines = [_line(n, small, settings(i), masks, troubled) for i, n in enumerate(names)]
+    return write_manifest(folder / "photos" / "all.jsonl", lines)
+
+
+def write_photos(photos: Path, count: int) -> tuple[SmallPhoto, list[str]]:
+    """So many photos with noise of their own, the small photo's files beside them; their names."""
     photos.mkdir(parents=True)
     small = write_small_photo(photos)
     bgr = cv2.imread(str(small.photo))
     assert bgr is not None
-    lines = []
-    for index in range(count):
+    names = [f"photo_{index:05d}.png" for index in range(count)]
+    for index, name in enumerate(names):
         noise = np.random.default_rng(index).integers(-NOISE, NOISE + 1, bgr.shape)
-        name = f"photo_{index:05d}.png"
         cv2.imwrite(str(photos / name), np.clip(bgr + noise, 0, 255).astype(np.uint8))
-        lines.append(_line(name, small, settings(index), masks, troubled))
-    return write_manifest(photos / "all.jsonl", lines)
+    return small, names
 
 
 def _line(
