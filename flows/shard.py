@@ -18,9 +18,9 @@ from scene.types import Scene
 from stages.devices import ModelPool
 from stages.lockstep import Lockstep, current_member
 
-# Calls in one lockstep: each keeps up to 60 MB of Pixal3D's image features and latents between two
-# networks, and has a thread with the helpers that torch gives it. Three objects in each of 32
-# scenes still read each network once.
+# Calls in one lockstep, as many as three objects in each of 32 scenes. Between two networks an
+# object of Pixal3D holds 60 MB: its images, their features in float32 (1024 channels of 32 x 32 and
+# 64 x 64 patches), the structure's conditioning. And each has a thread, with helpers of torch.
 MAX_LOCKSTEP = 96
 
 

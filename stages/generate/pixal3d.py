@@ -34,8 +34,8 @@ WEIGHT_FILES = (
     "diffusion_models/pixal3d*.safetensors", "clip_vision/dino_v3*.safetensors",
     "vae/trellis_2*.safetensors",
 )  # fmt: skip
-# For a lockstep (`NetworkPool`). Between these an object keeps most: the conditioning of a flow, up
-# to 0.4 GB, and the decoded voxels.
+# For a lockstep (`NetworkPool`). Between these an object holds most: the conditioning of a flow
+# (49152 tokens of 2048 channels are 0.4 GB), and the decoded voxels.
 JOINED = (
     ("upsampler", "shape_flow_512"), ("upsampler", "shape_flow_1024"),
     ("upsampler", "texture_flow_1024"), ("shape_decoder", "texture_decoder"),
