@@ -68,11 +68,19 @@ def check_output(output: Path) -> None:
     """BadInput where the summary, the page or the records would replace somebody else's files."""
     from photoscene.batch.page import is_batch_page
 
-    for name, is_own in ((KEPT, Path.is_dir), (SUMMARY, _is_summary), (PAGE, is_batch_page)):
+    if os.path.lexists(output / KEPT) and not (output / KEPT).is_dir():
+        raise _not_of_a_batch(output / KEPT)
+    for name, is_own in ((SUMMARY, _is_summary), (PAGE, is_batch_page)):
         path = output / name
-        regular = name == KEPT or (path.is_file() and not path.is_symlink())
-        if os.path.lexists(path) and not (regular and is_own(path)):
-            raise BadInput(f"{path} is not of a batch and is kept: give another -o, or rename it")
+        regular = path.is_file() and not path.is_symlink()
+        # An empty file is what a power cut may leave of one, and nothing is lost with it.
+        free = regular and (path.stat().st_size == 0 or is_own(path))
+        if os.path.lexists(path) and not free:
+            raise _not_of_a_batch(path)
+
+
+def _not_of_a_batch(path: Path) -> BadInput:
+    return BadInput(f"{path} is not of a batch and is kept: give another -o, or rename it")
 
 
 def read_summary(output: Path) -> Summary:

@@ -149,11 +149,20 @@ def _stage(
             "gone": [name for name in others if name not in left],
         }
         write_bytes(staging / "plan", encode_json(plan))
+        for path in staging.iterdir():
+            _reach_disk(path)
         os.replace(staging / "plan", staging / PLAN)
     finally:
         if not (staging / PLAN).exists():
             _discard(staging)
     return warnings
+
+
+def _reach_disk(path: Path) -> None:
+    """Wait until a file's bytes are on the disk. Its name may come there first, and would be that
+    of an empty file after a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _publish(folder: Path, staging: Path, inputs: frozenset[Identity]) -> list[str]:

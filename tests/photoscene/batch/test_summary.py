@@ -8,9 +8,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from photoscene.batch.entries import KEPT, Entry
+from photoscene.batch.entries import KEPT, PAGE, Entry
 from photoscene.batch.records import failed_record, write_record
-from photoscene.batch.summary import LOCK, SUMMARY, keep_summary
+from photoscene.batch.summary import LOCK, SUMMARY, check_output, keep_summary
 from scene.claims import claims_at
 
 CUP, PAN = Entry("cup", 1, "cup.jpg", None), Entry("pan", 2, "pan.jpg", None)
@@ -38,3 +38,12 @@ def test_whoever_writes_the_summary_last_knows_what_others_have_recorded(tmp_pat
         write_record(tmp_path, failed_record(PAN, "why"))
     late.join()
     assert kept_states(tmp_path) == ["failed", "failed"]
+
+
+def test_a_batch_goes_on_over_its_own_files_that_a_power_cut_left_empty(tmp_path: Path) -> None:
+    keep_summary([CUP], tmp_path, {})
+    for name in (SUMMARY, PAGE):
+        (tmp_path / name).write_bytes(b"")
+    check_output(tmp_path)
+    keep_summary([CUP], tmp_path, {})
+    assert kept_states(tmp_path) == ["missing"]
