@@ -1,4 +1,4 @@
-"""One batch by all ways there are to run it: are the scenes the same, and how long does each take?"""
+"""One batch by every way to run it: are the scenes the same, and how long does each take?"""
 
 from __future__ import annotations
 
