@@ -28,7 +28,7 @@ from photoscene.batch.shard_files import (
 )
 from photoscene.batch.supervisor import Report
 
-MAX_RUNS = 3  # of a shard, before it is given up
+MAX_RUNS = 3  # of a shard that compute no step, one after the other, before it is given up
 POLL_S, ASK_S = 1.0, 5.0  # between two readings of the folder, and two questions to the server
 # How long a run may be without a sign of life: one that runs, one that is being started (images
 # are pulled then), and one that has ended while its process may still write.
@@ -41,13 +41,15 @@ class Submitted:
     """A shard on its way.
 
     pending: names of scenes that have not ended, with the stamps that their records had before;
-    count: the last one of its process's signs of life; heard: when it, or a state, was new.
+    runs: in all; fruitless: the last ones, of which no step came; count: the last one of its
+    process's signs of life; heard: when it, or a state, was new.
     """
 
     path: Path
     run: str
     pending: dict[str, Stamp]
     runs: int = 1
+    fruitless: int = 1
     state: RunState = RunState("SCHEDULED", "")
     count: tuple[str, int] = ("", 0)
     heard: float = field(default_factory=time.monotonic)
@@ -137,6 +139,7 @@ class Watch:
             id, state = living.get(shard.path.stem, ("", {"count": 0}))
             if id and (id, state["count"]) != shard.count:
                 shard.count, shard.heard = (id, state["count"]), time.monotonic()
+                shard.fruitless = 0 if state.get("computed") else shard.fruitless
                 self._report({"step": state["stage"]})
 
     def _scene_ended(self, shard: Submitted, name: str) -> None:
@@ -188,12 +191,14 @@ class Watch:
         """Submit a shard again, or give it up."""
         if not shard.state.has_ended:
             self._pool.give_up(shard.run, why)
-        if shard.runs >= MAX_RUNS:
-            self._drop(shard, f"a shard was given up after {MAX_RUNS} runs: {why}")
+        if shard.fruitless >= MAX_RUNS:
+            self._drop(
+                shard, f"a shard was given up after {MAX_RUNS} runs of which came nothing: {why}"
+            )
             return
         name = f"{self.output.name} again ({shard.runs + 1})"
         shard.run = self._pool.submit(shard.path, name, f"{shard.path.stem}-{shard.runs}")
-        shard.runs += 1
+        shard.runs, shard.fruitless = shard.runs + 1, shard.fruitless + 1
         shard.state, shard.heard = RunState("SCHEDULED", ""), time.monotonic()
         self._report({"note": f"a shard came to nothing ({why}): submitted again"})
 

@@ -22,6 +22,7 @@ from scene.files import encode_json
 from scene.store import write_atomically
 
 CANCELLED = "cancelled"
+COMPUTED = "computed"  # a step's result that was not in the store
 RENEW_S = 2.0
 WATCH_S = 3 * RENEW_S  # how long a file is watched before its process counts as gone
 
@@ -40,7 +41,8 @@ class Presence:
         self._others: Mapping[str, Any] = {}
         self._state: dict[str, Any] = {
             "host": socket.gethostname(), "process": os.getpid(), "scenes": scenes, "ended": 0,
-            "scene": "", "stage": "", "count": 0, "shard": shard.stem if shard else "",
+            "computed": 0, "scene": "", "stage": "", "count": 0,
+            "shard": shard.stem if shard else "",
         }  # fmt: skip
 
     def __enter__(self) -> Presence:
@@ -66,6 +68,7 @@ class Presence:
         if "step" in value:
             self._state |= {"scene": value["scene"], "stage": value["step"]}
         self._state["ended"] += "ended" in value
+        self._state["computed"] += value.get("result") == COMPUTED
 
     def renew(self) -> None:
         """Write the file again if it is time; a full disk is noticed by those who write results."""
