@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.batches import costs, faults, kills, memory, reads, scaling, routes
+from benchmarks.batches import costs, faults, kills, memory, reads, routes, scaling
 from benchmarks.report import replace_section
 
 DOCUMENT = Path("docs/benchmarks.md")
@@ -21,7 +21,7 @@ PARTS: Mapping[str, tuple[str, Callable[[Path], str]]] = {
     "scaling": ("Batches: two workers", scaling.measure),
     "kills": ("Batches: killed workers", kills.measure),
     "pool_kills": ("Batches: killed workers and servers of a pool", kills.measure_pool),
-    "ways": ("Batches: all ways to run one", ways.measure),
+    "routes": ("Batches: every way to run one", routes.measure),
     "faults": ("Batches: faults", faults.measure),
     "orchestration": ("Batches: cost of a scene beside its steps", costs.orchestration),
     "cached": ("Batches: nothing to do", costs.cached),

@@ -193,7 +193,7 @@ class Watch:
             self._pool.give_up(shard.run, why)
         if shard.fruitless >= MAX_RUNS:
             self._drop(
-                shard, f"a shard was given up after {MAX_RUNS} runs of which came nothing: {why}"
+                shard, f"a shard was given up after {MAX_RUNS} runs without a new step: {why}"
             )
             return
         name = f"{self.output.name} again ({shard.runs + 1})"

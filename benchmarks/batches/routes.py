@@ -16,15 +16,15 @@ SCENES, SHARDS = 100, 4
 ROOT = Path(__file__).parents[2]
 SBATCH = ROOT / "configs" / "slurm" / "batch.sbatch"
 
-Way = Callable[[Path, Path], None]
+Route = Callable[[Path, Path], None]
 
 
 def measure(folder: Path, scenes: int = SCENES) -> str:
-    """The table of ways."""
+    """The table of routes."""
     env = with_backends(folder / "backends")
     manifest = write_batch(folder, scenes, lambda i: [], masks="ab", troubled=False)
     with cluster(folder / "cluster", env) as made:
-        ways: dict[str, Way] = {
+        routes: dict[str, Route] = {
             "`--workers 2`": lambda out, store: whole(manifest, out, store, env, "--workers", "2"),
             f"`--shard I/{SHARDS}`, one after the other": lambda out, store: in_shards(
                 manifest, out, store, env
@@ -36,11 +36,11 @@ def measure(folder: Path, scenes: int = SCENES) -> str:
             "Slurm array": lambda out, store: by_slurm(manifest, out, store, env),
         }  # fmt: skip
         if shutil.which("sbatch") is None:
-            del ways["Slurm array"]
+            del routes["Slurm array"]
         rows = ["| way | seconds | scenes | computed twice | files like the first's |",
                 "|---|---|---|---|---|"]  # fmt: skip
         expected: Mapping[str, str] = {}
-        for number, (way, make) in enumerate(ways.items()):
+        for number, (route, make) in enumerate(routes.items()):
             out, began = folder / f"out_{number}", time.monotonic()
             make(out, folder / f"store_{number}")
             seconds, found = time.monotonic() - began, digests(out)
@@ -48,7 +48,7 @@ def measure(folder: Path, scenes: int = SCENES) -> str:
             same = sum(found.get(name) == sha256 for name, sha256 in expected.items())
             count = len(list(out.glob("*/scene.glb")))
             rows.append(
-                f"| {way} | {seconds:.0f} | {count} | {computed_twice(out)} | "
+                f"| {route} | {seconds:.0f} | {count} | {computed_twice(out)} | "
                 f"{same} of {len(expected)} |"
             )
     return "\n".join(rows)
