@@ -146,7 +146,8 @@ def cancel(output: Path) -> tuple[int, int]:
     forget_gone(output)
     states, shards = working(output), [*shard_files(output)]
     ids = [path.stem for path in shards]
-    write_atomically(output / KEPT / "cancelled", encode_json([*states, *ids]))
+    listed = sorted({*cancelled(output), *states, *ids})
+    write_atomically(output / KEPT / "cancelled", encode_json(listed))
     for path in shards:
         path.unlink(missing_ok=True)
     begun = {state.get("shard") for state in states.values()}

@@ -81,7 +81,8 @@ def read_shard(path: Path) -> Shard | None:
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         return None
     entries = [entry_from_json(entry) for entry in value["entries"]]
-    making = {**value["making"], "limits": Limits(**value["making"]["limits"])}
+    given = value["making"]
+    making = {**given, "settings": tuple(given["settings"]), "limits": Limits(**given["limits"])}
     return Shard(entries, value["asked"], Making(**making))
 
 
