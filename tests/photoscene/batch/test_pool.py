@@ -132,7 +132,7 @@ def test_a_run_that_comes_to_nothing_is_replaced_until_it_is_given_up(tmp_path: 
 
     server = Server(lambda server, path: CRASHED)
     why, _ = watched(tmp_path, server, NAMES[:3])
-    assert why == "a shard was given up after 3 runs: the machine is gone"
+    assert why == "a shard was given up after 3 runs without a new step: the machine is gone"
     assert len(server.runs) == pool.MAX_RUNS
 
 
