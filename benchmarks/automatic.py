@@ -21,7 +21,7 @@ from benchmarks.known_scenes import GROUND_TRUTH, scene_folders
 from benchmarks.report import replace_section
 from scene.types import Bool, Float32, Photo, Uint8
 from stages.segment import grabcut
-from stages.segment.grabcut.saliency import load_saliency
+from stages.segment.shared.saliency import load_saliency
 
 DOCUMENT = Path("docs/benchmarks.md")
 IMAGES_PER_GROUND = 60  # of single objects on each ground

@@ -11,12 +11,12 @@ from support import ROOT
 LOOK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import flows.plan, flows.profile, stages.settings, stages.segment.grabcut.saliency, photoscene.cli
+import flows.plan, flows.profile, stages.settings, stages.segment.shared.saliency, photoscene.cli
 assert flows.profile.__file__.startswith(sys.argv[1]), flows.profile.__file__
 profile = flows.profile.load_profile("lite")
 for stage, choice in profile.stages.items():
     stages.settings.make_settings(flows.plan.STAGES[stage], choice.backend, choice.settings)
-stages.segment.grabcut.saliency.load_saliency()
+stages.segment.shared.saliency.load_saliency()
 print("found")
 """
 

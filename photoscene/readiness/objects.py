@@ -28,8 +28,8 @@ Box = tuple[float, float, float, float]
 
 def find_objects(rgb: Uint8) -> list[Bool]:
     """Masks (H, W) of what stands out, the largest first: one look, without clean outlines."""
-    from stages.segment.grabcut import absorb_fragments
-    from stages.segment.grabcut.partition import region_tree
+    from stages.segment.shared.analysed import absorb_fragments
+    from stages.segment.shared.partition import region_tree
 
     small = shrunk(rgb, SEARCH_SIDE_PX)
     tree = region_tree(small, _saliency(small) > SALIENT)
@@ -60,7 +60,7 @@ def objects_in_boxes(rgb: Uint8, boxes: Sequence[Box]) -> list[Bool]:
 
 
 def _saliency(rgb: Uint8) -> np.ndarray:
-    from stages.segment.grabcut.saliency import load_saliency
+    from stages.segment.shared.saliency import load_saliency
 
     return load_saliency()(rgb)
 

@@ -14,7 +14,7 @@ from support import ROOT
 RUN_BOTH_NETWORKS = """
 import numpy as np
 from stages.generate.lite import Settings, load
-from stages.segment.grabcut.saliency import load_saliency
+from stages.segment.shared.saliency import load_saliency
 load_saliency()(np.zeros((64, 64, 3), np.uint8))
 network = load(Settings(), "cpu").network
 print(network(np.zeros((1, 11, 64, 64), np.float32)).shape)

@@ -14,8 +14,8 @@ from scene.images import decode_photo
 from scene.types import Bool, Float32, ObjectPrompt, Photo, Point, Uint8
 from stages import segment
 from stages.segment import grabcut
-from stages.segment.grabcut.partition import region_tree
-from stages.segment.grabcut.saliency import load_saliency, network_tensor
+from stages.segment.shared.partition import region_tree
+from stages.segment.shared.saliency import load_saliency, network_tensor
 from support import ROOT
 
 HEIGHT, WIDTH = 240, 320

@@ -11,9 +11,9 @@ from benchmarks.automatic import drawings, outcome, pairs
 from benchmarks.drawings import SHAPES, one_object
 from scene.types import Bool, Uint8
 from stages.segment import grabcut
-from stages.segment.grabcut.ground import object_pixels
-from stages.segment.grabcut.outline import in_one_piece
-from stages.segment.grabcut.partition import region_tree
+from stages.segment.shared.ground import object_pixels
+from stages.segment.shared.outline import in_one_piece
+from stages.segment.shared.partition import region_tree
 
 
 @cache

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from scene.types import Bool, Float32, Uint8
-from stages.segment.grabcut.outline import ellipse
-from stages.segment.grabcut.partition import lab_of, spread_from_inside
+from stages.segment.shared.outline import ellipse
+from stages.segment.shared.partition import lab_of, spread_from_inside
 
 GRID_PX = 4  # the ground's colours change slowly: they are measured on a grid of this step
 REACHES = (

@@ -7,8 +7,8 @@ import numpy as np
 
 from scene.morphology import disc
 from scene.types import Bool, Uint8
-from stages.segment.grabcut.saliency import Window, clipped
 from stages.segment.shared.memory import remembered
+from stages.segment.shared.saliency import Window, clipped
 
 GRABCUT_ROUNDS = 2
 # GrabCut may change this much of a region (IoU) before it counts as having lost the object.
