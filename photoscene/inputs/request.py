@@ -189,20 +189,22 @@ def _all_missing(names: Sequence[str]) -> Exception:
 
 
 def check_words(profile: Profile, prompts: tuple[ObjectPrompt, ...]) -> None:
-    """A prompt of words alone needs a segment backend that knows words; BadInput otherwise."""
+    """A prompt of words alone needs a segment backend that knows them; BadInput otherwise."""
     from stages import segment
     from stages.backends import find_backend
 
     name = profile.stages[segment.STAGE.name].backend
-    if find_backend(segment.STAGE, name).knows_words:
-        return
+    backend = find_backend(segment.STAGE, name)
     for prompt in prompts:
-        clicked = any(p.foreground for p in prompt.points)
-        if prompt.text and prompt.box is None and not clicked:
+        if not prompt.text or prompt.box is not None or any(p.foreground for p in prompt.points):
+            continue
+        if not backend.knows_words:
             raise BadInput(
                 f"--text {prompt.text!r}: segment backend {name} does not know words; "
                 "give --point or --box, or choose another with --set segment.backend=NAME"
             )
+        if reason := backend.unknown_words(prompt.text):
+            raise BadInput(f"--text {prompt.text!r}: {reason}")
 
 
 def check_field_of_view(fov_x_deg: float) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -44,6 +44,8 @@ class SegmentBackend(Backend[SettingsT, SegmenterT]):
     that they mean, in that prompt's place, perhaps none; any other prompt with one mask. Words with
     a box mean one object: choosing by hand asks for the words once and then for each box, and
     expects the same objects again."""
+    unknown_words: Callable[[str], str] = field(default=lambda words: "")
+    """Why these words are not known, "" where they are: of a backend that knows some only."""
 
 
 STAGE = Stage[SegmentBackend[Any, Segmenter]]("segment", SegmentBackend, version="1")

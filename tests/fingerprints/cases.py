@@ -113,6 +113,10 @@ def _segment() -> Iterator[Case]:
     yield Case("segment", "grabcut", "prompts", {**asked, **said})
     nothing = {"asked": {"prompts": [], "labels": []}}
     yield Case("segment", "grabcut", "by itself", {**asked, **nothing})
+    yield Case("segment", "lite", "by itself", {**asked, **nothing})
+    apples = {**_prompt("", None), "text": "apples"}
+    words = {"asked": {"prompts": [apples, said["asked"]["prompts"][1]], "labels": []}}
+    yield Case("segment", "lite", "words", {**asked, **words})
 
 
 def _map_points() -> Iterator[Case]:

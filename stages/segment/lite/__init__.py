@@ -1,0 +1,230 @@
+"""Segment backend `lite`: everyday things by a small detector, by itself or by words; on a CPU.
+
+The detector (NanoDet-g) tells where things are and what they are; their masks are found as those of
+boxes that a person draws, and what stands out without being one of its 80 kinds is found as by
+`grabcut`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scene.errors import BadInput
+from scene.types import Mask, ObjectPrompt, Photo
+from stages.segment import SegmentBackend, name_of
+from stages.segment.lite import detector
+from stages.segment.lite.boxes import Box, iou
+from stages.segment.lite.detector import Detection, Detector, load_detector
+from stages.segment.lite.things import SURE, meant, whole_of, whole_things
+from stages.segment.lite.words import class_of, unknown_words
+from stages.segment.shared import analysed
+from stages.segment.shared.analysed import AnalysedPhoto, analyse, propose
+from stages.segment.shared.outline import enlarged, overlap, window_of
+from stages.segment.shared.pointed import object_in_box, segment_prompt, window_mask, working_window
+from stages.segment.shared.saliency import SaliencyMap, load_saliency
+
+log = logging.getLogger(__name__)
+
+BOX_MARGIN = 0.1  # of its sides: by how much a detector's box may be too small
+FILLS_BOX = 0.5  # IoU of a mask's own box with the box that it was found in
+SAME_THING = 0.6  # masks with a greater IoU are one thing
+CONFIRMED = 0.75  # IoU of a part's box with that of an object that stands out: it is none
+SAME_OBJECT = 0.9  # ... or more: that object is what the box means
+MIN_VISIBLE_FRACTION = 0.3  # a mask of which less is left under smaller ones is none of its own
+SAME_BOX = 0.7  # IoU of a given box and the own box of a mask that words found before
+TAKEN = 0.5  # what stands out with this share of its pixels in boxes is what they mean
+
+
+@dataclass(frozen=True)
+class Settings(analysed.Settings):
+    """As `grabcut`, and: min_score of a detection that becomes an object; min_word_score of
+    one that words ask for; min_name_score of a name that is shown, since boxes are right more
+    often than names."""
+
+    min_score: float = 0.18
+    min_word_score: float = 0.15
+    min_name_score: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("min_score", "min_word_score", "min_name_score"):
+            if not detector.MIN_SCORE <= getattr(self, name) <= 1:
+                raise BadInput(
+                    f"{name}: expected {detector.MIN_SCORE:g} to 1, got {getattr(self, name):g}"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Lite:
+    """A detector and the classical masks; deterministic, on one CPU core."""
+
+    settings: Settings
+    detect: Detector
+    saliency_of: SaliencyMap
+
+    def segment(
+        self, photo: Photo, prompts: tuple[ObjectPrompt, ...], files: tuple[Mask, ...]
+    ) -> list[Mask]:
+        """What prompts mean in their order, or without prompts what is found, best first.
+
+        Words alone: every instance of them, best first. Points and boxes mean what they mean to
+        `grabcut`; words with them name the object. Masks are (H, W) bool at the photo's size.
+        `files` are another backend's business and are ignored. Raises BadInput where a prompt
+        cannot be followed.
+        """
+        for index, prompt in enumerate(prompts):
+            check_prompt(prompt, name_of(prompt, index))
+        clicks = [p for q in prompts if q.box is None for p in q.points if p.foreground]
+        known = analyse(photo, self.saliency_of, self.settings, clicks if prompts else None)
+        if prompts:
+            masks = self.asked(photo, known, prompts)
+        else:
+            masks = self.everything(photo, known)
+        return [replace(mask, pixels=enlarged(mask.pixels, photo.rgb)) for mask in masks]
+
+    def everything(self, photo: Photo, known: AnalysedPhoto) -> list[Mask]:
+        """The objects of a photo: things of the detector, then what else stands out."""
+        smallest = self.settings.min_area_share * known.saliency.size
+        by_itself = propose(known, self.settings)
+        things: list[Detection] = []
+        masks: list[Mask] = []
+        for thing in whole_things(self.detect(photo.rgb), self.settings.min_score):
+            alone, agreement = best_in_box(by_itself, thing.box, known)
+            whole = whole_of(thing, things)
+            if whole and (agreement < CONFIRMED or whole.score >= SURE):
+                continue
+            mask = alone if agreement > SAME_OBJECT else self.in_box(thing.box, known)
+            if mask is None or mask.pixels.sum() < smallest or is_among(mask, masks):
+                continue
+            things.append(thing)
+            masks.append(self.described(mask, thing))
+        inside = np.zeros(known.saliency.shape, bool)
+        shown = visible(masks)
+        for index in shown:
+            inside |= window_mask(working_window(things[index].box, known), inside.shape)
+        rest = [m for m in by_itself if (m.pixels & inside).sum() < TAKEN * m.pixels.sum()]
+        return ([masks[index] for index in shown] + rest)[: self.settings.max_objects]
+
+    def in_box(self, box: Box, known: AnalysedPhoto) -> Mask | None:
+        """The mask in a detection's box; None where nothing fills it."""
+        mask = object_in_box(known, box, self.saliency_of, BOX_MARGIN)
+        return mask if mask and iou(box_around(mask, known), box) >= FILLS_BOX else None
+
+    def described(self, mask: Mask, thing: Detection) -> Mask:
+        """A mask with the score of its detection, and its name if that is sure."""
+        sure = thing.name_score >= self.settings.min_name_score
+        return replace(mask, label=thing.name if sure else "", score=thing.score)
+
+    def asked(
+        self, photo: Photo, known: AnalysedPhoto, prompts: tuple[ObjectPrompt, ...]
+    ) -> list[Mask]:
+        """What prompts mean, in their order."""
+        located = tuple(p for p in prompts if has_location(p))
+        given = iter([self.at(photo, known, located, index) for index in range(len(located))])
+        found: list[Mask] = []
+        for prompt in prompts:
+            if has_location(prompt):
+                found.append(next(given))
+                continue
+            instances = self.instances(photo, known, prompt)
+            if not instances:
+                log.warning("nothing here looks like %r (segment.min_word_score %g)",
+                            prompt.text, self.settings.min_word_score)  # fmt: skip
+            found += [m for m in instances if not is_among(m, found)]
+        return found
+
+    def at(
+        self, photo: Photo, known: AnalysedPhoto, located: tuple[ObjectPrompt, ...], index: int
+    ) -> Mask:
+        """The one object at a prompt's box and points."""
+        prompt = located[index]
+        if prompt.box is not None and prompt.text and not prompt.points:
+            for mask in self.instances(photo, known, prompt):
+                if iou(box_around(mask, known), prompt.box) > SAME_BOX:
+                    return mask
+        mask = segment_prompt(known, self.saliency_of, located, index)
+        return replace(mask, label=prompt.label or prompt.text)
+
+    def instances(self, photo: Photo, known: AnalysedPhoto, prompt: ObjectPrompt) -> list[Mask]:
+        """Everything that a prompt's words mean, best first, under its label (none: the words)."""
+        kind = class_of(prompt.text)
+        if kind is None:
+            return []
+        masks: list[Mask] = []
+        for thing in meant(self.detect(photo.rgb), kind, self.settings.min_word_score):
+            mask = self.in_box(thing.box, known)
+            if mask is not None and not is_among(mask, masks):
+                named = prompt.label or prompt.text
+                masks.append(replace(mask, label=named, score=thing.score_as(kind)))
+        return [masks[index] for index in visible(masks)]
+
+
+def check_prompt(prompt: ObjectPrompt, name: str) -> None:
+    """Raise BadInput where a prompt has nothing to point at, and its words are not known."""
+    if has_location(prompt):
+        return
+    if not prompt.text:
+        raise BadInput(f"{name} has no box, no point on it and no words: give one of them")
+    if reason := unknown_words(prompt.text):
+        raise BadInput(f"{name} ({prompt.text!r}): {reason}")
+
+
+def has_location(prompt: ObjectPrompt) -> bool:
+    """Whether a prompt points at one object; what it is not does not say where it is."""
+    return prompt.box is not None or any(p.foreground for p in prompt.points)
+
+
+def is_among(mask: Mask, masks: Sequence[Mask]) -> bool:
+    """Whether a mask shows the same thing as one of the others."""
+    return any(overlap(mask.pixels, other.pixels) > SAME_THING for other in masks)
+
+
+def best_in_box(masks: Sequence[Mask], box: Box, known: AnalysedPhoto) -> tuple[Mask | None, float]:
+    """The mask whose own box agrees best with a box, and how well (IoU)."""
+    fits = [iou(box_around(mask, known), box) for mask in masks]
+    best = int(np.argmax(fits)) if fits else -1
+    return (masks[best], fits[best]) if fits else (None, 0.0)
+
+
+def visible(masks: Sequence[Mask]) -> list[int]:
+    """The indices of the masks of which enough is left when smaller ones own their pixels.
+
+    Of those of which too little is left the last goes first: it may be what hid the others.
+    """
+    shown = list(range(len(masks)))
+    while shown:
+        owner = np.full(masks[0].pixels.shape, -1)
+        areas = {i: int(masks[i].pixels.sum()) for i in shown}
+        for i in sorted(shown, key=lambda i: -areas[i]):
+            owner[masks[i].pixels] = i
+        hidden = [i for i in shown if (owner == i).sum() < MIN_VISIBLE_FRACTION * areas[i]]
+        if not hidden:
+            break
+        shown.remove(hidden[-1])
+    return shown
+
+
+def box_around(mask: Mask, known: AnalysedPhoto) -> Box:
+    """The box of a mask at working size, in pixels of the photo."""
+    x0, y0, x1, y1 = (value / known.working_from_photo for value in window_of(mask.pixels))
+    return x0, y0, x1, y1
+
+
+def load(settings: Settings, device: str) -> Lite:
+    """Read both networks; every device means the CPU here."""
+    return Lite(settings, load_detector(), load_saliency())
+
+
+BACKEND = SegmentBackend(
+    version="1",
+    settings=Settings,
+    load=load,
+    loading=(),
+    weights_sha256=detector.WEIGHTS_SHA256,  # those of saliency go with the stage's version
+    knows_words=True,
+    unknown_words=unknown_words,
+)
