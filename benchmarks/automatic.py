@@ -1,9 +1,10 @@
-"""Measures automatic segmentation and writes its section of docs/benchmarks.md.
+"""Measures automatic segmentation and writes its sections of docs/benchmarks.md.
 
-    python -m benchmarks.automatic [--data DIR]
+    python -m benchmarks.automatic [--data DIR] [--shared DIR] [--part found]
 
-Four questions: is a drawn object with thin parts found as one; do two that touch stay two; how many
-objects of the ground-truth scenes are found; and what do 40 objects cost against 20.
+Four questions: how many objects of photos and ground-truth scenes do the backends `grabcut` and
+`lite` find by themselves; is a drawn object with thin parts found as one by `grabcut`; do two that
+touch stay two; and what do 40 objects cost against 20.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ import cv2
 import numpy as np
 
 from benchmarks.drawings import GROUNDS, PAINTS, SHAPES, Drawing, one_object, two_touching
-from benchmarks.known_scenes import GROUND_TRUTH, scene_folders
+from benchmarks.found_objects import found_table, overlap, photo_examples, scene_examples
+from benchmarks.known_scenes import GROUND_TRUTH
 from benchmarks.report import replace_section
 from scene.types import Bool, Float32, Photo, Uint8
-from stages.segment import grabcut
+from stages.segment import grabcut, lite
 from stages.segment.shared.saliency import load_saliency
 
 DOCUMENT = Path("docs/benchmarks.md")
 IMAGES_PER_GROUND = 60  # of single objects on each ground
 PAIRS = 24
 FOUND = 0.8  # IoU with the drawn mask
-RECALLED = (0.5, 0.7)  # IoU with a scene's true mask
 COLUMNS, ROWS = 8, 5  # cells of the crowd that is timed
 CROWD_PX = (1280, 960)
 
@@ -47,15 +48,23 @@ class Outcome:
 
 
 def main() -> None:
-    """Measure all four and rewrite the document's section."""
+    """Measure all four, or one part, and rewrite the document's sections."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, default=GROUND_TRUTH, help="has scenes/")
-    data = parser.parse_args().data
-    backend = grabcut.load(grabcut.Settings(), "cpu")
-    text = "\n\n".join(
-        (shapes_table(backend), pairs_line(backend), recall_line(backend, data), growth_line())
-    )
-    replace_section(DOCUMENT, "Automatic masks", text)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="has data/photos")
+    parser.add_argument("--part", choices=("found", "drawn"), help="default: both")
+    options = parser.parse_args()
+    if options.part != "drawn":
+        show("Objects found without prompts", found_part(options.data, options.shared))
+    if options.part != "found":
+        backend = grabcut.load(grabcut.Settings(), "cpu")
+        parts = (shapes_table(backend), pairs_line(backend), growth_line())
+        show("Automatic masks", "\n\n".join(parts))
+
+
+def show(section: str, text: str) -> None:
+    """Write a section of the document, and print it."""
+    replace_section(DOCUMENT, section, text)
     print(text)
 
 
@@ -90,9 +99,7 @@ def outcome(backend: grabcut.GrabCut, drawing: Drawing) -> Outcome:
 
 def best_ious(found: list[Bool], truths: tuple[Bool, ...]) -> tuple[float, ...]:
     """For each true mask the best IoU of a found one."""
-    return tuple(
-        max((float((f & t).sum() / (f | t).sum()) for f in found), default=0.0) for t in truths
-    )
+    return tuple(max((overlap(f, t) for f in found), default=0.0) for t in truths)
 
 
 def shapes_table(backend: grabcut.GrabCut) -> str:
@@ -122,18 +129,19 @@ def pairs_line(backend: grabcut.GrabCut) -> str:
             f"{whole} with IoU >= {FOUND} for both.")  # fmt: skip
 
 
-def recall_line(backend: grabcut.GrabCut, data: Path) -> str:
-    """How many objects of the ground-truth scenes have a mask that fits."""
-    best: list[float] = []
-    masks = 0
-    for scene in scene_folders(data):
-        truths = tuple(_mask(path) for path in sorted((scene / "masks").glob("modal_*.png")))
-        rgb = np.asarray(cv2.imread(str(scene / "image.png")), np.uint8)[..., ::-1].copy()
-        found = [mask.pixels for mask in backend.segment(Photo(rgb), (), ())]
-        masks += len(found)
-        best += best_ious(found, truths)
-    shares = (f"{np.mean(np.array(best) >= iou):.2f} at IoU {iou}" for iou in RECALLED)
-    return f"Ground-truth scenes: recall {', '.join(shares)} ({len(best)} objects, {masks} masks)."
+def found_part(data: Path, shared: Path) -> str:
+    """What both backends find in the scenes and photos whose masks are known."""
+    examples = {"scenes": scene_examples(data), "photos": photo_examples(shared)}
+    if not examples["photos"]:
+        print(f"{shared}/data/photos is absent (photos that are not in the repository)")
+        del examples["photos"]
+    return found_table(
+        {
+            "grabcut": lambda: grabcut.load(grabcut.Settings(), "cpu"),
+            "lite": lambda: lite.load(lite.Settings(), "cpu"),
+        },
+        examples,
+    )
 
 
 def growth_line() -> str:
@@ -181,10 +189,6 @@ def crowd(count: int) -> tuple[Uint8, int]:
         rgb[drawn > 0] = random.uniform(20, 150, 3)
     smooth = cv2.GaussianBlur(rgb, (0, 0), 0.7)
     return np.clip(smooth, 0, 255).astype(np.uint8), ground
-
-
-def _mask(path: Path) -> Bool:
-    return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) > 127
 
 
 if __name__ == "__main__":
