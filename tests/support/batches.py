@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,21 @@ def add_backends(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     (folder / "sitecustomize.py").write_text(sitecustomize(BACKENDS))
     monkeypatch.syspath_prepend(str(TESTS))
     monkeypatch.syspath_prepend(str(folder))
+
+
+def scene_bytes(output: Path) -> dict[str, bytes]:
+    """What every run folder has that is the same for the same input."""
+    kept = ("scene.glb", "scene.json", "overlay.png")
+    return {
+        path.relative_to(output).as_posix(): path.read_bytes()
+        for path in sorted(output.glob("*/*"))
+        if path.name in kept
+    }
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

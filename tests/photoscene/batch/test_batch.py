@@ -19,7 +19,14 @@ import pytest
 from photoscene.batch import supervisor
 from photoscene.batch.records import read_scene_record
 from scene import child
-from support.batches import add_backends, line, write_manifest, write_photos
+from support.batches import (
+    add_backends,
+    line,
+    scene_bytes,
+    wait_for,
+    write_manifest,
+    write_photos,
+)
 from support.small_photo import SmallPhoto, call
 
 PHOTOSCENE = str(Path(sys.executable).with_name("photoscene"))
@@ -48,16 +55,6 @@ def run_batch(source: Path, output: Path, *options: object) -> dict:
 
 def states(summary: dict) -> list[str]:
     return [scene["state"] for scene in summary["scenes"]]
-
-
-def scene_bytes(output: Path) -> dict[str, bytes]:
-    """What every run folder has that is the same for the same input."""
-    kept = ("scene.glb", "scene.json", "overlay.png")
-    return {
-        path.relative_to(output).as_posix(): path.read_bytes()
-        for path in sorted(output.glob("*/*"))
-        if path.name in kept
-    }
 
 
 def test_a_batch_has_the_bytes_of_single_runs_and_does_nothing_twice(
@@ -141,13 +138,6 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     """The worker processes of a batch."""
     path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return [int(text) for text in path.read_text().split()] if path.exists() else []
-
-
-def wait_for(condition: object, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.slow
