@@ -54,6 +54,7 @@ def test_the_wheel_carries_profiles_and_weights(tmp_path: Path) -> None:
         "report/vendor/LICENSE-model-viewer.txt",
     }
     assert {f"photoscene/{page}" for page in pages} <= set(names)
+    assert {"configs/work_pools/kubernetes.json", "configs/slurm/batch.sbatch"} <= set(names)
     tops = {n.split("/")[0] for n in names if not n.startswith("photoscene-")}
     assert tops == {
         "scene",

@@ -138,17 +138,23 @@ def cancelled(output: Path) -> list[str]:
     return listed if isinstance(listed, list) else []
 
 
+def waiting_shards(output: Path) -> set[str]:
+    """The ids of the shards that nobody makes just now."""
+    return {path.stem for path in shard_files(output)} - {
+        state.get("shard") for state in working(output).values()
+    }
+
+
 def cancel(output: Path) -> tuple[int, int]:
     """Ask all processes that work on the batch to stop, and remove the files of its shards.
 
     Returns how many processes there are, and how many shards nobody had begun.
     """
     forget_gone(output)
-    states, shards = working(output), [*shard_files(output)]
+    states, shards, waiting = working(output), [*shard_files(output)], waiting_shards(output)
     ids = [path.stem for path in shards]
     listed = sorted({*cancelled(output), *states, *ids})
     write_atomically(output / KEPT / "cancelled", encode_json(listed))
     for path in shards:
         path.unlink(missing_ok=True)
-    begun = {state.get("shard") for state in states.values()}
-    return len(states), len(set(ids) - begun)
+    return len(states), len(waiting)

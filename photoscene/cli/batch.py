@@ -145,7 +145,11 @@ def show_status(output: Path, as_json: bool) -> int:
     listed = presence.working(output)
     living = presence.alive(output) if listed else {}
     summary["working"] = [{**s, "id": id, "alive": id in living} for id, s in listed.items()]
+    waiting = presence.waiting_shards(output)
+    summary["waiting_shards"] = len(waiting)
     lines = [summary_table(summary, output), *map(_working_line, summary["working"])]
+    if waiting:
+        lines.append(f"waiting for a worker of a pool: {len(waiting)} shards")
     print_result(summary, "\n".join(lines), as_json)
     return DONE if summary["counts"]["done"] == summary["counts"]["scenes"] else INCOMPLETE
 

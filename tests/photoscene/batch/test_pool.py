@@ -182,7 +182,9 @@ def test_a_batch_that_is_cancelled_ends_and_so_do_runs_that_a_person_cancels(
 def test_a_process_whose_shard_is_cancelled_stops(tmp_path: Path) -> None:
     work, making = work_of(NAMES)
     path = write_shard(tmp_path, cut_shards(work.missing, work.asked, making, 7)[0])
+    assert presence.waiting_shards(tmp_path) == {path.stem}
     with presence.Presence(tmp_path, 7, path) as process:
+        assert presence.waiting_shards(tmp_path) == set()
         assert not process.is_cancelled()
         assert presence.cancel(tmp_path) == (1, 0)
         assert process.is_cancelled()
