@@ -164,8 +164,8 @@ def _checked_pool(client: SyncPrefectClient, name: str) -> tuple[str, bool]:
         found = client.read_work_pool(name)
     except ObjectNotFound:
         raise BadInput(
-            f"--pool {name}: the Prefect server has no such work pool: create it with "
-            f"`prefect work-pool create {name} --type process`"
+            f"--pool {name}: the Prefect server at {client.api_url} has no such work pool: create "
+            f"it with `prefect work-pool create {name} --type process`, or check PREFECT_API_URL"
         ) from None
     if found.type in UNFIT:
         raise BadInput(

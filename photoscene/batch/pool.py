@@ -73,16 +73,16 @@ class Watch:
         return len(self._shards)
 
     def take_up(self, work: Work, making: Making) -> list[str]:
-        """Watch the shards of an earlier command that make what is asked for; the others are
-        cancelled. Returns the names of their scenes."""
+        """Watch the shards of an earlier command that make what is asked for and missing; the
+        others are cancelled. Returns the names of their scenes."""
         runs = self._pool.open_runs(shards_folder(self.output))
+        missing = {entry.name for entry in work.missing}
         taken: list[str] = []
         for path in shard_files(self.output):
             shard, run = read_shard(path), runs.pop(path, None)
-            if shard and run and _is_asked_for(shard, work, making):
-                names = [e.name for e in shard.entries]
-                missing = {entry.name for entry in work.missing}
-                self._add(path, run, [name for name in names if name in missing])
+            names = [e.name for e in shard.entries if e.name in missing] if shard else []
+            if shard and run and names and _is_asked_for(shard, work, making):
+                self._add(path, run, names)
                 taken += names
                 continue
             path.unlink(missing_ok=True)

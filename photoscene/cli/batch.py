@@ -149,7 +149,7 @@ def show_status(output: Path, as_json: bool) -> int:
     summary["waiting_shards"] = len(waiting)
     lines = [summary_table(summary, output), *map(_working_line, summary["working"])]
     if waiting:
-        lines.append(f"waiting for a worker of a pool: {len(waiting)} shards")
+        lines.append(f"shards that wait for a worker: {len(waiting)}")
     print_result(summary, "\n".join(lines), as_json)
     return DONE if summary["counts"]["done"] == summary["counts"]["scenes"] else INCOMPLETE
 
@@ -159,7 +159,7 @@ def cancel_batch(output: Path, as_json: bool) -> int:
     read_summary(output)
     count, waiting = presence.cancel(output)
     are = "process is" if count == 1 else "processes are"
-    back = f", {waiting} waiting shards are taken back" if waiting else ""
+    back = f"; waiting shards taken back: {waiting}" if waiting else ""
     text = f"{count} {are} asked to stop{back}; what is finished is kept"
     print_result({"asked_to_stop": count, "taken_back": waiting}, text, as_json)
     return DONE

@@ -46,7 +46,7 @@ def make_elsewhere(
         return make_by_pool(work, making, size, watch)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"no longer watching; {watch.count} shards go on: the same command watches them "
+            f"no longer watching; shards that go on: {watch.count}; the same command watches them "
             f"again, `photoscene batch cancel {output}` stops them"
         ) from None
 
