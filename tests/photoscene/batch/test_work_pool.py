@@ -75,9 +75,14 @@ def test_a_pool_makes_the_same_bytes_though_its_worker_is_killed(
         with killed_once(prefect_server, tmp_path / "home", output):
             result = call("batch", manifest, "-o", output, "--store", tmp_path / "other",
                           "--pool", NAME, "--shard-size", 2, "--json")  # fmt: skip
+        with get_client(sync_client=True) as client:
+            artifacts = {a.key: a.data for a in client.read_artifacts()}
     assert result.exit_code == 0, result.stderr
     assert "a shard came to nothing (no sign of life for 6 s): submitted again" in result.stderr
     assert json.loads(result.stdout)["counts"]["done"] == 3
+    assert set(artifacts) == {"scenes", "fits"}
+    assert "![overlay](data:image/jpeg;base64," in str(artifacts["scenes"])
+    assert {"object", "grade", "silhouette IoU"} <= json.loads(str(artifacts["fits"]))[0].keys()
     assert scene_bytes(output) == scene_bytes(tmp_path / "local")
     assert (output / "batch.json").read_bytes() and not list((output / ".batch/shards").iterdir())
 
