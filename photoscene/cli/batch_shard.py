@@ -7,6 +7,7 @@ when its standard input is closed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -25,7 +26,7 @@ from photoscene.cli.errors import INTERRUPTED, reported
 from photoscene.cli.output import print_result, print_warnings
 from photoscene.runs.folder import check_folder
 from scene.claims import claims_at
-from scene.errors import CannotRun
+from scene.errors import BadInput, CannotRun
 from scene.keys import digest
 
 
