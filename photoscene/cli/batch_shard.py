@@ -55,7 +55,8 @@ def _make(path: Path, shard: Shard) -> int:
     if not why:
         path.unlink(missing_ok=True)
         if not any(shard_files(output)):  # it was the last one, and perhaps nobody watches
-            keep_summary(summarized_entries(output), output, {})
+            with contextlib.suppress(BadInput):  # without batch.json only the command makes it
+                keep_summary(summarized_entries(output), output, {})
     print_result(summary, "", as_json=True)
     return exit_status(why, work, summary)
 
