@@ -23,12 +23,12 @@ START_S = 180.0
 class Cluster:
     """Processes by name, each of which can be killed and started again.
 
-    env: of every process; database: the server's, "" for SQLite in folder.
+    env: of every process. The server's database is the one of
+    PREFECT_SERVER_DATABASE_CONNECTION_URL, else SQLite in folder.
     """
 
     folder: Path
     env: Mapping[str, str]
-    database: str = ""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     port: int = 0
 
@@ -42,8 +42,6 @@ class Cluster:
     def start_server(self) -> None:
         """Start it, and wait until it answers."""
         env = {**self.client_env, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-        if self.database:
-            env["PREFECT_API_DATABASE_CONNECTION_URL"] = self.database
         words = ("server", "start", "--host", "127.0.0.1", "--port", str(self.port), "--no-ui")
         self._start("server", words, env)
         until = time.monotonic() + START_S
@@ -84,17 +82,15 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(
-    folder: Path, env: Mapping[str, str], workers: int = 2, database: str = ""
-) -> Iterator[Cluster]:
+def cluster(folder: Path, env: Mapping[str, str], workers: int = 2) -> Iterator[Cluster]:
     """A server with one work pool and so many workers; all of their processes end at the end."""
     folder.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    made = Cluster(folder, env, database, port=port)
+    made = Cluster(folder, env, port=port)
     try:
         made.start_server()
-        made.command("work-pool", "create", POOL, "--type", "process")
+        made.command("work-pool", "create", POOL, "--type", "process", "--overwrite")
         for number in range(1, workers + 1):
             made.start_worker(f"worker_{number}")
         yield made
