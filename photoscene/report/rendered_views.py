@@ -137,13 +137,17 @@ def _splat(xy: Float64, depth: Float64, colours: Uint8, view_line: Float64 | Non
         low, high = np.minimum(low, 0), np.maximum(high, 0)
     scale = MARGIN * float((np.array([width, height]) / np.maximum(high - low, 1e-9)).min())
     offset = np.array([width, height]) / 2 - scale * (low + high) / 2
-    image = np.full((height, width, 3), BACKGROUND_RGB, np.uint8)
+    dot_px = _dot_px(len(xy), width * height)
+    margin = 2 * dot_px  # so that each pixel of a dot is one write for all points
+    canvas = np.full((height + 2 * margin, width + 2 * margin), _packed(BACKGROUND_RGB))
+    image = canvas.view(np.uint8).reshape(*canvas.shape, 4)[margin:-margin, margin:-margin]
     if view_line is not None:
         _draw_view_line(image, np.rint(view_line * scale + offset), np.rint(offset))
     order = np.argsort(-depth, kind="stable")  # of writes to one pixel the last, nearest, stays
     at = np.floor(xy[order] * scale + offset).astype(np.int64)
-    _write(image, at, colours[order], _dot_px(len(xy), width * height))
-    return shrunk(image, POINT_VIEW_PX[0])
+    reaches = ((at >= -dot_px) & (at < np.array([width, height]) + dot_px)).all(1)
+    _write(canvas, at[reaches] + margin, _packed(colours[order][reaches]), dot_px)
+    return shrunk(np.ascontiguousarray(image[..., :3]), POINT_VIEW_PX[0])
 
 
 def _dot_px(points: int, pixels: int) -> int:
@@ -151,32 +155,23 @@ def _dot_px(points: int, pixels: int) -> int:
     return int(np.clip(round(math.sqrt(1.6 * pixels / max(points, 1))), 2, 12))
 
 
-def _write(image: Uint8, at: NDArray[np.int64], colours: Uint8, dot_px: int) -> None:
-    """Draw a square about each point (N, 2). Where several cover a pixel, the later pixel of the
-    square stays, row by row, and of those the later point.
-
-    With colours as single numbers and a margin around the image, each pixel of the square is one
-    write for all points.
-    """
-    margin = 2 * dot_px
-    packed = np.pad(_packed(image), margin)
-    width, flat = packed.shape[1], packed.reshape(-1)
-    reaches = ((at >= -dot_px) & (at < np.array(image.shape[1::-1]) + dot_px)).all(1)
-    places = (at[reaches] + margin) @ np.array([1, width])
-    values = _packed(colours[reaches])
+def _write(
+    canvas: NDArray[np.uint32], at: NDArray[np.int64], colours: NDArray[np.uint32], dot_px: int
+) -> None:
+    """Draw a square about each point (N, 2), none of which leaves the canvas. Where several cover
+    a pixel, the later pixel of the square stays, row by row, and of those the later point."""
+    width, flat = canvas.shape[1], canvas.reshape(-1)
+    places = at @ np.array([1, width])
     steps = np.arange(dot_px) - dot_px // 2
     for dy in steps:
         for dx in steps:
-            flat[places + (dy * width + dx)] = values
-    drawn = packed[margin:-margin, margin:-margin]
-    for channel in range(3):
-        image[..., channel] = drawn >> 8 * channel & 255
+            flat[places + (dy * width + dx)] = colours
 
 
-def _packed(colours: Uint8) -> NDArray[np.signedinteger]:
-    """Colours (..., 3) as numbers."""
-    red, green, blue = (colours[..., channel].astype(np.int32) for channel in range(3))
-    return red | green << 8 | blue << 16
+def _packed(rgb: Uint8 | tuple[int, int, int]) -> NDArray[np.uint32]:
+    """Colours (..., 3) as numbers (...), to be written at once."""
+    rgb = np.asarray(rgb, np.uint8)
+    return np.insert(rgb, 3, 0, axis=-1).view(np.uint32)[..., 0]
 
 
 def _draw_view_line(image: Uint8, line: Float64, camera: Float64) -> None:
