@@ -69,8 +69,8 @@ def in_shards(manifest: Path, out: Path, store: Path, env: Mapping[str, str]) ->
 def by_slurm(manifest: Path, out: Path, store: Path, env: Mapping[str, str]) -> None:
     """By an array of jobs; waits for the last."""
     subprocess.run(
-        ["sbatch", "--wait", f"--array=1-{SHARDS}", "--export=ALL", str(SBATCH), str(manifest), str(out),
-         "--store", str(store)],
+        ["sbatch", "--wait", f"--array=1-{SHARDS}", "--export=ALL",
+         str(SBATCH), str(manifest), str(out), "--store", str(store)],
         env={**os.environ, **env, "PATH": f"{Path(PHOTOSCENE).parent}:{os.environ['PATH']}"},
         check=True, cwd=out.parent,
     )  # fmt: skip
