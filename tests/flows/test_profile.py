@@ -105,9 +105,17 @@ def test_a_backend_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_words_need_a_backend_that_knows_them() -> None:
+    grabcut = with_setting(load_profile("lite"), "segment.backend=grabcut")
     with pytest.raises(ValueError, match="does not know words; give --point"):
-        check_words(load_profile("lite"), (ObjectPrompt(text="cup"),))
-    check_words(load_profile("lite"), (ObjectPrompt(text="cup", box=(0, 0, 9, 9)),))
+        check_words(grabcut, (ObjectPrompt(text="cup"),))
+    check_words(grabcut, (ObjectPrompt(text="cup", box=(0, 0, 9, 9)),))
+
+
+def test_a_backend_that_knows_some_words_refuses_others_at_once() -> None:
+    check_words(load_profile("lite"), (ObjectPrompt(text="mugs"),))
+    check_words(load_profile("lite"), (ObjectPrompt(text="teapot", box=(0, 0, 9, 9)),))
+    with pytest.raises(ValueError, match="--text 'teapot': segment backend lite knows 80 words"):
+        check_words(load_profile("lite"), (ObjectPrompt(text="teapot"),))
 
 
 def test_unknown_backend_lists_the_known_ones() -> None:

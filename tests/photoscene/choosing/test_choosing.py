@@ -169,7 +169,9 @@ def test_a_sitting_at_a_terminal_that_is_stopped_and_resumed(
     small_photo: SmallPhoto, prefect_server: str, tmp_path: Path
 ) -> None:
     folder, store = tmp_path / "run", tmp_path / "store"
+    wordless = ["--set", "segment.backend=grabcut"]
     arguments = ["segment", str(small_photo.photo), "-i", "-o", str(folder), "--store", str(store)]
+    arguments += wordless
     first = sit_down(arguments, "1  a new object", prefect_server)
     for entry, told in FIRST_SITTING:
         first.sendline(entry)
@@ -204,7 +206,7 @@ def test_a_sitting_at_a_terminal_that_is_stopped_and_resumed(
 
     replay = tmp_path / "replay"
     options = ["--prompts", folder / "prompts.json", "--until", "segment"]
-    options += ["--store", tmp_path / "other", "-o", replay]
+    options += ["--store", tmp_path / "other", "-o", replay, *wordless]
     result = call("run", small_photo.photo, *options)
     assert result.exit_code == 0, result.stderr
     assert "2 of 2 steps computed" in result.stdout
