@@ -46,7 +46,7 @@ class Settings(analysed.Settings):
     often than names."""
 
     min_score: float = 0.18
-    min_word_score: float = 0.15
+    min_word_score: float = 0.2
     min_name_score: float = 0.5
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from stages.segment.lite.boxes import area, around, lies_in
+from stages.segment.lite.boxes import Box, area, around, lies_in
 from stages.segment.lite.detector import Detection
 
 # A table's box holds all that stands on it, and is its own only where nothing does.
@@ -46,20 +46,26 @@ def one_of_each(found: Iterable[Detection]) -> list[Detection]:
     A thing that is sure is often found once more, in part and with a low score; what was missed of
     it the first time is in that box.
     """
-    kept: list[Detection] = []
+    firsts: list[Detection] = []
+    boxes: list[Box] = []
     for one in found:
-        for index, other in enumerate(kept):
-            if (
-                one.name == other.name
-                and other.score >= SURE
-                and one.score < FRAGMENT_SCORE * other.score
-                and lies_in(one.box, other.box, FRAGMENT)
-            ):
-                kept[index] = replace(other, box=around(one.box, other.box))
-                break
+        same = next((k for k, first in enumerate(firsts) if is_fragment(one, first)), None)
+        if same is None:
+            firsts.append(one)
+            boxes.append(one.box)
         else:
-            kept.append(one)
-    return kept
+            boxes[same] = around(boxes[same], one.box)
+    return [replace(first, box=box) for first, box in zip(firsts, boxes, strict=True)]
+
+
+def is_fragment(one: Detection, first: Detection) -> bool:
+    """Whether a detection is a better one once more, in part."""
+    return (
+        one.name == first.name
+        and first.score >= SURE
+        and one.score < FRAGMENT_SCORE * first.score
+        and lies_in(one.box, first.box, FRAGMENT)
+    )
 
 
 def holds(vessel: Detection, content: Detection) -> bool:
@@ -102,7 +108,8 @@ def whole_of(one: Detection, others: Sequence[Detection]) -> Detection | None:
 
 def meant(found: Sequence[Detection], kind: str, min_score: float) -> list[Detection]:
     """The detections that may be of a kind, best first; a vessel with what it holds."""
-    likely = [d for d in found if d.score_as(kind) >= min_score]
+    likely = [d for d in one_of_each(found) if d.score_as(kind) >= min_score]
+    likely.sort(key=lambda d: -d.score_as(kind))
     if kind not in VESSELS:
         return likely
     wholes = [d.box for d in whole_things(found, min_score)]

@@ -156,6 +156,8 @@ def test_a_sure_thing_that_is_found_once_more_in_part_is_one() -> None:
     lower = seen("person", (10, 160, 310, 500), 0.38)
     (whole,) = whole_things([person, lower], 0.18)
     assert whole == replace(person, box=(0, 60, 310, 500))
+    third = seen("person", (40, 240, 340, 580), 0.3)  # half in the whole, less in the first
+    assert len(whole_things([person, lower, third], 0.18)) == 2
     beside = seen("person", (200, 60, 500, 460), 0.38)
     likely = seen("person", (10, 160, 310, 500), 0.5)
     assert len(whole_things([person, beside], 0.18)) == 2
@@ -165,6 +167,8 @@ def test_a_sure_thing_that_is_found_once_more_in_part_is_one() -> None:
 def test_words_find_what_may_be_meant() -> None:
     bowl = Detection((100, 100, 200, 160), 0.6, (("cup", 0.3), ("bowl", 0.28)))
     orange = seen("orange", (130, 90, 170, 130), 0.5)
+    other = Detection((0, 0, 50, 30), 0.5, (("cup", 0.5), ("bowl", 0.2)))
+    assert [d.score_as("bowl") for d in meant([other, bowl], "bowl", 0.15)] == [0.28, 0.2]
     for words in ("bowl", "cup"):
         assert [d.box for d in meant([bowl, orange], words, 0.15)] == [(100, 90, 200, 160)]
     assert [d.box for d in meant([bowl, orange], "orange", 0.15)] == [orange.box]
