@@ -94,14 +94,16 @@ def filled(vessel: Detection, content: Detection) -> Detection:
 
 
 def whole_of(one: Detection, others: Sequence[Detection]) -> Detection | None:
-    """The first of better things in whose box a thing lies, unless it stands before it.
+    """The first of better things in whose box a thing lies, unless it is something else.
 
-    What stands before another thing reaches as low in the picture, and is something else.
+    That is what has another name, and either is sure itself, as a person on a couch, or reaches as
+    low in the photo: then it stands before the other.
     """
     for other in others:
         height = other.box[3] - other.box[1]
-        before = one.name != other.name and other.box[3] - one.box[3] <= AS_LOW * height
-        if lies_in(one.box, other.box, MOSTLY) and not before:
+        as_low = other.box[3] - one.box[3] <= AS_LOW * height
+        something_else = one.name != other.name and (as_low or one.score >= SURE)
+        if lies_in(one.box, other.box, MOSTLY) and not something_else:
             return other
     return None
 

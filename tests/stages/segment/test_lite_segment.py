@@ -149,6 +149,9 @@ def test_a_part_lies_in_its_whole_and_does_not_stand_before_it() -> None:
     legs = seen("chair", (110, 160, 190, 240), 0.3)
     wholes = [whole_of(d, [chair]) for d in (seat, before, beside, legs)]
     assert wholes == [chair, None, None, chair]
+    couch, person = (seen("couch", (0, 50, 300, 240), 0.8),
+                     seen("person", (50, 60, 120, 200), 0.7))  # fmt: skip
+    assert whole_of(person, [couch]) is None
 
 
 def test_a_sure_thing_that_is_found_once_more_in_part_is_one() -> None:
