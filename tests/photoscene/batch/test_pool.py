@@ -249,6 +249,7 @@ def test_the_deployment_of_prefect_yaml_is_that_of_the_command() -> None:
     assert deployment["entrypoint"] == work_pools.ENTRYPOINT
     assert deployment["name"] == deployment["work_pool"]["name"]
     assert deployment["work_pool"]["job_variables"] == work_pools.JOB_VARIABLES
+    assert deployment["schedules"] is None  # else `prefect deploy --all` asks for one
 
 
 def test_jobs_of_a_slurm_array_are_shards(tmp_path: Path) -> None:
