@@ -106,7 +106,7 @@ class Watch:
 
     def wait(self) -> str:
         """Watch until every shard has ended; returns why the batch is not done, or ""."""
-        asked = warned = time.monotonic() - WORKERS_S
+        asked, warned = time.monotonic() - ASK_S, time.monotonic()  # warned of before, if at all
         while self._shards:
             self._read_folder()
             now = time.monotonic()
