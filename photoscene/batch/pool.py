@@ -33,6 +33,7 @@ POLL_S, ASK_S = 1.0, 5.0  # between two readings of the folder, and two question
 # How long a run may be without a sign of life: one that runs, one that is being started (images
 # are pulled then), and one that has ended while its process may still write.
 SILENT_S, STARTING_S, ENDING_S = 60.0, 900.0, 10.0
+PROCESS_STARTING_S = 120.0  # of a process, which needs no image
 WORKERS_S = 60.0  # between two questions whether there are workers
 
 
@@ -65,6 +66,7 @@ class Watch:
         self.output, self._pool, self._report = output, pool, report
         self._shards: dict[Path, Submitted] = {}
         self._has_server = self._has_worker = True
+        self._starting_s = PROCESS_STARTING_S if pool.kind == "process" else STARTING_S
         self.why = ""
 
     @property
@@ -184,8 +186,8 @@ class Watch:
             self._lost(shard, state.message or state.type.lower())
         elif state.type == "RUNNING" and silent_s > SILENT_S:
             self._lost(shard, f"no sign of life for {SILENT_S:g} s")
-        elif state.type == "PENDING" and silent_s > STARTING_S:
-            self._lost(shard, f"not started within {STARTING_S:g} s")
+        elif state.type == "PENDING" and silent_s > self._starting_s:
+            self._lost(shard, f"not started within {self._starting_s:g} s")
 
     def _lost(self, shard: Submitted, why: str) -> None:
         """Submit a shard again, or give it up."""

@@ -25,10 +25,11 @@ class CrashingPool:
     """A pool whose runs crash: the first few after they have computed a step, as the file says
     that their process would have written."""
 
-    name = "photos"
+    name, kind = "photos", "process"
 
     def __init__(self, output: Path, fruitful: int) -> None:
         self.output, self.fruitful, self.keys = output, fruitful, list[str]()
+        self.state, self.given_up = RunState("CRASHED", "its machine went away"), list[str]()
 
     def submit(self, shard: Path, name: str, key: str) -> str:
         self.keys.append(key)
@@ -39,7 +40,10 @@ class CrashingPool:
         return str(number)
 
     def states(self, runs: Sequence[str]) -> dict[str, RunState]:
-        return {run: RunState("CRASHED", "its machine went away") for run in runs}
+        return {run: self.state for run in runs}
+
+    def give_up(self, run: str, why: str) -> None:
+        self.given_up.append(why)
 
     def has_worker(self) -> bool:
         return True
@@ -75,3 +79,18 @@ def test_scenes_that_ended_before_a_crash_are_reported(tmp_path: Path) -> None:
     write_record(tmp_path, failed_record(entries[0], "no photo"))
     assert watch.wait()
     assert [value["ended"] for value in reports if "ended" in value] == ["a"]
+
+
+@pytest.mark.parametrize(("kind", "limit_s"), [("process", 120), ("kubernetes", 900)])
+def test_a_run_that_its_worker_never_started_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, limit_s: int
+) -> None:
+    pool: Any = CrashingPool(tmp_path, 0)
+    pool.kind, pool.state = kind, RunState("PENDING", "")
+    clock = iter(range(0, 100_000, 100))  # seconds pass whenever somebody looks
+    monkeypatch.setattr(pools.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(pools.time, "sleep", lambda seconds: None)
+    watch = pools.Watch(tmp_path, pool, lambda value: None)
+    watch.submit(cut_shards([Entry("a", None, "a.png", None)], {"a": ""}, MAKING, 8))
+    assert watch.wait().endswith(f"runs without a new step: not started within {limit_s} s")
+    assert pool.given_up == [f"not started within {limit_s} s"] * pools.MAX_RUNS

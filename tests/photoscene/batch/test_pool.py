@@ -40,6 +40,7 @@ class Server:
 
     begin: Callable[[Server, Path], RunState]
     name: str = "scenes"
+    kind: str = "process"
     runs: dict[str, Path] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     away: int = 0
