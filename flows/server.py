@@ -64,6 +64,7 @@ def prefect_api() -> Iterator[str]:
     Raises ServerFailed where it does not start, does not answer, or not as a Prefect server.
     """
     configured, home = read_settings()
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)  # at an exit it counts what is left
     if configured:
         check_proxies(configured)
         with _explained(configured), configured_settings(configured):
@@ -119,7 +120,6 @@ def _deliver_events() -> None:
     """Let Prefect send what it has queued while its server is still there to take it."""
     from prefect.events.worker import EventsWorker
 
-    logging.getLogger("EventsWorker").setLevel(logging.ERROR)  # it counts what is left, aloud
     EventsWorker.drain_all(timeout=DRAIN_TIMEOUT_S, at_exit=False)
 
 
