@@ -24,7 +24,7 @@ STEP_S = 0.6
 SHORTEST_POOL_S, LONGEST_POOL_S, RESTART_S = 3.0, 12.0, 2.0
 SHARD, SERVER_KILLS = 10, 3
 ROLES = {b"photoscene.batch.worker": "worker processes", b"batch_shard": "shard processes",
-         b"prefect.flow_engine": "flow runs", b"worker": "pool workers"}  # fmt: skip
+         b"prefect.engine": "flow runs", b"start": "pool workers"}  # fmt: skip
 
 
 def measure(folder: Path, scenes: int = SCENES, kills: int = KILLS) -> str:

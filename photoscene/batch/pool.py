@@ -28,7 +28,8 @@ from photoscene.batch.shard_files import (
 )
 from photoscene.batch.supervisor import Report
 
-MAX_RUNS = 3  # of a shard that compute no step, one after the other, before it is given up
+# Runs of a shard in a row, before it is given up: that compute no step, and that do not even begin.
+MAX_RUNS, MAX_UNBEGUN = 3, 10
 POLL_S, ASK_S = 1.0, 5.0  # between two readings of the folder, and two questions to the server
 # How long a run may be without a sign of life: one that runs, one that is being started (images
 # are pulled then), and one that has ended while its process may still write.
@@ -42,15 +43,18 @@ class Submitted:
     """A shard on its way.
 
     pending: names of scenes that have not ended, with the stamps that their records had before;
-    runs: in all; fruitless: the last ones, of which no step came; count: the last one of its
-    process's signs of life; heard: when it, or a state, was new.
+    runs: in all; has_begun, has_computed: the present one; fruitless, unbegun: runs before it, in
+    a row; count: the last one of its process's signs of life; heard: when it, or a state, was new.
     """
 
     path: Path
     run: str
     pending: dict[str, Stamp]
     runs: int = 1
-    fruitless: int = 1
+    has_begun: bool = False
+    has_computed: bool = False
+    fruitless: int = 0
+    unbegun: int = 0
     state: RunState = RunState("SCHEDULED", "")
     count: tuple[str, int] = ("", 0)
     heard: float = field(default_factory=time.monotonic)
@@ -141,7 +145,7 @@ class Watch:
             id, state = living.get(shard.path.stem, ("", {"count": 0}))
             if id and (id, state["count"]) != shard.count:
                 shard.count, shard.heard = (id, state["count"]), time.monotonic()
-                shard.fruitless = 0 if state.get("computed") else shard.fruitless
+                shard.has_begun, shard.has_computed = True, state.get("computed", 0) > 0
                 self._report({"step": state["stage"]})
 
     def _scene_ended(self, shard: Submitted, name: str) -> None:
@@ -193,14 +197,19 @@ class Watch:
         """Submit a shard again, or give it up."""
         if not shard.state.has_ended:
             self._pool.give_up(shard.run, why)
-        if shard.fruitless >= MAX_RUNS:
-            self._drop(
-                shard, f"a shard was given up after {MAX_RUNS} runs without a new step: {why}"
-            )
+        if shard.has_computed:
+            shard.fruitless = shard.unbegun = 0
+        elif shard.has_begun:
+            shard.fruitless += 1
+        else:
+            shard.unbegun += 1
+        if shard.fruitless >= MAX_RUNS or shard.unbegun >= MAX_UNBEGUN:
+            runs = f"{shard.fruitless + shard.unbegun} runs without a new step"
+            self._drop(shard, f"a shard was given up after {runs}: {why}")
             return
         name = f"{self.output.name} again ({shard.runs + 1})"
         shard.run = self._pool.submit(shard.path, name, f"{shard.path.stem}-{shard.runs}")
-        shard.runs, shard.fruitless = shard.runs + 1, shard.fruitless + 1
+        shard.runs, shard.has_begun, shard.has_computed = shard.runs + 1, False, False
         shard.state, shard.heard = RunState("SCHEDULED", ""), time.monotonic()
         self._report({"note": f"a shard came to nothing ({why}): submitted again"})
 

@@ -25,7 +25,7 @@ class CrashingPool:
     """A pool whose runs crash: the first few after they have computed a step, as the file says
     that their process would have written."""
 
-    name, kind = "photos", "process"
+    name, kind, begins = "photos", "process", True
 
     def __init__(self, output: Path, fruitful: int) -> None:
         self.output, self.fruitful, self.keys = output, fruitful, list[str]()
@@ -34,6 +34,8 @@ class CrashingPool:
     def submit(self, shard: Path, name: str, key: str) -> str:
         self.keys.append(key)
         number = len(self.keys)
+        if not self.begins:
+            return str(number)
         state = {"host": "elsewhere", "process": 1, "count": number, "stage": "place",
                  "computed": int(number <= self.fruitful), "shard": shard.stem}  # fmt: skip
         write_atomically(working_folder(self.output) / "id.json", encode_json(state))
@@ -94,3 +96,12 @@ def test_a_run_that_its_worker_never_started_is_replaced(
     watch.submit(cut_shards([Entry("a", None, "a.png", None)], {"a": ""}, MAKING, 8))
     assert watch.wait().endswith(f"runs without a new step: not started within {limit_s} s")
     assert pool.given_up == [f"not started within {limit_s} s"] * pools.MAX_RUNS
+
+
+def test_a_run_that_did_not_begin_counts_less(tmp_path: Path) -> None:
+    pool: Any = CrashingPool(tmp_path, 0)
+    pool.begins = False
+    watch = pools.Watch(tmp_path, pool, lambda value: None)
+    watch.submit(cut_shards([Entry("a", None, "a.png", None)], {"a": ""}, MAKING, 8))
+    assert watch.wait().startswith("a shard was given up after 10 runs")
+    assert len(pool.keys) == pools.MAX_UNBEGUN

@@ -133,8 +133,8 @@ def test_a_run_that_comes_to_nothing_is_replaced_until_it_is_given_up(tmp_path: 
 
     server = Server(lambda server, path: CRASHED)
     why, _ = watched(tmp_path, server, NAMES[:3])
-    assert why == "a shard was given up after 3 runs without a new step: the machine is gone"
-    assert len(server.runs) == pool.MAX_RUNS
+    assert why == "a shard was given up after 10 runs without a new step: the machine is gone"
+    assert len(server.runs) == pool.MAX_UNBEGUN
 
 
 def test_a_run_without_a_sign_of_life_is_lost(tmp_path: Path) -> None:
