@@ -8,9 +8,10 @@ the store, and a shard that lives after all keeps its place.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flows.pool import Pool, RunState
 from flows.settings import ServerFailed
@@ -44,7 +45,8 @@ class Submitted:
 
     pending: names of scenes that have not ended, with the stamps that their records had before;
     runs: in all; has_begun, has_computed: the present one; fruitless, unbegun: runs before it, in
-    a row; count: the last one of its process's signs of life; heard: when it, or a state, was new.
+    a row; counts: the last signs of life of its processes by id; heard: when one of them, or a
+    state, was new.
     """
 
     path: Path
@@ -56,7 +58,7 @@ class Submitted:
     fruitless: int = 0
     unbegun: int = 0
     state: RunState = RunState("SCHEDULED", "")
-    count: tuple[str, int] = ("", 0)
+    counts: dict[str, int] = field(default_factory=dict)
     heard: float = field(default_factory=time.monotonic)
 
 
@@ -131,7 +133,7 @@ class Watch:
 
     def _read_folder(self) -> None:
         """Report scenes that have ended, note signs of life, and let go of shards that ended."""
-        living = {state.get("shard"): (id, state) for id, state in working(self.output).items()}
+        processes = working(self.output)
         for shard in [*self._shards.values()]:
             is_there = shard.path.exists()  # before its records: they were written first
             for name, before in [*shard.pending.items()]:
@@ -142,11 +144,16 @@ class Watch:
                 if shard.path.stem in cancelled(self.output):
                     self.why = CANCELLED
                 continue
-            id, state = living.get(shard.path.stem, ("", {"count": 0}))
-            if id and (id, state["count"]) != shard.count:
-                shard.count, shard.heard = (id, state["count"]), time.monotonic()
-                shard.has_begun, shard.has_computed = True, state.get("computed", 0) > 0
-                self._report({"step": state["stage"]})
+            self._note_life(shard, processes)
+
+    def _note_life(self, shard: Submitted, processes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Note what is new in the files of a shard's processes; one that was killed leaves its."""
+        for id, state in processes.items():
+            if state.get("shard") != shard.path.stem or shard.counts.get(id) == state["count"]:
+                continue
+            shard.counts[id], shard.heard = state["count"], time.monotonic()
+            shard.has_begun, shard.has_computed = True, state.get("computed", 0) > 0
+            self._report({"step": state["stage"]})
 
     def _scene_ended(self, shard: Submitted, name: str) -> None:
         del shard.pending[name]

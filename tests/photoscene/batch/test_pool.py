@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -27,6 +28,8 @@ from photoscene.batch.supervisor import Limits
 from photoscene.cli.batch_shard import make_shard
 from photoscene.inputs.request import Arguments, absolute
 from scene.errors import CannotRun
+from scene.files import encode_json
+from scene.store import write_atomically
 from support import ROOT
 from support.small_photo import call
 
@@ -137,6 +140,53 @@ def test_a_run_that_comes_to_nothing_is_replaced_until_it_is_given_up(tmp_path: 
     assert len(server.runs) == pool.MAX_UNBEGUN
 
 
+@pytest.mark.parametrize("fruitful", [0, 4])
+def test_a_shard_is_given_up_after_runs_that_begin_and_bring_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fruitful: int
+) -> None:
+    monkeypatch.setattr(presence, "RENEW_S", 0)
+    begun: list[presence.Presence] = []
+
+    def crash(server: Server, path: Path) -> RunState:
+        """A run writes its process's file, and has crashed when somebody asks again."""
+        if len(begun) == len(server.runs):
+            return CRASHED
+        begun.append(presence.Presence(tmp_path, 3, path))
+        if len(begun) <= fruitful:
+            begun[-1].note({"result": "computed"})
+        begun[-1].renew()
+        return RUNNING
+
+    monkeypatch.setattr(pool, "SILENT_S", 60.0)
+    server = Server(crash)
+    why, _ = watched(tmp_path, server, NAMES[:3])
+    assert why == "a shard was given up after 3 runs without a new step: the machine is gone"
+    assert len(server.runs) == pool.MAX_RUNS + fruitful
+
+
+@pytest.mark.parametrize(("kind", "limit_s"), [("process", 120), ("kubernetes", 900)])
+def test_a_run_that_its_worker_never_started_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, limit_s: int
+) -> None:
+    clock = itertools.count(0, 100)  # seconds, which pass whenever somebody looks
+    monkeypatch.setattr(pool.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(pool.time, "sleep", lambda seconds: None)
+    server = Server(lambda server, path: RunState("PENDING", ""), kind=kind)
+    why, _ = watched(tmp_path, server, NAMES[:3])
+    assert why.endswith(f"runs without a new step: not started within {limit_s} s")
+    assert set(server.ended.values()) == {f"not started within {limit_s} s"}
+    assert len(server.ended) == pool.MAX_UNBEGUN
+
+
+def test_scenes_that_ended_before_a_crash_are_reported(tmp_path: Path) -> None:
+    def crash(server: Server, path: Path) -> RunState:
+        write_record(tmp_path, failed_record(Entry(NAMES[0], None, "", None), "no photo"))
+        return CRASHED
+
+    why, reports = watched(tmp_path, Server(crash), NAMES[:2])
+    assert why and [value["ended"] for value in reports if "ended" in value] == [NAMES[0]]
+
+
 def test_a_run_without_a_sign_of_life_is_lost(tmp_path: Path) -> None:
     server = Server(lambda s, path: RUNNING if len(s.runs) < 2 else make_scenes(s, path))
     why, reports = watched(tmp_path, server, NAMES[:3])
@@ -147,13 +197,17 @@ def test_a_run_without_a_sign_of_life_is_lost(tmp_path: Path) -> None:
 def test_signs_of_life_keep_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "RENEW_S", 0)
     living: list[presence.Presence] = []
+    killed = presence.working_folder(tmp_path) / "zz.json"  # of a process that it follows, by id
 
     def live(server: Server, path: Path) -> RunState:
         living.append(living[0] if living else presence.Presence(tmp_path, 3, path))
+        write_atomically(killed, encode_json({"shard": path.stem, "count": 9, "stage": ""}))
         living[0].renew()
-        return RUNNING if len(living) < 30 else make_scenes(server, path)
+        return RUNNING if len(living) < 100 else make_scenes(server, path)
 
-    monkeypatch.setattr(pool, "SILENT_S", 0.5)
+    seconds = itertools.count()  # one passes whenever somebody looks
+    monkeypatch.setattr(pool.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(pool, "SILENT_S", 60.0)
     server = Server(live)
     assert watched(tmp_path, server, NAMES[:3])[0] == ""
     assert len(server.runs) == 1
