@@ -17,7 +17,6 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 START = "start"  # what a member needs that only waits for the others
@@ -43,12 +42,7 @@ class Lockstep:
     def __enter__(self) -> Lockstep:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Unload everything; all members have left."""
         self._loaded.clear()
         with self._unload_at_end, self._unload:
@@ -134,12 +128,7 @@ class Member:
         """Begin to work, when all members have come."""
         self.barrier(START)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Leave: the others do not wait for this thread any more."""
         self._lockstep._leave(self._number)
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.batches import descendants
+
 POOL = "photos"
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 START_S = 180.0
@@ -101,12 +103,3 @@ def cluster(folder: Path, env: Mapping[str, str], workers: int = 2) -> Iterator[
                 os.kill(pid, signal.SIGKILL)
         for process in made.processes.values():
             process.wait()
-
-
-def descendants(pid: int) -> list[int]:
-    """A process and all that it and they started, as far as they live."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *(found for child in children for found in descendants(int(child)))]

@@ -95,12 +95,3 @@ def digests(output: Path) -> dict[str, str]:
         for path in sorted(output.glob("*/*"))
         if path.name in SAME_FILES
     }
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    """The worker processes of a batch."""
-    try:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [int(pid) for pid in children]

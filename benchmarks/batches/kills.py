@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.batches.cluster import POOL, Cluster, cluster, descendants
-from benchmarks.batches.commands import computed_twice, digests, finish, run, start, workers_of
+from benchmarks.batches.cluster import POOL, Cluster, cluster
+from benchmarks.batches.commands import computed_twice, digests, finish, run, start
 from benchmarks.batches.photos import with_backends, write_batch
+from support.batches import children, descendants
 
 SCENES, KILLS = 100, 30
 SHORTEST_S, LONGEST_S = 0.3, 4.0  # between two kills
@@ -35,7 +36,7 @@ def measure(folder: Path, scenes: int = SCENES, kills: int = KILLS) -> str:
                       "--workers", 2, env=env)  # fmt: skip
     began = time.monotonic()
     process = start(manifest, folder / "out", "--store", folder / "store", "--workers", 2, env=env)
-    killed = kill_at_random(lambda: workers_of(process), kills, lambda: process.poll() is None)
+    killed = kill_at_random(lambda: children(process.pid), kills, lambda: process.poll() is None)
     disturbed = finish(process, began)
     return report(folder, killed, disturbed.counts["done"], undisturbed.counts["done"], scenes)
 

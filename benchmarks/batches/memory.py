@@ -10,11 +10,11 @@ from subprocess import Popen
 
 import numpy as np
 
-from benchmarks.batches.commands import start, workers_of
+from benchmarks.batches.commands import start
 from benchmarks.batches.photos import write_photos
 from scene.types import Float64
 from support import TESTS
-from support.batches import write_manifest
+from support.batches import children, write_manifest
 
 SCENES, FITTED = 200, 150  # the last of them
 BOXES = ([18, 70, 103, 124], [171, 96, 219, 144])  # of two of the small photo's objects
@@ -50,7 +50,7 @@ def _sizes_mb(process: Popen[str]) -> Iterator[float]:
         for line in process.stderr:
             messages.append(line)
             if ENDED.match(line):
-                yield from (_resident_mb(worker) for worker in workers_of(process))
+                yield from (_resident_mb(worker) for worker in children(process.pid))
     if process.wait():
         raise RuntimeError("".join(messages))
 

@@ -16,6 +16,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import start_http_server
 
+from photoscene.batch.records import COMPUTED
 from photoscene.batch.supervisor import Report
 from scene.errors import BadInput, CannotRun
 from scene.loopback import ADDRESS
@@ -54,7 +55,7 @@ class BatchMetrics:
         if "stepped" in value and "result" in value:
             names = (value["stepped"], value["backend"])
             self._steps.labels(*names, value["result"]).inc()
-            if value["result"] == "computed":
+            if value["result"] == COMPUTED:
                 self._seconds.labels(*names).observe(value["seconds"])
             self._memory.labels(value["worker"]).set(value["held_bytes"])
         elif "ended" in value:
@@ -125,6 +126,7 @@ def _in_file(path: Path, metrics: BatchMetrics) -> Iterator[Report]:
     written = 0.0
 
     def take(value: Mapping[str, Any]) -> None:
+        """Count one report, and write the file if it is time."""
         nonlocal written
         metrics.take(value)
         if time.monotonic() - written > RENEW_S:

@@ -13,16 +13,14 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from photoscene.batch.records import KEPT, read_json
+from photoscene.batch.records import COMPUTED, KEPT, read_json
 from photoscene.batch.shard_files import shard_files
 from scene.files import encode_json
 from scene.store import write_atomically
 
 CANCELLED = "cancelled"
-COMPUTED = "computed"  # a step's result that was not in the store
 RENEW_S = 2.0
 WATCH_S = 3 * RENEW_S  # how long a file is watched before its process counts as gone
 
@@ -51,12 +49,7 @@ class Presence:
         self.renew()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with contextlib.suppress(OSError):
             self._path.unlink()
         if time.monotonic() - self._entered > WATCH_S:

@@ -35,6 +35,7 @@ from scene.types import Scene
 
 State = Literal["done", "incomplete", "failed"]
 FORMAT = "photoscene-batch/1"
+COMPUTED = "computed"  # the result of a step that was not in the store
 GRADES = (GOOD, "check", FAILED)  # best to worst
 Stamp = tuple[int, int] | None
 Stamps = Mapping[str, Sequence[int] | None]

@@ -30,6 +30,7 @@ from flows.shard import Observer, SceneRun, reconstruct_scenes
 from photoscene.batch.entries import Entry, entry_from_json
 from photoscene.batch.images import write_images
 from photoscene.batch.records import (
+    COMPUTED,
     SceneRecord,
     Stamps,
     failed_record,
@@ -228,7 +229,7 @@ def reason_of(error: BaseException, store: str) -> tuple[str, str]:
 def _result(outcome: Outcome) -> str:
     if outcome.manifest is None:
         return "failed"
-    return "computed" if outcome.computed else "cached"
+    return COMPUTED if outcome.computed else "cached"
 
 
 def _stops_all(error: BaseException) -> bool:

@@ -50,6 +50,17 @@ def write_manifest(path: Path, lines: Sequence[Mapping[str, Any] | str]) -> Path
     return path
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process started and that live; none without /proc."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(text) for text in path.read_text().split()] if path.exists() else []
+
+
+def descendants(pid: int) -> list[int]:
+    """A process, and all that it and they started."""
+    return [pid, *(each for child in children(pid) for each in descendants(child))]
+
+
 def sitecustomize(folder: Path) -> str:
     """A module that lets every process of Python find more backends of generate."""
     return WITH_BACKENDS.format(folder=str(folder))

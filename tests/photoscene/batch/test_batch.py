@@ -21,6 +21,7 @@ from photoscene.batch.records import read_scene_record
 from scene import child
 from support.batches import (
     add_backends,
+    children,
     line,
     scene_bytes,
     wait_for,
@@ -134,12 +135,6 @@ def started(*words: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    """The worker processes of a batch."""
-    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return [int(text) for text in path.read_text().split()] if path.exists() else []
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
 def test_workers_that_are_killed_at_random_lose_nothing(
@@ -155,7 +150,7 @@ def test_workers_that_are_killed_at_random_lose_nothing(
     kills, pauses = 0, iter([0.3, 1.5, 0.9, 2.2, 1.2, 3.0] * 9)
     while process.poll() is None and kills < 6:
         time.sleep(next(pauses))
-        for pid in workers_of(process)[:1]:
+        for pid in children(process.pid)[:1]:
             os.kill(pid, signal.SIGKILL)
             kills += 1
     out, err = process.communicate(timeout=300)
@@ -176,7 +171,7 @@ def test_a_batch_that_is_ended_goes_on_where_it_was(
     process = started(manifest, "-o", out, "--store", store)
     wait_for(lambda: list(store.glob("results/*/*.json")))
     wait_for(lambda: list((out / ".batch" / "working").glob("*.json")))
-    workers = workers_of(process)
+    workers = children(process.pid)
     if ended_by == "cancel":
         assert call("batch", "cancel", out).stdout.startswith("1 process")
     else:

@@ -21,7 +21,15 @@ from photoscene.batch import pool
 from photoscene.batch.presence import working
 from scene import child
 from support import ROOT
-from support.batches import add_backends, line, scene_bytes, wait_for, write_manifest, write_photos
+from support.batches import (
+    add_backends,
+    descendants,
+    line,
+    scene_bytes,
+    wait_for,
+    write_manifest,
+    write_photos,
+)
 from support.small_photo import SmallPhoto, call
 
 pytestmark = pytest.mark.slow
@@ -44,13 +52,6 @@ def worker(url: str, home: Path) -> Iterator[subprocess.Popen[bytes]]:
         for pid in descendants(process.pid) if process.poll() is None else ():
             os.kill(pid, signal.SIGKILL)
         process.wait()
-
-
-def descendants(pid: int) -> list[int]:
-    """A process and all that it started; of those that end meanwhile, nothing."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    children = path.read_text().split() if path.exists() else []
-    return [pid, *(each for text in children for each in descendants(int(text)))]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
