@@ -80,9 +80,9 @@ MESHES ?= ../shared/data/objects/train.tar.xz
 	touch $@
 
 train-lite-generator: .venv/train  ## train the lite generator anew (90 minutes on two cores, or on a GPU); goes on where it was stopped
-	nice $(BIN)/python -m training.make_data --out $(TRAINING)/data --archive $(MESHES)
-	OMP_WAIT_POLICY=PASSIVE nice $(BIN)/python -m training.loop --data $(TRAINING)/data --out $(TRAINING)/run
-	$(BIN)/python -m training.export --run $(TRAINING)/run
+	nice $(BIN)/python -m training.generator.make_data --out $(TRAINING)/data --archive $(MESHES)
+	OMP_WAIT_POLICY=PASSIVE nice $(BIN)/python -m training.generator.train --data $(TRAINING)/data --out $(TRAINING)/run
+	$(BIN)/python -m training.generator.export --run $(TRAINING)/run
 
 benchmark-lite: .venv/train  ## measure the lite generator and draw its contact sheets
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,train,benchmark]'

@@ -25,7 +25,7 @@ from scene.store import Store
 from stages import generate
 from stages.devices import ModelPool
 from stages.generate.lite import Settings
-from training.held_out import (
+from training.generator.held_out import (
     SHAPES,
     HeldOut,
     held_out_scans,

@@ -1,1 +1,1 @@
-"""Trains the bundled lite generator: procedural shapes, rendered meshes, network, loop, export."""
+"""Makes the bundled networks' weights: what all share, and a folder for each network."""

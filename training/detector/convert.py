@@ -9,8 +9,6 @@ made by onnx-tf, with a transposition around every convolution; here all picture
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
 
 from scene.types import Float32
+from training.common.index import write_entry
 from training.detector.arithmetic import evaluate
 from training.detector.tfjs import Array, Graph, Operation, read_graph
 
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = converted(graph, values, FEATURES).SerializeToString()
     check(data, image.astype(np.float32), expected_cells(values))
     (options.out / FILE).write_bytes(data)
-    write_entry(options.out / "index.json", hashlib.sha256(data).hexdigest())
+    write_entry(options.out / "index.json", ENTRY)
 
 
 def expected_cells(values: Mapping[str, Array]) -> Float32:
@@ -223,13 +222,6 @@ class Writer:
             "Cast", [self.constant(f"{name}.half", narrow)], [name], to=TensorProto.FLOAT
         ))  # fmt: skip
         return name
-
-
-def write_entry(index: Path, sha256: str) -> None:
-    """Renew the file's entry in the list of bundled weights."""
-    entries = [e for e in json.loads(index.read_text("utf-8")) if e["file"] != FILE]
-    entries.append({**ENTRY, "sha256": sha256})
-    index.write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from stages.generate.lite.layered import (
 )
 from stages.generate.lite.walls import behind_walls
 from support import DATA
-from training.held_out import means, measure, read
+from training.generator.held_out import means, measure, read
 
 SIDE_PX = 256
 CROP = CropCamera(camera_from_fov(SIDE_PX, SIDE_PX, 0.3), np.eye(3))

@@ -1,25 +1,25 @@
 """Which samples is the lite generator trained on? Draws them once, on all cores, resumably.
 
-`python -m training.make_data --out DATA --archive train.tar.xz` writes shards below DATA/SIZE;
-those that are there already stay. Seeds below FIRST_SEED are for measuring and never drawn here.
+`python -m training.generator.make_data --out DATA --archive train.tar.xz` writes shards below
+DATA/SIZE; those that are there already stay. Seeds below FIRST_SEED are for measuring and never
+drawn here.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
 import os
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.samples import MESHES, SHAPES, TABLES, Sample, save_shard
-from training.scans import read_surface, scan_sample, usable_files
-from training.shapes.draw import Tracer, draw_shot, traced_samples
-from training.shapes.grammar import MORE, STUDY, TABLE, Family
-from training.shapes.tracing import trace_each
+from training.common.shards import draw_missing, unpacked
+from training.generator.samples import MESHES, SHAPES, TABLES, Sample, save_shard
+from training.generator.scans import read_surface, scan_sample, usable_files
+from training.generator.shapes.draw import Tracer, draw_shot, traced_samples
+from training.generator.shapes.grammar import MORE, STUDY, TABLE, Family
+from training.generator.shapes.tracing import trace_each
 
 logger = logging.getLogger(__name__)
 
@@ -90,17 +90,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         meshes = usable_files(unpacked(options.archive, options.out / "meshes"))
     amounts, device = AMOUNTS[options.device], options.device
     jobs = [j for amount in amounts for j in jobs_of(amount, options.out, meshes, device)]
-    make_all(jobs, options.processes)
-
-
-def unpacked(archive: Path, folder: Path) -> Path:
-    """The folder of the archive's index.json, unpacked once."""
-    if not folder.exists():
-        unfinished = folder.with_name(folder.name + ".part")
-        with tarfile.open(archive) as file:
-            file.extractall(unfinished, filter="data")
-        unfinished.rename(folder)
-    return next(folder.rglob("index.json")).parent
+    jobs.sort(key=lambda job: not job.files)  # those that take longest first
+    draw_missing(jobs, make_shard, options.processes)
 
 
 def best_device() -> str:
@@ -130,15 +121,6 @@ def jobs_of(amount: Amount, out: Path, meshes: list[Path], device: str = "cpu") 
     return jobs
 
 
-def make_all(jobs: list[Job], processes: int) -> None:
-    """Draw the missing shards; what is in them depends on their seeds alone."""
-    missing = [job for job in jobs if not job.folder.exists()]
-    missing.sort(key=lambda job: not job.files)  # those that take longest first
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for done, _ in enumerate(pool.imap_unordered(make_shard, missing), 1):
-            logger.info("%d of %d shards", done, len(missing))
-
-
 def make_shard(job: Job) -> None:
     """Draw one shard."""
     samples = [] if job.files else shape_samples(job)
@@ -165,7 +147,7 @@ def shape_samples(job: Job) -> list[Sample]:
 def _tracer(device: str) -> Tracer:
     if device == "cpu":
         return trace_each
-    from training.shapes.tracing_cuda import trace_all
+    from training.generator.shapes.tracing_cuda import trace_all
 
     return trace_all
 

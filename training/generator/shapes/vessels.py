@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from training.shapes.creatures import limb
-from training.shapes.parts import (
+from training.generator.shapes.creatures import limb
+from training.generator.shapes.parts import (
     BOX,
     CAPSULE,
     CONE,

@@ -13,7 +13,7 @@ import math
 
 from numba import njit
 
-from training.shapes.parts import PROFILE_KNOTS, Solid
+from training.generator.shapes.parts import PROFILE_KNOTS, Solid
 
 FAR = 1e3
 compiled = njit(cache=True, fastmath=True, error_model="numpy")

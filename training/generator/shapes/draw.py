@@ -8,10 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.samples import Sample, make_sample
-from training.shapes.grammar import MORE, STUDY, Family, draw_object
-from training.shapes.parts import Floats, Paint, Solid, about_x, about_y, about_z, any_rotation
-from training.shapes.tracing import (
+from training.generator.samples import Sample, make_sample
+from training.generator.shapes.grammar import MORE, STUDY, Family, draw_object
+from training.generator.shapes.parts import (
+    Floats,
+    Paint,
+    Solid,
+    about_x,
+    about_y,
+    about_z,
+    any_rotation,
+)
+from training.generator.shapes.tracing import (
     Light,
     Scene,
     TracedImage,

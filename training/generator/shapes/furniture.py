@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from training.shapes.parts import (
+from training.generator.shapes.parts import (
     BOX,
     CAPSULE,
     CONE,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
+
+from training.common.task import Loss
 
 FRONT, GAP_DEPTH, BACK = 6.0, 3.0, 4.5  # of the mean absolute errors of depth
 SLOPE = 1.0  # of errors between neighbours, relative to those of the depths
@@ -25,22 +26,10 @@ class Target(NamedTuple):
     back: Tensor
     inner: Tensor
 
-    def to(self, device: str) -> Target:
-        """The same on a device."""
-        return Target(*(values.to(device, non_blocking=True) for values in self))
-
-
-@dataclass(frozen=True, eq=False)
-class Loss:
-    """The sum to minimise, and mean absolute errors of first and last surface."""
-
-    total: Tensor
-    front: Tensor
-    back: Tensor
-
 
 def loss_of(output: Tensor, target: Target) -> Loss:
-    """Errors are means over the cells that the object covers by a pixel at least, in the batch."""
+    """Errors are means over the cells that the object covers by a pixel at least, in the batch;
+    those of first and last surface are named `front` and `back`."""
     solid = (target.solid > COVERED).to(output.dtype)
     gap = (target.gap > 0.25).to(output.dtype)
     front, front_slope = _depth_errors(output[:, 0], target.depths[:, 0], solid)
@@ -61,7 +50,7 @@ def loss_of(output: Tensor, target: Target) -> Loss:
         + OVERLAP * (1 - overlap(output, target).mean())
         + SOLID * is_solid + GAP * is_gap + COLOUR * back_colour + INNER * inner_colour
     )  # fmt: skip
-    return Loss(total, front.detach(), back.detach())
+    return Loss(total, {"front": front.detach(), "back": back.detach()})
 
 
 def overlap(output: Tensor, target: Target) -> Tensor:

@@ -3,7 +3,7 @@
 The feasibility study's own generator, and ours with the study's families.
 
 No training sample has a seed below `make_data.FIRST_SEED`, and none shows a measured scan. Written
-to a file by `python -m training.held_out --out FILE`, a few of them need no compiler to be used.
+to a file by `python -m training.generator.held_out --out FILE`, a few of them need no compiler.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 from scene.cameras import camera_from_fov
 from scene.types import Bool, CropCamera, Float64, ObjectCrop, Uint8
 from stages import generate
-from training.measures import Score, crossed_occupancy, frustum_points, score
+from training.generator.measures import Score, crossed_occupancy, frustum_points, score
 
 FIRST_SEED = 10_000
 SIZE = 64  # pixels of the pictures, and cells of the occupancy
@@ -73,8 +73,8 @@ def read(path: Path) -> list[HeldOut]:
 
 def held_out_shapes(count: int) -> Iterator[HeldOut]:
     """The first procedural objects from FIRST_SEED on, of the study's families."""
-    from training.shapes.draw import draw_sample, draw_shot, true_occupancy
-    from training.shapes.grammar import STUDY
+    from training.generator.shapes.draw import draw_sample, draw_shot, true_occupancy
+    from training.generator.shapes.grammar import STUDY
 
     seed, found = FIRST_SEED, 0
     while found < count:
@@ -118,9 +118,9 @@ def _module(code: Path) -> Any:
 
 def held_out_scans(folder: Path) -> Iterator[HeldOut]:
     """Every mesh of a folder (z up) from a dozen sides, a little from above."""
-    from training.scans import peel, read_surface, scan_image
-    from training.shapes.draw import CUBE_FROM_UPRIGHT, frame_object
-    from training.shapes.parts import about_x, about_y
+    from training.generator.scans import peel, read_surface, scan_image
+    from training.generator.shapes.draw import CUBE_FROM_UPRIGHT, frame_object
+    from training.generator.shapes.parts import about_x, about_y
 
     for file in sorted(folder.glob("*.glb")):
         surface = read_surface(file, UPRIGHT_FROM_Z_UP)

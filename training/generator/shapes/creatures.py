@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.shapes.parts import (
+from training.generator.shapes.parts import (
     BOX,
     CAPSULE,
     CONE,

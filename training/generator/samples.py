@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene.types import Float32, Uint8
+from training.common.shards import appearing
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +61,9 @@ def halved(image: Uint8, known: NDArray[np.bool_]) -> Uint8:
 
 def save_shard(samples: list[Sample], folder: Path) -> None:
     """Write samples of one size as arrays; the folder appears only when it is whole."""
-    unfinished = folder.with_name(folder.name + ".part")
-    unfinished.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
-        np.save(unfinished / f"{name}.npy", np.stack([getattr(s, name) for s in samples]))
-    unfinished.rename(folder)
+    with appearing(folder) as unfinished:
+        for name in NAMES:
+            np.save(unfinished / f"{name}.npy", np.stack([getattr(s, name) for s in samples]))
 
 
 class Shards:
@@ -76,7 +75,9 @@ class Shards:
     def __init__(self, folders: list[Path]) -> None:
         """Raises ValueError when there is no shard."""
         if not folders:
-            raise ValueError("no training samples: run `python -m training.make_data` first")
+            raise ValueError(
+                "no training samples: run `python -m training.generator.make_data` first"
+            )
         folders = sorted(folders, key=lambda f: f.name)
         self._shards = [{n: np.load(f / f"{n}.npy", mmap_mode="r") for n in NAMES} for f in folders]
         self._first = np.cumsum([0, *(len(shard["rgba"]) for shard in self._shards)])

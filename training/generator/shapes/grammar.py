@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.shapes import creatures, furniture, vessels
-from training.shapes.parts import Builder, Paint, Solid
+from training.generator.shapes import creatures, furniture, vessels
+from training.generator.shapes.parts import Builder, Paint, Solid
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene.types import Bool, Float32, Uint8
-from training.shapes.fields import compiled, signed_distance
-from training.shapes.parts import Paint, Solid
+from training.generator.shapes.fields import compiled, signed_distance
+from training.generator.shapes.parts import Paint, Solid
 
 RAY_START, RAY_END = -0.8, 0.8  # depths between which a ray is followed
 HIT = 8e-4  # closer than this to the surface is on it

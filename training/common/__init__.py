@@ -1,0 +1,1 @@
+"""What every network's training needs: a resumable trainer, shards of data, export."""

@@ -1,0 +1,1 @@
+"""Trains the bundled lite generator: procedural shapes, rendered meshes, network, loss, export."""
