@@ -11,7 +11,7 @@ from scene.cameras import camera_from_fov
 from scene.errors import BadInput
 from scene.types import Bool, Camera, Float32, Float64, Mask, Photo, PointMap
 from stages.map_points import MapPointsBackend
-from stages.map_points.ground_plane.pitch import (
+from stages.map_points.shared.pitch import (
     Int,
     find_pitch,
     lowest_rows,

@@ -8,7 +8,8 @@ import pytest
 
 from scene.types import Bool, Camera, Float64, Mask, Photo
 from stages.map_points import ground_plane
-from stages.map_points.ground_plane import Settings, pitch
+from stages.map_points.ground_plane import Settings
+from stages.map_points.shared import pitch
 
 SIZE = 240
 CAMERA = Camera(SIZE, SIZE, 260.0, 260.0, SIZE / 2, SIZE / 2)

@@ -105,7 +105,8 @@ def _largest_gap(u, v, front, back, solid, view):
 
 
 @compiled
-def _albedo(part, x, y, z, paint, channel):
+def albedo_at(part, x, y, z, paint, channel):
+    """One channel of the paint of a part at a point of the object frame."""
     kind, f, share = paint.pattern[part], paint.frequency[part], 0.0
     if kind == 1:
         axis = paint.axis[part]
@@ -173,7 +174,7 @@ def _shade(u, v, z, solid, paint, view, light, lit_directly, out):
     up = 0.5 + 0.5 * ny
     for c in range(3):
         ambient = open_share * (light.ground[c] + (light.sky[c] - light.ground[c]) * up)
-        level = _albedo(part, x, y, w, paint, c) * (ambient + light.diffuse * lamp) + shine
+        level = albedo_at(part, x, y, w, paint, c) * (ambient + light.diffuse * lamp) + shine
         out[c] = int(255 * min(max(level, 0.0), 1.0) ** light.gamma)
 
 

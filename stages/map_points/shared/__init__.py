@@ -1,0 +1,1 @@
+"""What several map_points backends need."""
