@@ -10,12 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from scene.types import Bool, Float64, Uint8
-from training.generator.shapes.parts import BOX, Builder, Paint, about_x, about_y, about_z
 from training.scenes.bodies import Body
+from training.scenes.footprints import Standing, place_bodies
 from training.scenes.library import ROOM, SIZES_M, STREET, TABLE_SIZE_M, TOYS, Library
 from training.scenes.render import Lighting, View
 from training.scenes.sky import glimpse
@@ -35,7 +34,6 @@ KINDS = {"table": 0.56, "above": 0.14, "room": 0.2, "street": 0.1}
 FORMATS = ((320, 240), (320, 192), (288, 288), (240, 320), (192, 320))
 FORMAT_SHARES = (0.4, 0.15, 0.25, 0.15, 0.05)
 LONG_FOV_DEG = (18.0, 90.0)
-GRID, GRID_SIDE_M = 96, 1.0  # raster of footprints; its side, in half sides of the floor
 FLOOR_REACH_M = 60.0
 NEAREST_M = 0.1
 
@@ -49,17 +47,6 @@ class Drawn:
     view: View
     lighting: Lighting
     names: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Standing:
-    """A placed object: its footprint's centre (x, z), reach (m) and the height of its top."""
-
-    placed: Placed
-    centre: tuple[float, float]
-    reach: float
-    bottom: float
-    top: float
 
 
 def draw_scene(
@@ -122,7 +109,7 @@ class Maker:
         """Objects on a table or on the floor, mostly with a wall behind them."""
         g = self.generator
         count = int(g.integers(1, 8))
-        standing = self._standing(count, self._table_bodies(count), 0.0, 0.42)
+        standing = place_bodies(g, self._table_bodies(count), 0.42)
         reach = max((math.hypot(*s.centre) + s.reach for s in standing), default=0.3)
         surroundings = []
         on_table = self.chance(0.55)
@@ -178,7 +165,7 @@ class Maker:
         for _ in range(count):
             body = pool[int(g.integers(len(pool)))]
             chosen.append((body, self.between(*SIZES_M[body.kind])))
-        standing = self._standing(count, chosen, 0.0, min(width, depth) / 2 - 0.1, gap=0.15)
+        standing = place_bodies(g, chosen, min(width, depth) / 2 - 0.1, gap_m=0.15)
         low_x, high_x, far = -width / 2 - 0.3, width / 2 + 0.3, -depth / 2 - 0.3
         near = depth / 2 + 4.0
         gloss = self.between(0.02, 0.12) if self.chance(0.3) else 0.0
@@ -215,7 +202,7 @@ class Maker:
             body = pool[int(g.integers(len(pool)))]
             chosen.append((body, self.between(*SIZES_M[body.kind])))
         widest = max(length for _, length in chosen)
-        standing = self._standing(count, chosen, 0.0, 1.2 * widest * math.sqrt(count), gap=0.5)
+        standing = place_bodies(g, chosen, 1.2 * widest * math.sqrt(count), gap_m=0.5)
         reach = FLOOR_REACH_M
         ground = rectangle(
             self.texture(), (-reach, 0, reach), (2 * reach, 0, 0), (0, 0, -2 * reach),
@@ -242,106 +229,6 @@ class Maker:
                 tall = width * self.between(0.7, 1.4)
                 found.append(Placed(picture(image, place, side, (0, tall, 0)), SURROUNDINGS))
         return found
-
-    def _standing(
-        self,
-        count: int,
-        bodies: Sequence[tuple[Body, float]],
-        ground: float,
-        room: float,
-        gap: float = 0.004,
-    ) -> list[Standing]:
-        """Bodies side by side without overlap of their footprints, some on top of others."""
-        taken = np.zeros((GRID, GRID), np.uint8)
-        cell = 2 * room / GRID
-        standing: list[Standing] = []
-        for body, length in bodies[:count]:
-            rotation = self._resting(body)
-            points = length * (body.corners.reshape(-1, 3) @ rotation.T)
-            if len(points) > 6000:
-                points = points[:: len(points) // 3000]
-            low, high = points.min(0), points.max(0)
-            points = points - [(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2]
-            hull = cv2.convexHull(np.ascontiguousarray(points[:, [0, 2]], np.float32))[:, 0]
-            place = self._free_place(hull, taken, cell, standing, gap)
-            if place is None:
-                continue
-            x, z, carrier = place
-            bottom = ground if carrier is None else carrier.top
-            middle = rotation @ np.zeros(3)
-            shift = -length * 0 - np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
-            position = middle + shift + [x, bottom + 1e-4, z]
-            placed = Placed(
-                body, len(standing) + 1, length, rotation, position,
-                gloss=self.between(0.02, 0.12) if self.chance(0.35) else 0.0,
-                tint=self.generator.uniform(0.75, 1.1, 3) if self.chance(0.4) else (1, 1, 1),
-                paint=self._paint(body),
-            )  # fmt: skip
-            reach = float(np.linalg.norm(hull, axis=1).max())
-            top = bottom + float(high[1] - low[1])
-            standing.append(Standing(placed, (x, z), reach, bottom, top))
-            if carrier is None:
-                outline = np.rint((hull * (1 + gap / reach) + [x, z]) / cell + GRID / 2)
-                cv2.fillConvexPoly(taken, outline.astype(np.int32), 1)
-        return standing
-
-    def _free_place(
-        self,
-        hull: np.ndarray,
-        taken: Uint8,
-        cell: float,
-        standing: list[Standing],
-        gap: float,
-    ) -> tuple[float, float, Standing | None] | None:
-        """Where a footprint (N, 2) fits: x, z and what carries it (None for the ground)."""
-        g = self.generator
-        reach = float(np.linalg.norm(hull, axis=1).max())
-        if standing and self.chance(0.15):
-            below = standing[int(g.integers(len(standing)))]
-            if below.placed.body.kind in FLAT_TOPS and below.reach > 1.1 * reach:
-                slack = below.reach * 0.6 - reach * 0.6
-                x, z = np.asarray(below.centre) + g.uniform(-1, 1, 2) * slack * 0.5
-                return float(x), float(z), below
-        for _ in range(40):
-            if not standing:
-                x, z = g.uniform(-0.3, 0.3, 2) * cell * GRID / 2
-            else:
-                beside = standing[int(g.integers(len(standing)))]
-                angle = g.uniform(0, 2 * math.pi)
-                away = (beside.reach + reach) * g.uniform(0.6, 1.3) + gap
-                x = beside.centre[0] + away * math.cos(angle)
-                z = beside.centre[1] + away * math.sin(angle)
-            outline = np.rint((hull * (1 + gap / reach) + [x, z]) / cell + GRID / 2)
-            if outline.min() < 0 or outline.max() >= GRID:
-                continue
-            here = np.zeros_like(taken)
-            cv2.fillConvexPoly(here, outline.astype(np.int32), 1)
-            if not (here & taken).any():
-                return float(x), float(z), None
-        return None
-
-    def _resting(self, body: Body) -> Float64:
-        """Upright, turned about the vertical; things of a table sometimes lie on another side."""
-        yaw = about_y(self.between(-math.pi, math.pi))
-        if body.kind in SIZES_M or not self.chance(0.15):
-            return yaw
-        sides = (
-            about_x(math.pi / 2),
-            about_x(-math.pi / 2),
-            about_z(math.pi / 2),
-            about_x(math.pi),
-        )
-        return yaw @ sides[int(self.generator.integers(len(sides)))]
-
-    def _paint(self, body: Body) -> Paint | None:
-        """Mostly the body's own colours, sometimes new ones."""
-        if not self.chance(0.5 if body.paint is not None else 0.2):
-            return None
-        builder = Builder(self.generator)
-        count = len(body.paint.pattern) if body.paint is not None else len(body.textures)
-        for i in range(max(count, 1)):
-            builder.add(BOX, [1, 1, 1], colour=i)
-        return builder.finish()[1]
 
     def camera(self, kind: str, standing: list[Standing], size: tuple[int, int]) -> View | None:
         """A camera that sees the objects, most of them whole."""
@@ -419,9 +306,6 @@ class Maker:
             lamp, self.between(0.01, 0.2) * distance, power, sky, strength,
             g.uniform(-math.pi, math.pi), ambient,
         )  # fmt: skip
-
-
-FLAT_TOPS = ("carton", "boxes", "table", "cabinet", "tin", "appliance", "furniture/household")
 
 
 def looking(position: Float64, target: Float64, roll_rad: float) -> Float64:
