@@ -84,6 +84,7 @@ train-lite-generator: .venv/train  ## train the lite generator anew (90 minutes 
 	OMP_WAIT_POLICY=PASSIVE nice $(BIN)/python -m training.generator.train --data $(TRAINING)/data --out $(TRAINING)/run
 	$(BIN)/python -m training.generator.export --run $(TRAINING)/run
 
-benchmark-lite: .venv/train  ## measure the lite generator and draw its contact sheets
+benchmark-lite: .venv/train  ## measure the lite profile and its stages, and draw contact sheets
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,train,benchmark]'
+	nice $(BIN)/python -m benchmarks.lite.renders
 	$(BIN)/python -m benchmarks.lite

@@ -1,15 +1,14 @@
-"""Measures automatic segmentation and writes its sections of docs/benchmarks.md.
+"""Measures automatic segmentation of drawings and writes its section of docs/benchmarks.md.
 
-    python -m benchmarks.automatic [--data DIR] [--shared DIR] [--part found]
+    python -m benchmarks.automatic
 
-Four questions: how many objects of photos and ground-truth scenes do the backends `grabcut` and
-`lite` find by themselves; is a drawn object with thin parts found as one by `grabcut`; do two that
-touch stay two; and what do 40 objects cost against 20.
+Three questions to `grabcut`: is a drawn object with thin parts found as one; do two that touch stay
+two; and what do 40 objects cost against 20. What is found in photos is measured by
+`python -m benchmarks.lite --part segment`.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,10 @@ import cv2
 import numpy as np
 
 from benchmarks.drawings import GROUNDS, PAINTS, SHAPES, Drawing, one_object, two_touching
-from benchmarks.found_objects import found_table, overlap, photo_examples, scene_examples
-from benchmarks.known_scenes import GROUND_TRUTH
+from benchmarks.found_objects import overlap
 from benchmarks.report import replace_section
 from scene.types import Bool, Float32, Photo, Uint8
-from stages.segment import grabcut, lite
+from stages.segment import grabcut
 from stages.segment.shared.saliency import load_saliency
 
 DOCUMENT = Path("docs/benchmarks.md")
@@ -48,23 +46,10 @@ class Outcome:
 
 
 def main() -> None:
-    """Measure all four, or one part, and rewrite the document's sections."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--data", type=Path, default=GROUND_TRUTH, help="has scenes/")
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="has data/photos")
-    parser.add_argument("--part", choices=("found", "drawn"), help="default: both")
-    options = parser.parse_args()
-    if options.part != "drawn":
-        show("Objects found without prompts", found_part(options.data, options.shared))
-    if options.part != "found":
-        backend = grabcut.load(grabcut.Settings(), "cpu")
-        parts = (shapes_table(backend), pairs_line(backend), growth_line())
-        show("Automatic masks", "\n\n".join(parts))
-
-
-def show(section: str, text: str) -> None:
-    """Write a section of the document, and print it."""
-    replace_section(DOCUMENT, section, text)
+    """Measure all three and rewrite the document's section."""
+    backend = grabcut.load(grabcut.Settings(), "cpu")
+    text = "\n\n".join((shapes_table(backend), pairs_line(backend), growth_line()))
+    replace_section(DOCUMENT, "Automatic masks", text)
     print(text)
 
 
@@ -127,21 +112,6 @@ def pairs_line(backend: grabcut.GrabCut) -> str:
     two, whole = sum(o.surplus == 0 for o in outcomes), sum(o.right for o in outcomes)
     return (f"Two touching objects of different colours: {two} of {PAIRS} pairs stay two, "
             f"{whole} with IoU >= {FOUND} for both.")  # fmt: skip
-
-
-def found_part(data: Path, shared: Path) -> str:
-    """What both backends find in the scenes and photos whose masks are known."""
-    examples = {"scenes": scene_examples(data), "photos": photo_examples(shared)}
-    if not examples["photos"]:
-        print(f"{shared}/data/photos is absent (photos that are not in the repository)")
-        del examples["photos"]
-    return found_table(
-        {
-            "grabcut": lambda: grabcut.load(grabcut.Settings(), "cpu"),
-            "lite": lambda: lite.load(lite.Settings(), "cpu"),
-        },
-        examples,
-    )
 
 
 def growth_line() -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.known_scenes import scene_folders
 from scene.images import decode_photo
 from scene.png import decode_png
 from scene.types import Bool, Photo
@@ -45,24 +44,26 @@ class Example:
 
 @dataclass(frozen=True)
 class Found:
-    """What a backend found in one photo: for each true mask the best IoU; for each found mask
-    whether it is right; for each named one whether its name is."""
+    """What a backend found in one photo: for each true mask the best IoU, and whether it came apart
+    into several found ones; for each found mask whether it is right; for each named one whether its
+    name is."""
 
     ious: tuple[float, ...]
+    apart: tuple[bool, ...]
     right: tuple[bool, ...]
     named_right: tuple[bool, ...]
     seconds: float
 
 
-def scene_examples(data: Path) -> list[Example]:
-    """The ground-truth scenes."""
+def scene_examples(folders: Sequence[Path]) -> list[Example]:
+    """Ground-truth scenes, public or rendered."""
     return [
         example(
             folder / "image.png",
             sorted((folder / "masks").glob("modal_*.png")),
             tuple(SCAN_NAMES.get(o["name"], ()) for o in _objects(folder)),
         )
-        for folder in scene_folders(data)
+        for folder in folders
     ]
 
 
@@ -92,6 +93,7 @@ def found_in(backend: Segmenter, known: Example) -> Found:
     right = ious.max(1, initial=0) >= RIGHT
     return Found(
         tuple(ious.max(0, initial=0).tolist()),
+        tuple(_pieces([m.pixels for m in masks], true) > 1 for true in known.masks),
         tuple(right.tolist()),
         tuple(
             bool(right[i]) and mask.label in known.names[int(ious[i].argmax())]
@@ -100,6 +102,11 @@ def found_in(backend: Segmenter, known: Example) -> Found:
         ),
         seconds,
     )
+
+
+def _pieces(found: list[Bool], true: Bool) -> int:
+    """How many found masks lie in a true one for the most part."""
+    return sum(bool((pixels & true).sum() > 0.5 * pixels.sum()) for pixels in found)
 
 
 def overlap(a: Bool, b: Bool) -> float:
@@ -111,8 +118,9 @@ def found_table(backends: Mapping[str, Callable[[], Segmenter]],
                 examples: Mapping[str, list[Example]]) -> str:  # fmt: skip
     """A row per kind of example and backend."""
     lines = [
-        "| | backend | objects | recall at 0.5 | at 0.7 | precision at 0.5 | names right | CPU s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | backend | objects | recall at 0.5 | at 0.7 | precision at 0.5 | in pieces "
+        "| names right | CPU s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     everything = [e for group in examples.values() for e in group]
     results = {name: {id(e): found_in(load(), e) for e in everything}
@@ -128,9 +136,10 @@ def _row(found: list[Found]) -> str:
     right = [r for f in found for r in f.right]
     named = [n for f in found for n in f.named_right]
     recalls = " | ".join(f"{np.mean(ious >= limit):.2f}" for limit in RECALLED)
+    apart = float(np.mean([a for f in found for a in f.apart]))
     names = f"{sum(named)} of {len(named)}" if named else "-"
     precision, seconds = float(np.mean(right)), float(np.mean([f.seconds for f in found]))
-    return f"{len(ious)} | {recalls} | {precision:.2f} | {names} | {seconds:.1f}"
+    return f"{len(ious)} | {recalls} | {precision:.2f} | {apart:.0%} | {names} | {seconds:.1f}"
 
 
 def _objects(folder: Path) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ A row per object: the photo, the object drawn over it, from 50 degrees right and
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from benchmarks.gallery import (
     photo_entries,
     scene_entries,
 )
+from benchmarks.lite.sources import Sources
+from flows.server import prefect_api
 from photoscene.inputs.request import build_request
 from photoscene.runs.reconstruction import reconstruct_photo
 from scene.cameras import project
@@ -28,10 +31,21 @@ from scene.raycast import render
 from scene.store import Store
 from scene.types import Camera, Float64, ObjectMesh, Photo, Uint8
 
+FIGURES = Path("docs/lite_generator")
 PANEL_PX, GAP_PX = 168, 4
 MARGIN = 1.15  # picture around an object over its extent
 PITCH_RAD = math.radians(12)
 YAWS_RAD = (math.radians(50), math.radians(-50), math.pi)
+
+
+def object_sheet_list(sources: Sources) -> str:
+    """Draw the pictures; a line and a picture each."""
+    with tempfile.TemporaryDirectory() as work, prefect_api():
+        sheets = draw_sheets(sources.data, sources.shared, FIGURES, Store(Path(work)))
+    lines = []
+    for file, said in sheets:
+        lines += [f"{said}.", ""] + ([f"![{file}](lite_generator/{file})", ""] if file else [])
+    return "\n".join(lines).rstrip()
 
 
 def draw_sheets(data: Path, shared: Path, out: Path, store: Store) -> list[tuple[str, str]]:

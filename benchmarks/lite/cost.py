@@ -1,6 +1,6 @@
 """What does one object cost a generate backend? Run as a process of its own, so that memory counts.
 
-`python -m benchmarks.lite_cost BACKEND CUTOUT` prints seconds and the process's peak memory as
+`python -m benchmarks.lite.cost BACKEND CUTOUT` prints seconds and the process's peak memory as
 JSON.
 """
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 def cost_of(backend: str, cutout: Path) -> tuple[float, float]:
     """Seconds (the least of a few rounds) and peak memory in MB, in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.lite_cost", backend, str(cutout)]
+    command = [sys.executable, "-m", "benchmarks.lite.cost", backend, str(cutout)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     told = json.loads(done.stdout.splitlines()[-1])
     return told["seconds"], told["peak_mb"]
