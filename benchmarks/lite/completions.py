@@ -10,12 +10,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.known_scenes import load_scene
-from benchmarks.lite.runs import mean_of
+from benchmarks.lite.runs import Figures, mean_of, models
 from benchmarks.lite.sources import Sources, rivals
 from benchmarks.narrow import table
 from benchmarks.surfaces import mask_iou
@@ -24,7 +23,6 @@ from scene.images import decode_cutout, decode_photo
 from scene.types import Completion, Crop, Mask, PointMap, Uint8
 from stages import complete
 from stages.crops import context_crops
-from stages.devices import ModelPool
 from stages.settings import make_settings
 
 VISIBLE = (0.5, 0.85)  # share of an object
@@ -42,11 +40,11 @@ class Hidden:
 def completion_table(sources: Sources) -> str:
     """A row per kind of scenes and backend."""
     header = ["", "backend", "objects", "amodal IoU", "hidden part found", "colour error"]
-    rows, pool = [], ModelPool()
+    rows = []
     for kind, folders in sources.scenes():
         hidden = [one for folder in folders for one in hidden_objects(folder)]
         for name in rivals(complete.STAGE):
-            with pool.borrow(
+            with models().borrow(
                 complete.STAGE, name, make_settings(complete.STAGE, name, {})
             ) as backend:
                 figures = [figures_of(complete.run(backend, h.crop, "", 0), h) for h in hidden]
@@ -72,7 +70,7 @@ def hidden_objects(folder: Path) -> Iterator[Hidden]:
             yield Hidden(crop, warp_rgba(whole, homography, len(crop.rgba)))
 
 
-def figures_of(completion: Completion, hidden: Hidden) -> dict[str, Any]:
+def figures_of(completion: Completion, hidden: Hidden) -> Figures:
     """amodal_iou; found: IoU of the hidden parts alone; colour: mean error, of 1, where both the
     completion and the truth have the hidden part."""
     mine, true = completion.rgba[..., 3] > 127, hidden.whole[..., 3] > 127

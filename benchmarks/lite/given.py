@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.lite.runs import mean_of, run_scene, scored, workshop
+from benchmarks.lite.runs import Figures, mean_of, of_each, run_scene, scored, workshop
 from benchmarks.lite.sources import Sources
 from benchmarks.narrow import table
 from benchmarks.scenes import masks_and_depth
 from benchmarks.score_scene import read_truth
 from photoscene.inputs.request import Arguments
-from stages.devices import ModelPool
 
 COLUMNS = {
     "modal_iou": "modal IoU", "amodal_iou": "amodal IoU", "depth_absrel_scale": "depth",
@@ -25,19 +23,20 @@ COLUMNS = {
 def given_table(sources: Sources) -> str:
     """A row per kind of scenes and per what is given."""
     header = ["", "given", "scenes", *COLUMNS.values(), "focal length", "upright"]
-    rows, pool = [], ModelPool()
+    rows = []
     for kind, folders in sources.scenes():
-        found: dict[str, list[dict[str, Any]]] = {}
-        for folder in folders:
-            truth = read_truth(folder)
-            with workshop(pool) as at:
-                for name, arguments in cases(folder).items():
-                    found.setdefault(name, []).append(scored(run_scene(arguments, at), truth, at))
-        for name, figures in found.items():
+        for name, figures in of_each(given_figures, folders).items():
             cells = [mean_of(figures, figure) for figure in COLUMNS]
             camera = [mean_of(figures, "fov", np.median), mean_of(figures, "level")]
             rows.append([kind, name, str(len(figures)), *cells, *camera])
     return table(header, rows)
+
+
+def given_figures(folder: Path) -> dict[str, Figures]:
+    """A scene's figures by what is given."""
+    truth = read_truth(folder)
+    with workshop() as at:
+        return {name: scored(run_scene(a, at), truth, at) for name, a in cases(folder).items()}
 
 
 def cases(folder: Path) -> dict[str, Arguments]:

@@ -24,7 +24,6 @@ from scene.placed import in_camera_frame, placed_meshes
 from scene.png import decode_png
 from scene.store import Store
 from scene.types import Photo, Scene, Uint8
-from stages.devices import ModelPool
 
 FIGURES = Path("docs/lite_photos")
 VERDICTS = Path(__file__).with_name("verdicts.yaml")
@@ -48,9 +47,9 @@ class Verdict:
 def photo_sheet_list(sources: Sources) -> str:
     """Draw every photo's sheet; per photo what was found, what was said, and the picture."""
     FIGURES.mkdir(parents=True, exist_ok=True)
-    verdicts, lines, pool = read_verdicts(VERDICTS), [], ModelPool()
+    verdicts, lines = read_verdicts(VERDICTS), []
     for entry in photo_entries(sources.shared)[: sources.count]:
-        with workshop(pool) as at:
+        with workshop() as at:
             scene = run_scene(replace(entry.arguments, masks=()), at).scene
             image = None if scene is None else draw_sheet(scene, at.store, entry.title)
         if scene is None or image is None:

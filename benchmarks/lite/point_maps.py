@@ -7,15 +7,17 @@ is this stage alone. The upright is the one that `place` settles on for boards i
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.lite.given import cases
 from benchmarks.lite.runs import (
+    Figures,
     Workshop,
     camera_errors,
     mean_of,
+    of_each,
     run_scene,
     with_settings,
     workshop,
@@ -26,7 +28,6 @@ from benchmarks.score_scene import Truth, read_truth
 from photoscene.inputs.request import Arguments
 from scene.types import Bool, Float32, PointMap
 from stages import map_points
-from stages.devices import ModelPool
 
 BOARDS = ("complete.backend=passthrough", "generate.backend=billboard")
 
@@ -35,25 +36,23 @@ def point_map_table(sources: Sources) -> str:
     """A row per kind of scenes and backend."""
     header = ["", "backend", "scenes", "depth", "inside objects", "focal length", "tilt, degrees",
               "upright"]  # fmt: skip
-    rows, pool = [], ModelPool()
+    rows = []
     for kind, folders in sources.scenes():
-        found: dict[str, list[dict[str, Any]]] = {}
-        for folder in folders:
-            truth, arguments = read_truth(folder), cases(folder)["photo, masks"]
-            for name in rivals(map_points.STAGE):
-                with workshop(pool) as at:
-                    figures = point_map_figures(name, arguments, truth, at)
-                found.setdefault(name, []).append(figures)
-        for name, figures in found.items():
+        for name, figures in of_each(rivals_figures, folders).items():
             cells = [mean_of(figures, "depth"), mean_of(figures, "inside")]
             cells += [mean_of(figures, figure, np.median) for figure in ("fov", "tilt_deg")]
             rows.append([kind, f"`{name}`", str(len(figures)), *cells, mean_of(figures, "level")])
     return table(header, rows)
 
 
-def point_map_figures(
-    name: str, arguments: Arguments, truth: Truth, at: Workshop
-) -> dict[str, float]:
+def rivals_figures(folder: Path) -> dict[str, Figures]:
+    """A scene's figures by backend."""
+    truth, arguments = read_truth(folder), cases(folder)["photo, masks"]
+    with workshop() as at:
+        return {n: point_map_figures(n, arguments, truth, at) for n in rivals(map_points.STAGE)}
+
+
+def point_map_figures(name: str, arguments: Arguments, truth: Truth, at: Workshop) -> Figures:
     """depth, inside: relative errors of all pixels and of the objects', after one scale each."""
     told = with_settings(arguments, f"map_points.backend={name}", *BOARDS)
     run = run_scene(replace(told, until="place"), at)

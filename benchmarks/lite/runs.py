@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,10 @@ from stages.devices import ModelPool
 LEVEL_DEG = 5.0  # within which a scene counts as upright
 
 
+Figures = dict[str, Any]
+Cases = dict[str, list[Figures]]  # of every scene, by what is compared
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """A scene as far as it came, and the CPU seconds of what was computed for it, by step."""
@@ -45,11 +52,25 @@ class Workshop:
     pool: ModelPool
 
 
+@cache
+def models() -> ModelPool:
+    """This process's, kept from scene to scene."""
+    return ModelPool()
+
+
 @contextmanager
-def workshop(pool: ModelPool) -> Iterator[Workshop]:
-    """A store that is gone afterwards; the models of the pool stay."""
+def workshop() -> Iterator[Workshop]:
+    """A store that is gone afterwards; the models stay."""
     with tempfile.TemporaryDirectory() as folder:
-        yield Workshop(Store(Path(folder) / "store"), Path(folder), pool)
+        yield Workshop(Store(Path(folder) / "store"), Path(folder), models())
+
+
+def of_each(figures_of: Callable[[Path], Mapping[str, Figures]], folders: Sequence[Path]) -> Cases:
+    """Every scene's figures by case, computed on all cores; figures_of: a module's function."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(mp_context=context) as pool:
+        found = list(pool.map(figures_of, folders))
+    return {case: [figures[case] for figures in found] for case in found[0]}
 
 
 def with_settings(arguments: Arguments, *settings: str) -> Arguments:
@@ -79,7 +100,7 @@ def run_scene(arguments: Arguments, at: Workshop) -> Run:
     return Run(scene, cpu_s)
 
 
-def scored(run: Run, truth: Truth, at: Workshop) -> dict[str, Any]:
+def scored(run: Run, truth: Truth, at: Workshop) -> Figures:
     """The scorer's means over the scene's objects, and the errors of its camera and upright."""
     predicted: list[Predicted] = []
     if run.scene is not None and run.scene.glb is not None:
@@ -107,7 +128,7 @@ def angle(a: Float64, b: Float64) -> float:
     return float(np.arccos(np.clip(a @ b / np.linalg.norm(a) / np.linalg.norm(b), -1, 1)))
 
 
-def mean_of(rows: list[dict[str, Any]], figure: str, how: Callable[..., Any] = np.mean) -> str:
+def mean_of(rows: Sequence[Figures], figure: str, how: Callable[..., Any] = np.mean) -> str:
     """The mean of a figure over the rows that have it, as a table shows it."""
     there = [float(row[figure]) for row in rows if row.get(figure) is not None]
     return f"{float(how(there)):.3f}" if there else "-"

@@ -12,7 +12,6 @@ from benchmarks.lite.runs import Run, run_scene, workshop
 from benchmarks.lite.sources import Sources
 from benchmarks.narrow import table
 from photoscene.inputs.request import Arguments
-from stages.devices import ModelPool
 
 
 def seconds_table(sources: Sources) -> str:
@@ -22,9 +21,8 @@ def seconds_table(sources: Sources) -> str:
     photos = [replace(e.arguments, masks=()) for e in photo_entries(sources.shared)]
     if photos:
         kinds["photos"] = photos[: sources.count]
-    pool = ModelPool()
-    _run(next(iter(kinds.values()))[0], pool)
-    runs = {kind: [_run(one, pool) for one in wanted] for kind, wanted in kinds.items()}
+    _run(next(iter(kinds.values()))[0])
+    runs = {kind: [_run(one) for one in wanted] for kind, wanted in kinds.items()}
     steps = list(dict.fromkeys(s for made in runs.values() for run in made for s in run.cpu_s))
     rows = [
         [kind, str(len(made)), f"{np.mean([_objects(run) for run in made]):.1f}",
@@ -35,8 +33,8 @@ def seconds_table(sources: Sources) -> str:
     return table(["", "photos", "objects", *steps, "all"], rows)
 
 
-def _run(arguments: Arguments, pool: ModelPool) -> Run:
-    with workshop(pool) as at:
+def _run(arguments: Arguments) -> Run:
+    with workshop() as at:
         return run_scene(arguments, at)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.known_scenes import scene_folders
 from stages.backends import AnyStage, backend_names, find_backend
 
-HANDED_OVER = {"file"}  # these backends hand over what they are given
+HANDED_OVER = {"file", "masks"}  # these backends hand over what they are given
 
 
 @dataclass(frozen=True)
