@@ -154,7 +154,7 @@ def render(
     rgba = np.zeros((len(rays), 4), np.uint8)
     for index, (mesh, _) in enumerate(placed):
         mine = hits.object == index
-        colours = _texture_colours(mesh, hits.face[mine], hits.barycentric[mine])
+        colours = texture_colours(mesh, hits.face[mine], hits.barycentric[mine])
         if shaded:
             corners = meshes[index][0][mesh.faces[hits.face[mine]]]
             colours = colours * _head_light(corners, rays[mine])[:, None]
@@ -164,7 +164,7 @@ def render(
     return rgba.reshape(*shape, 4), hits.object.reshape(shape), hits.distance.reshape(shape)
 
 
-def _texture_colours(mesh: ObjectMesh, faces: NDArray, barycentric: Float64) -> Float64:
+def texture_colours(mesh: ObjectMesh, faces: NDArray, barycentric: Float64) -> Float64:
     """(N, 3) bilinear texture colours at hits of one mesh."""
     uv = (mesh.uv[mesh.faces[faces]] * barycentric[..., None]).sum(1)
     height, width = mesh.texture.shape[:2]

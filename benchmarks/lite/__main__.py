@@ -26,6 +26,7 @@ from benchmarks.lite.photo_sheets import photo_sheet_list
 from benchmarks.lite.point_maps import point_map_table
 from benchmarks.lite.seconds import seconds_table
 from benchmarks.lite.sources import Sources
+from benchmarks.lite.unseen_colours import unseen_table
 from benchmarks.report import replace_section
 from benchmarks.scenes import DOCUMENT
 from photoscene.cli.errors import keep_quiet
@@ -38,6 +39,7 @@ PARTS: dict[str, tuple[str, Callable[[Sources], str]]] = {
     "generate": ("Lite generator: masks and depth", measured_table),
     "generate-alone": ("Lite generator: masks alone", masks_only_table),
     "held-out": ("Lite generator: held-out objects", held_out_table),
+    "unseen": ("Lite generator: colours of unseen faces", unseen_table),
     "cost": ("Lite generator: cost of an object", cost_table),
     "seconds": ("Lite profile: seconds", seconds_table),
     "photos": ("Lite profile: photos alone", photo_sheet_list),

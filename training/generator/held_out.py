@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from scene.cameras import camera_from_fov
 from scene.types import Bool, CropCamera, Float64, ObjectCrop, Uint8
 from stages import generate
 from training.generator.measures import Score, crossed_occupancy, frustum_points, score
+
+if TYPE_CHECKING:
+    from training.generator.scans import Surface
+    from training.generator.shapes.tracing import View
 
 FIRST_SEED = 10_000
 SIZE = 64  # pixels of the pictures, and cells of the occupancy
@@ -117,8 +121,19 @@ def _module(code: Path) -> Any:
 
 
 def held_out_scans(folder: Path) -> Iterator[HeldOut]:
+    """Every view of every mesh of a folder, with its occupancy."""
+    from training.generator.scans import peel, scan_image
+
+    for name, surface, view in scan_views(folder):
+        peeled = peel(surface, view, SIZE)
+        rgba = scan_image(surface, view, peeled, SIZE)
+        inside = crossed_occupancy(peeled.z, peeled.entering, SIZE)
+        yield HeldOut(name, rgba, SCAN_FOV_RAD, inside)
+
+
+def scan_views(folder: Path) -> Iterator[tuple[str, Surface, View]]:
     """Every mesh of a folder (z up) from a dozen sides, a little from above."""
-    from training.generator.scans import peel, read_surface, scan_image
+    from training.generator.scans import read_surface
     from training.generator.shapes.draw import CUBE_FROM_UPRIGHT, frame_object
     from training.generator.shapes.parts import about_x, about_y
 
@@ -130,10 +145,7 @@ def held_out_scans(folder: Path) -> Iterator[HeldOut]:
             rotation = CUBE_FROM_UPRIGHT @ about_x(pitch) @ about_y(yaw)
             points = surface.corners.reshape(-1, 3) @ rotation.T
             view = frame_object(points, rotation, SCAN_FOV_RAD, SCAN_FILL)
-            peeled = peel(surface, view, SIZE)
-            rgba = scan_image(surface, view, peeled, SIZE)
-            inside = crossed_occupancy(peeled.z, peeled.entering, SIZE)
-            yield HeldOut(f"{file.stem} {view_index}", rgba, SCAN_FOV_RAD, inside)
+            yield f"{file.stem} {view_index}", surface, view
 
 
 def measure(generator: generate.Generator, held_out: HeldOut) -> Score:

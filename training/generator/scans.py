@@ -125,15 +125,25 @@ def scan_sample(surface: Surface, seed: int, size: int) -> Sample | None:
 
 def scan_image(surface: Surface, view: View, peeled: Peeled, size: int) -> Uint8:
     """(S, S, 4): the mesh in its own colours under a plain light from the camera's upper left."""
-    direction = view.rotation.T @ (np.array([-0.4, -0.7, -0.6]) / np.linalg.norm([0.4, 0.7, 0.6]))
-    grey = np.full(3, 0.45)
-    light = Light(direction, grey, grey * 0.7, 0.6, 0.0, False, 0.8)
     hit = peeled.face[:, 0] >= 0
     points = _rays(view, size)[hit] * (peeled.z[hit, 0] + view.distance)[:, None]
     rgba = np.zeros((size * size, 4), np.uint8)
+    light = _plain_light(view)
     rgba[hit, :3] = _shaded(surface, view, light, None, peeled.face[hit, 0], points, True)
     rgba[hit, 3] = 255
     return rgba.reshape(size, size, 4)
+
+
+def unlit_colours(surface: Surface, view: View, faces: NDArray[np.int64], points: Float64) -> Uint8:
+    """(N, 3): own colours under the light of `scan_image` at points (N, 3) of faces (N,) that its
+    camera does not see; points in the camera's frame."""
+    return _shaded(surface, view, _plain_light(view), None, faces, points, False)
+
+
+def _plain_light(view: View) -> Light:
+    direction = view.rotation.T @ (np.array([-0.4, -0.7, -0.6]) / np.linalg.norm([0.4, 0.7, 0.6]))
+    grey = np.full(3, 0.45)
+    return Light(direction, grey, grey * 0.7, 0.6, 0.0, False, 0.8)
 
 
 def _rays(view: View, size: int) -> Float64:
@@ -149,7 +159,7 @@ def peel(surface: Surface, view: View, size: int) -> Peeled:
     from embreex.mesh_construction import TriangleMesh
     from embreex.rtcore_scene import EmbreeScene
 
-    placed = _placed(surface, view)
+    placed = placed_corners(surface, view)
     scene = EmbreeScene()
     TriangleMesh(scene, placed.astype(np.float32))
     rays = _rays(view, size)
@@ -174,7 +184,7 @@ def peel(surface: Surface, view: View, size: int) -> Peeled:
     return Peeled(z - view.distance, face, entering)
 
 
-def _placed(surface: Surface, view: View) -> Float64:
+def placed_corners(surface: Surface, view: View) -> Float64:
     """(F, 3, 3) corners in the frame of the cube's camera."""
     cube = view.scale * (surface.corners @ view.rotation.T - view.centre)
     return cube + [0, 0, view.distance]

@@ -72,7 +72,7 @@ class Lite:
                 break
             grid = max(MIN_GRID, min(grid - 1, int(grid * (MAX_FACES / faces) ** 0.5)))
         covered = covered_cells(images, layers)
-        texture = paint(crop.rgba, layers.back[0], layers.inner[0], covered)
+        texture = paint(crop.rgba, layers.back[0], layers.inner[0], covered, columns)
         return _textured_mesh(crop, surface, columns, texture)
 
 
@@ -111,5 +111,5 @@ def _on_rays(crop: ObjectCrop, points: np.ndarray, pixels: np.ndarray) -> Float3
 
 
 BACKEND = GenerateBackend(
-    version="5", settings=Settings, load=load, loading=(), weights_sha256=WEIGHTS_SHA256
+    version="6", settings=Settings, load=load, loading=(), weights_sha256=WEIGHTS_SHA256
 )
