@@ -130,6 +130,8 @@ def _map_points() -> Iterator[Case]:
     yield Case("map_points", "ground_plane", "four objects", {**given, **known, **masks})
     alone = {"000.mask": masks["000.mask"]}
     yield Case("map_points", "ground_plane", "unknown camera", {**given, **unknown, **alone})
+    yield Case("map_points", "lite", "four objects", {**given, **known, **masks})
+    yield Case("map_points", "lite", "unknown camera", {**given, **unknown, **alone})
 
 
 def _crop() -> Iterator[Case]:

@@ -24,7 +24,7 @@ from training.generator.shapes.parts import Builder, Paint, Solid
 NODES = 48  # along the longest side of a procedural body
 REACH = 1.45  # half side of the cube in which the grammar builds
 CREASE_COSINE = 0.7
-KEPT_SHARE = 8  # one body in so many is never trained on
+ONE_KEPT_IN = 8  # one body in so many is never trained on
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Body:
 def split(name: str) -> str:
     """`kept` for the bodies, textures and skies that only measure, else `train`."""
     digest = hashlib.sha256(name.encode()).digest()
-    return "kept" if digest[0] % KEPT_SHARE == 0 else "train"
+    return "kept" if digest[0] % ONE_KEPT_IN == 0 else "train"
 
 
 def standing(corners: NDArray[np.floating]) -> Float32:

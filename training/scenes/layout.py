@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scene.types import Bool, Float64, Uint8
+from scene.types import Float64, Uint8
 from training.scenes.bodies import Body
 from training.scenes.footprints import Standing, place_bodies
 from training.scenes.library import ROOM, SIZES_M, STREET, TABLE_SIZE_M, TOYS, Library
@@ -25,14 +25,14 @@ from training.scenes.world import (
     World,
     assemble,
     block,
-    picture,
+    framed_image,
     rectangle,
 )
 
 KINDS = {"table": 0.56, "above": 0.14, "room": 0.2, "street": 0.1}
 # Sizes of pictures (width, height): their longer side is the same.
 FORMATS = ((320, 240), (320, 192), (288, 288), (240, 320), (192, 320))
-FORMAT_SHARES = (0.4, 0.15, 0.25, 0.15, 0.05)
+FORMAT_PROBABILITIES = (0.4, 0.15, 0.25, 0.15, 0.05)
 LONG_FOV_DEG = (18.0, 90.0)
 FLOOR_REACH_M = 60.0
 NEAREST_M = 0.1
@@ -60,7 +60,7 @@ def draw_scene(
     are any; None where no camera sees it well."""
     generator = np.random.default_rng(seed)
     kind = kind or str(generator.choice(list(KINDS), p=list(KINDS.values())))
-    drawn_size = FORMATS[int(generator.choice(len(FORMATS), p=FORMAT_SHARES))]
+    drawn_size = FORMATS[int(generator.choice(len(FORMATS), p=FORMAT_PROBABILITIES))]
     maker = Maker(library, generator, tuple(objects))
     if kind == "room":
         surroundings, standing, indoors = maker.room()
@@ -177,7 +177,7 @@ class Maker:
         if self.chance(0.35):
             rug = (-self.between(0.5, 1.2), 0.004, self.between(0.4, 1.0))
             along, across = (self.between(1, 2.4), 0, 0), (0, 0, -self.between(0.8, 2))
-            surroundings.append(Placed(picture(self.texture(), rug, along, across), 0))
+            surroundings.append(Placed(framed_image(self.texture(), rug, along, across), 0))
         surroundings += self._wall((low_x, 0, far), (high_x - low_x, 0, 0), height, 1.0)
         if self.chance(0.8):
             surroundings += self._wall((low_x, 0, near), (0, 0, far - near), height, 1.0)
@@ -227,7 +227,7 @@ class Maker:
                 place = start + step / length * offset + ahead * 0.01 + [0, up, 0]
                 side = step / length * width
                 tall = width * self.between(0.7, 1.4)
-                found.append(Placed(picture(image, place, side, (0, tall, 0)), SURROUNDINGS))
+                found.append(Placed(framed_image(image, place, side, (0, tall, 0)), SURROUNDINGS))
         return found
 
     def camera(self, kind: str, standing: list[Standing], size: tuple[int, int]) -> View | None:
@@ -256,7 +256,7 @@ class Maker:
                 continue
             rotation = looking(position, target + g.normal(0, 0.07, 3) * span, roll)
             view = View(width, height, focal, rotation, position)
-            if self._well_seen(view, standing):
+            if self._in_view(view, standing):
                 return view
         return None
 
@@ -276,7 +276,7 @@ class Maker:
         high = np.max([[s.centre[0] + s.reach, s.top, s.centre[1] + s.reach] for s in chosen], 0)
         return (low + high) / 2, float(np.linalg.norm(high - low))
 
-    def _well_seen(self, view: View, standing: list[Standing]) -> bool:
+    def _in_view(self, view: View, standing: list[Standing]) -> bool:
         middles = np.array([[s.centre[0], (s.bottom + s.top) / 2, s.centre[1]] for s in standing])
         reach = np.array([max(s.reach, (s.top - s.bottom) / 2) for s in standing])
         p = (middles - view.position) @ view.camera_from_world.T
@@ -319,8 +319,3 @@ def looking(position: Float64, target: Float64, roll_rad: float) -> Float64:
     down = np.cross(forward, right)
     c, s = math.cos(roll_rad), math.sin(roll_rad)
     return np.stack([c * right + s * down, -s * right + c * down, forward])
-
-
-def visible_objects(labels: Uint8, count: int, least_px: int) -> Bool:
-    """(count,): which of the objects 1..count show at least so many pixels."""
-    return np.bincount(labels.ravel(), minlength=count + 1)[1 : count + 1] >= least_px

@@ -21,7 +21,7 @@ from training.scenes.textures import drawn, photographed
 
 FIRST_SEED = 40_000_000
 DRAWN_TEXTURES = 160
-BODIES_PER_SHARE = 12  # procedural bodies of a family with share 1
+BODIES_PER_UNIT = 12  # procedural bodies of a family with share 1
 
 # Which bodies are tall furniture, which stand on tables, and how long their longest side is (m).
 SIZES_M = {
@@ -52,12 +52,12 @@ class Library:
     textures: dict[str, Uint8]
     skies: tuple[Sky, ...]
 
-    def of(self, wanted: str) -> Library:
+    def of(self, part: str) -> Library:
         """The part that training may see, or the part that is kept."""
         return Library(
-            tuple(b for b in self.bodies if split(b.name) == wanted),
-            {n: t for n, t in self.textures.items() if split(n) == wanted},
-            tuple(s for s in self.skies if split(s.name) == wanted),
+            tuple(b for b in self.bodies if split(b.name) == part),
+            {n: t for n, t in self.textures.items() if split(n) == part},
+            tuple(s for s in self.skies if split(s.name) == part),
         )
 
     def kinds(self, kinds: tuple[str, ...]) -> tuple[Body, ...]:
@@ -73,13 +73,13 @@ def public_bodies(folder: Path) -> tuple[Body, ...]:
 def make_bodies(meshes: Path, processes: int) -> tuple[Body, ...]:
     """The meshes of an unpacked archive, and procedural bodies of every family."""
     families = {f.name: f for f in (*STUDY, *MORE, *TABLE)}
-    wanted = [
+    draws = [
         (family, FIRST_SEED + 1000 * n + i)
         for n, family in enumerate(families.values())
-        for i in range(math.ceil(BODIES_PER_SHARE * family.share))
+        for i in range(math.ceil(BODIES_PER_UNIT * family.share))
     ]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        grown = pool.starmap(grammar_body, wanted, chunksize=8)
+        grown = pool.starmap(grammar_body, draws, chunksize=8)
     return (*mesh_bodies(meshes), *(b for b in grown if b is not None))
 
 

@@ -62,7 +62,7 @@ class Lighting:
     lamp_power: Float64
     sky: Sky
     sky_strength: float
-    sky_turn_rad: float
+    sky_yaw_rad: float
     ambient: Float64
 
 
@@ -174,7 +174,7 @@ def _sampled(
     found = np.nonzero(hit["primID"] >= 0)[0]
     missed = np.nonzero(hit["primID"] < 0)[0]
     albedo, light, extra, normals = (np.zeros((count, 3), np.float32) for _ in range(4))
-    sky = (lighting.sky.radiance, lighting.sky_strength, lighting.sky_turn_rad)
+    sky = (lighting.sky.radiance, lighting.sky_strength, lighting.sky_yaw_rad)
     extra[missed] = _sky_radiance(directions[missed], *sky)
     prim, toward = hit["primID"][found], directions[found]
     colour, normal, gloss = _surfaces(
@@ -209,7 +209,7 @@ def _arriving(
     hit = caster.hits(points, directions)
     found, missed = hit["primID"] >= 0, hit["primID"] < 0
     out = np.zeros((len(points), 3), np.float32)
-    sky = (lighting.sky.radiance, lighting.sky_strength, lighting.sky_turn_rad)
+    sky = (lighting.sky.radiance, lighting.sky_strength, lighting.sky_yaw_rad)
     out[missed] = _sky_radiance(directions[missed], *sky)
     colour, normal, _ = _surfaces(
         hit["primID"][found], hit["u"][found], hit["v"][found], directions[found], *_arrays(world)
@@ -249,12 +249,12 @@ def _lengths(vectors: Float32) -> Float32:
 
 
 @compiled
-def _sky_radiance(directions, radiance, strength, turn_rad):
+def _sky_radiance(directions, radiance, strength, yaw_rad):
     """(N, 3) of an environment map in directions (N, 3)."""
     out = np.zeros((len(directions), 3), np.float32)
     for i in range(len(directions)):
         x, y, z = directions[i, 0], directions[i, 1], directions[i, 2]
-        across = (math.atan2(x, z) + turn_rad) / (2 * math.pi) + 0.5
+        across = (math.atan2(x, z) + yaw_rad) / (2 * math.pi) + 0.5
         down = math.acos(min(max(y / math.sqrt(x * x + y * y + z * z), -1.0), 1.0)) / math.pi
         column = across * WIDTH - 0.5
         row = min(max(down * HEIGHT - 0.5, 0.0), HEIGHT - 1.001)

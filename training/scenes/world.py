@@ -164,7 +164,7 @@ def rectangle(texture: Uint8, corner: Vector, along: Vector,
     return _sheet(texture, points, uv)
 
 
-def picture(texture: Uint8, corner: Vector, along: Vector,
+def framed_image(texture: Uint8, corner: Vector, along: Vector,
             across: Vector) -> Body:  # fmt: skip
     """A parallelogram that shows its texture once."""
     origin, a, b = (np.asarray(v, np.float64) for v in (corner, along, across))

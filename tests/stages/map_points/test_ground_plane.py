@@ -99,7 +99,7 @@ def test_object_on_another_is_not_behind_it() -> None:
 def test_round_rim_tells_the_pitch(pitch_deg: float) -> None:
     angle = np.linspace(0, 2 * np.pi, 200)
     disc = np.stack([0.3 * np.cos(angle), 1.4 + 0.3 * np.sin(angle), np.zeros(200)], 1)
-    found = ground_plane.rim_pitch_deg(outline(disc, np.radians(pitch_deg)), CAMERA)
+    found = pitch.rim_pitch_deg(outline(disc, np.radians(pitch_deg)), CAMERA)
     assert found == pytest.approx(pitch_deg, abs=4.0)
 
 

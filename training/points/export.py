@@ -1,0 +1,60 @@
+"""How does a run become the bundled file? `python -m training.points.export --run RUN`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from training.common.checkpoint import FILE, read_checkpoint
+from training.common.export import round_weights, write_onnx
+from training.common.index import write_entry
+from training.points.network import GRID_CHANNELS, Output, PointMapNetwork
+
+GRAPH = "points.onnx"
+ENTRY = {
+    "file": GRAPH,
+    "name": "lite point map",
+    "licence": "MIT; its first stages are tuned from NanoDet-g, Apache-2.0",
+    "source": "trained here: see points.md",
+    "task": "depth, gravity and field of view of a photo (map_points)",
+}
+TRACED_PX = (64, 96)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write weights/lite/points.onnx from a run's checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("weights/lite"))
+    options = parser.parse_args(argv)
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    network = PointMapNetwork()
+    round_weights(network, read_checkpoint(options.run / FILE).average)
+    write_graph(network, out / GRAPH)
+    write_entry(out / "index.json", ENTRY)
+
+
+def write_graph(network: PointMapNetwork, path: Path) -> None:
+    """The network as ONNX, for pictures of any size."""
+    height, width = TRACED_PX
+    inputs = {
+        "image": torch.zeros(1, 3, height, width),
+        "grid": torch.ones(1, GRID_CHANNELS, height // 4, width // 4),
+        "ground": torch.zeros(1, 1, height // 4, width // 4),
+    }
+    axes = {
+        "image": {2: "height", 3: "width"},
+        "grid": {2: "rows", 3: "columns"},
+        "ground": {2: "rows", 3: "columns"},
+        "log_depth": {1: "rows", 2: "columns"},
+        "valid": {1: "rows", 2: "columns"},
+    }
+    write_onnx(network, path, inputs, Output._fields, axes)
+
+
+if __name__ == "__main__":
+    main()
