@@ -82,7 +82,8 @@ class GroundPlane:
         s = self.settings
         if s.pitch_deg is not None:
             return s.pitch_deg, "as given"
-        return find_pitch(photo, camera, masks, s.usual_pitch_deg, s.usual_pitch_spread_deg)
+        pitch = find_pitch(photo, camera, masks, s.usual_pitch_deg, s.usual_pitch_spread_deg)
+        return pitch[0], pitch[1] or "the usual one; the photo shows no cue"
 
 
 def load(settings: Settings, device: str) -> GroundPlane:

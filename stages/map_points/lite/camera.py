@@ -60,10 +60,14 @@ def settled_up(
         up = up_from(usual_pitch_deg, 0.0)
         return up, [f"pitch assumed: {usual_pitch_deg:g} degrees, no roll; the photo does not tell"]
     words = f"pitch {pitch_deg:.1f}, roll {roll_deg:.1f} degrees (within {spread_deg:.0f})"
-    if abs(roll_deg) > LARGEST_ROLL_DEG or pitch_deg > LARGEST_PITCH_DEG:
+    if abs(roll_deg) > LARGEST_ROLL_DEG or not 0 <= pitch_deg <= LARGEST_PITCH_DEG:
         return guess.up, [f"{words}, read from the photo"]
     weighed, source = find_pitch(photo, camera, masks, pitch_deg, spread_deg)
-    return up_from(weighed, roll_deg), [f"{words}, read from the photo; {weighed:.1f} {source}"]
+    if not source:
+        return guess.up, [f"{words}, read from the photo"]
+    return up_from(weighed, roll_deg), [
+        f"{words}, read from the photo; pitch {weighed:.1f} {source} as well"
+    ]
 
 
 def pitch_and_roll_deg(up: Float64) -> tuple[float, float]:

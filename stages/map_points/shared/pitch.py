@@ -28,7 +28,7 @@ TOUCHING = 0.012
 def find_pitch(
     photo: Photo, camera: Camera, masks: list[Bool], usual_deg: float, usual_spread_deg: float
 ) -> tuple[float, str]:
-    """The pitch in degrees and where it came from: the most probable one on a grid.
+    """The most probable pitch of a grid, in degrees, and what told it, "" where nothing did.
 
     Cues: rims of round objects, upright edges on objects, contacts below the horizon; the prior
     is the usual pitch and its standard deviation.
@@ -44,7 +44,7 @@ def find_pitch(
         below_axis_deg = np.degrees(np.arctan((highest - camera.cy_px) / camera.fy_px))
         score[PITCH_GRID_DEG + below_axis_deg < SMALLEST_DIP_DEG] = -np.inf
     if not rims and not len(edges):
-        return float(PITCH_GRID_DEG[score.argmax()]), "the usual one; the photo shows no cue"
+        return float(PITCH_GRID_DEG[score.argmax()]), ""
     source = f"from {len(rims)} round rims and {len(edges)} upright edges"
     return float(PITCH_GRID_DEG[score.argmax()]), source
 
