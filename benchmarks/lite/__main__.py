@@ -24,6 +24,7 @@ from benchmarks.lite.held_out import held_out_table
 from benchmarks.lite.object_sheets import object_sheet_list
 from benchmarks.lite.photo_sheets import photo_sheet_list
 from benchmarks.lite.point_maps import point_map_table
+from benchmarks.lite.rendered_maps import rendered_map_table
 from benchmarks.lite.seconds import seconds_table
 from benchmarks.lite.sources import Sources
 from benchmarks.lite.unseen_colours import unseen_table
@@ -35,6 +36,7 @@ PARTS: dict[str, tuple[str, Callable[[Sources], str]]] = {
     "given": ("Lite profile: what is given", given_table),
     "segment": ("Objects found without prompts", finding_table),
     "map_points": ("Lite profile: point maps", point_map_table),
+    "rendered-maps": ("Lite point map: rendered scenes", rendered_map_table),
     "complete": ("Lite profile: completions", completion_table),
     "generate": ("Lite generator: masks and depth", measured_table),
     "generate-alone": ("Lite generator: masks alone", masks_only_table),
@@ -69,6 +71,9 @@ def main() -> None:
     for name in options.part or PARTS:
         title, make = PARTS[name]
         text = make(sources)
+        if not text:
+            print(f"\n{title}: what it needs is not here", flush=True)
+            continue
         if options.count is None:
             replace_section(DOCUMENT, title, text)
         print(f"\n{title}\n{text}", flush=True)

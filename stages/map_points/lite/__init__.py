@@ -76,7 +76,7 @@ class LiteMap:
         outlines = [_checked(mask, photo) for mask in masks if mask.pixels.any()]
         known = None if camera is None else camera.fx_px / longer
         frame = frame_of(photo.width, photo.height)
-        guess = self.ask(photo, known, np.zeros(frame.cells, np.float32)).guess
+        guess = self.guess(photo, known)
         settled, notes = settled_camera(photo, camera, guess, s.fov_x_deg, s.unsure_focal)
         up, words = settled_up(photo, settled, outlines, guess, s.pitch_deg, s.unsure_up_deg)
         answer = self.ask(photo, known, ground_of_cells(settled, up, frame))
@@ -84,6 +84,11 @@ class LiteMap:
         depth = weighed_with_blocks(depth, settled, up, outlines)
         notes = ["unit: the camera is 1 above the ground", *notes, *words]
         return PointMap(depth, settled, metric=False, notes=tuple(notes), guessed=True)
+
+    def guess(self, photo: Photo, focal: float | None = None) -> Guess:
+        """The network's guess at the camera; focal: over the photo's longer side, if known."""
+        frame = frame_of(photo.width, photo.height)
+        return self.ask(photo, focal, np.zeros(frame.cells, np.float32)).guess
 
     def ask(self, photo: Photo, focal: float | None, ground: Float32) -> Answer:
         """The network's answer; focal: over the photo's longer side, if it is known; ground (rows,
