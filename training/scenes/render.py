@@ -8,7 +8,7 @@ normals are those at pixel centres.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -134,11 +134,6 @@ def hidden_mask(world: World, view: View, number: int) -> Bool:
     origins = np.broadcast_to(view.position.astype(np.float32), directions.shape)
     hit = caster.hits(np.ascontiguousarray(origins), directions)
     return (hit["primID"] >= 0).reshape(view.height, view.width)
-
-
-def without_gloss(world: World) -> World:
-    """The same world of matt surfaces."""
-    return replace(world, materials=world.materials._replace(gloss=0 * world.materials.gloss))
 
 
 def developed(linear: Float32, generator: np.random.Generator) -> Uint8:
