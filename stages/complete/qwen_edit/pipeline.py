@@ -33,6 +33,10 @@ PIPELINES = ("QwenImageEditPlusPipeline", "QwenImageEditPipeline")
 OFFICIAL_AREA = 1024 * 1024  # what both pipelines bring a picture to before the encoder
 NO_WORDS = " "  # the negative prompt of the released examples
 REPAIR = "check the folder with `photoscene models verify`"
+COMFY_PREFIX = "model.diffusion_model."  # ComfyUI's files may have it before every name
+# An empty tensor by which ComfyUI recognises the edition of December 2025 (ComfyUI, pull request
+# 11362). Files made for it carry it, also in GGUF; what it means is `zero_cond_t` of the config.
+EDITION_MARKER = "__index_timestep_zero__"
 _sizing = threading.Lock()  # the library keeps its picture size in a module
 
 
@@ -207,33 +211,58 @@ def _transformer(weights: WeightFiles, dtype: Any) -> Any:
 
 def _single_file(model_class: Any, file: Path, config: Path, dtype: Any) -> Any:
     """The transformer of one file; GGUF stays quantised and is unpacked layer by layer."""
-    quantised = file.suffix == ".gguf"
     how = {}
-    if quantised:
+    if file.suffix == ".gguf":
         unpacked = diffusers_class("GGUFQuantizationConfig")(compute_dtype=dtype)
         how = {"quantization_config": unpacked}
-    named, wanted = _names_in(file), _names_of(model_class, config)
-    _check_names(f"complete.transformer: {file}", wanted - named, named - wanted)
+    values = _config_values(model_class, config)
+    stored = _stored_names(_names_in(file))
+    what = f"complete.transformer: {file}"
+    if stored.pop(EDITION_MARKER, None) and not values.get("zero_cond_t"):
+        raise BadWeights(f"{what} is of the edition of December 2025, {config} is of another one")
+    named, wanted = set(stored), _names_of(model_class, values)
+    _check_names(what, wanted - named, named - wanted)
     try:
+        weights = _read_weights(file)
+        renamed = {ours: weights[theirs] for ours, theirs in stored.items()}
         return model_class.from_single_file(
-            str(file), config=str(config), torch_dtype=dtype, local_files_only=True, **how
+            renamed, config=str(config), torch_dtype=dtype, local_files_only=True, **how
         )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         if is_out_of_memory(error):
             raise
-        raise BadInput(f"complete.transformer: {file} cannot be used ({_line(error)})") from None
+        raise BadInput(f"{what} cannot be used ({_line(error)})") from None
 
 
-def _names_of(model_class: Any, config: Path) -> set[str]:
+def _stored_names(names: set[str]) -> dict[str, str]:
+    """The names in a file by the model's: without ComfyUI's prefix, unless both names are there."""
+    stored: dict[str, str] = {}
+    for name in sorted(names, key=len):
+        ours = name.removeprefix(COMFY_PREFIX)
+        stored[name if ours in stored else ours] = name
+    return stored
+
+
+def _config_values(model_class: Any, config: Path) -> dict[str, Any]:
+    try:
+        return model_class.load_config(config, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise BadWeights(f"{config} has no readable config ({_line(error)}): {REPAIR}") from None
+
+
+def _names_of(model_class: Any, config_values: dict[str, Any]) -> set[str]:
     """The names of the weights that a model of a config has."""
     import torch
 
-    try:
-        values = model_class.load_config(config, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise BadWeights(f"{config} has no readable config ({_line(error)}): {REPAIR}") from None
     with torch.device("meta"):
-        return set(model_class.from_config(values).state_dict())
+        return set(model_class.from_config(config_values).state_dict())
+
+
+def _read_weights(file: Path) -> dict[str, Any]:
+    """The tensors of a file as diffusers reads them; quantised ones stay so."""
+    from diffusers.models.model_loading_utils import load_state_dict
+
+    return load_state_dict(str(file))
 
 
 def _names_in(file: Path) -> set[str]:

@@ -39,8 +39,11 @@ from stages.complete.qwen_edit.edit_request import (  # noqa: E402
     words_for,
 )
 from stages.complete.qwen_edit.pipeline import (  # noqa: E402
+    COMFY_PREFIX,
+    EDITION_MARKER,
     Sampling,
     WeightFiles,
+    _transformer,
     _with_shift,
     load_pipeline,
     run_pipeline,
@@ -283,6 +286,39 @@ def test_quantised_weights_make_nearly_the_same_picture(
     half = write_gguf(tmp_path / "half.gguf", weights, lacking="norm_out.linear.weight")
     with pytest.raises(BadWeights, match="missing, as norm_out.linear.weight"):
         load_pipeline(WeightFiles(folder, half), "cpu", "none")
+
+
+def test_files_made_for_comfyui_are_read(
+    folder: Path, picture: Uint8, edited: Uint8, tmp_path: Path
+) -> None:
+    """A GGUF with the marker of December 2025, and a file with ComfyUI's prefix; no other name more
+    than the model's is accepted."""
+    from safetensors.torch import load_file, save_file
+
+    newest = copied(folder, tmp_path / "newest")
+    config = newest / "transformer" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "zero_cond_t": True}))
+    weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    marked = {**weights, EDITION_MARKER: torch.zeros(0)}
+    eight = write_gguf(tmp_path / "eight.gguf", marked)
+    transformer = _transformer(WeightFiles(newest, eight), torch.float32)
+    assert transformer.zero_cond_t and set(transformer.state_dict()) == set(weights)
+    with pytest.raises(BadWeights, match="eight.gguf is of the edition of December 2025"):
+        _transformer(WeightFiles(folder, eight), torch.float32)
+
+    comfy = tmp_path / "comfy.safetensors"
+    save_file({f"{COMFY_PREFIX}{name}": value for name, value in weights.items()}, comfy)
+    read = _transformer(WeightFiles(folder, comfy), torch.float32).state_dict()
+    assert all(torch.equal(read[name], value) for name, value in weights.items())
+
+    for odd in ("__x0__", "scaled_fp8"):
+        more = write_gguf(tmp_path / "more.gguf", {**marked, odd: torch.zeros(1)})
+        with pytest.raises(BadWeights, match=f"1 weights are unexpected, as {odd}"):
+            _transformer(WeightFiles(newest, more), torch.float32)
+    for odd in (f"{COMFY_PREFIX}odd.weight", "img_in.bias"):  # the latter is there with a prefix
+        save_file({**load_file(comfy), odd: torch.zeros(2)}, tmp_path / "more.safetensors")
+        with pytest.raises(BadWeights, match="1 weights are unexpected, as .*(odd|img_in)"):
+            _transformer(WeightFiles(folder, tmp_path / "more.safetensors"), torch.float32)
 
 
 def write_lora(file: Path, prefix: str = "transformer_blocks") -> Path:
