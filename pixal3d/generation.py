@@ -76,17 +76,24 @@ def keep_loaded(
 
 
 def load_named(
-    checkpoint: Checkpoint, name: str, device: str = "cpu", runtime: RuntimeOptions | None = None
+    checkpoint: Checkpoint,
+    name: str,
+    device: str = "cpu",
+    runtime: RuntimeOptions | None = None,
+    computing_device: str | None = None,
 ) -> Any:
     """One network of a checkpoint on a device.
 
-    Without a body_dtype the bodies run as released, on a CPU in float32: half precision is many
-    times slower on most. Raises WeightsError, also for flows without a projection (TRELLIS.2),
-    which cannot follow a picture's pixels; ImportError for a convolution library that is missing.
+    computing_device: where it will compute, if it only waits on the first one. Without a body_dtype
+    the bodies run as released, but in float32 where a CPU computes: half precision is many times
+    slower on most. Raises WeightsError, also for flows without a projection (TRELLIS.2), which
+    cannot follow a picture's pixels; ImportError for a convolution library that is missing, and
+    CannotRun for one that cannot compute there.
     """
     runtime = runtime or RuntimeOptions()
+    computing_device = computing_device or device
     source, body_dtype = checkpoint.networks[name], runtime.body_dtype
-    if body_dtype is None and device == "cpu":
+    if body_dtype is None and computing_device == "cpu":
         body_dtype = torch.float32
     network = load_network(source, device, body_dtype)
     if isinstance(network, Flow):
@@ -97,5 +104,5 @@ def load_named(
             )
         if runtime.compiled:
             network.compile()
-    set_convolution(network, runtime.convolution)
+    set_convolution(network, runtime.convolution, computing_device)
     return network

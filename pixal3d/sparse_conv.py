@@ -7,6 +7,7 @@ FlexGEMM 6dd94a8 and of the official checkpoints; spconv 2.x has the same).
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -196,10 +197,27 @@ class SparseConv(nn.Module):
         return sorted_neighbours(voxels.coords, self.dilation)
 
 
-def set_convolution(network: nn.Module, backend: Backend) -> None:
-    """Let every sparse convolution of a network run by a library; ImportError if it is missing."""
-    if backend == "spconv" and importlib.util.find_spec("spconv") is None:
-        raise ImportError("spconv is not installed: pip install 'photoscene[spconv]'")
+def set_convolution(network: nn.Module, backend: Backend, device: str = "cpu") -> None:
+    """Let every sparse convolution of a network run by a library on a device.
+
+    Raises ImportError where the library is missing, CannotRun for a build without CUDA on CUDA.
+    """
+    if backend == "spconv":
+        _check_spconv_build(device)
     for module in network.modules():
         if isinstance(module, SparseConv):
             module.backend = backend
+
+
+def _check_spconv_build(device: str) -> None:
+    """One module name, several packages: `spconv` computes on CPUs alone, `spconv-cuXXX` on CUDA
+    of version XX.X too."""
+    on_cuda = device.startswith("cuda")
+    package = "spconv-cuXXX, XXX being the version of CUDA" if on_cuda else "spconv"
+    if importlib.util.find_spec("spconv") is None:
+        raise ImportError(f"spconv is not installed: pip install {package}")
+    if on_cuda and importlib.import_module("spconv.cppconstants").CPU_ONLY_BUILD:
+        raise CannotRun(
+            "the package spconv computes on CPUs alone: pip uninstall spconv, then pip install "
+            f"{package}, or take the backend \"torch\""
+        )

@@ -21,8 +21,8 @@ __all__ = ["diagnose", "diagnosis_table"]
 
 def diagnose(store_root: Path) -> dict[str, Any]:
     """Everything that decides whether a profile runs here, as plain values."""
-    libraries = installed_libraries()
     torch = torch_state()
+    libraries = installed_libraries(torch["cuda"])
     base = [
         {"what": f"the library {name}", "remedy": libraries[name]["remedy"]}
         for name in LIBRARIES

@@ -20,12 +20,16 @@ EXTRAS = {"torch": ("torch", "pixal3d"), "safetensors": ("safetensors", "pixal3d
           "prefect-ray": ("prefect_ray", "cluster")}  # fmt: skip
 
 
-def installed_libraries() -> dict[str, dict[str, Any]]:
-    """By name: the version or None, and the command that installs it."""
+def installed_libraries(on_cuda: bool = False) -> dict[str, dict[str, Any]]:
+    """By name: the version or None, and the command that installs it, for CUDA where that is here.
+    """
     found = {name: _library(name, module, ".") for name, module in LIBRARIES.items()}
-    return found | {
+    found |= {
         name: _library(name, module, f".[{extra}]") for name, (module, extra) in EXTRAS.items()
     }
+    if on_cuda and found["spconv"]["remedy"]:  # the extra names the package for CPUs
+        found["spconv"]["remedy"] = command("pip install spconv-cuXXX  # XXX: the version of CUDA")
+    return found
 
 
 def is_installed(module: str) -> bool:
@@ -42,7 +46,13 @@ def command(pip: str) -> str:
 def _library(name: str, module: str, package: str) -> dict[str, Any]:
     if not is_installed(module):
         return {"version": None, "remedy": command(f"pip install '{package}'")}
+    return {"version": _version(name), "remedy": ""}
+
+
+def _version(name: str) -> str:
+    """The version of a package; one that is built for CUDA may have another name."""
     try:
-        return {"version": metadata.version(name), "remedy": ""}
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return {"version": "unknown", "remedy": ""}
+        builds = (d for d in metadata.distributions() if d.name.startswith(f"{name}-cu"))
+        return next((f"{d.version} ({d.name})" for d in builds), "unknown")

@@ -159,7 +159,9 @@ class Pixal3D:
             from pixal3d import load_named, open_checkpoint
 
             checkpoint = open_checkpoint(self.folder, several_views)
-            read = partial(load_named, checkpoint, runtime=self.runtime)
+            read = partial(
+                load_named, checkpoint, runtime=self.runtime, computing_device=self.device
+            )
             self.checkpoints[several_views] = LoadedCheckpoint(
                 checkpoint, NetworkPool(read, self.device, JOINED, REVISITED)
             )

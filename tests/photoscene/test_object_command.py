@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,9 @@ from stages.devices import (  # noqa: E402
     OutOfDeviceMemory,
     retrying_after_freeing,
 )
+from stages.generate.pixal3d import load  # noqa: E402
 from stages.weights import MEMO_NAME, weights_digest  # noqa: E402
-from support.borrowing import borrowed  # noqa: E402
+from support.borrowing import borrowed, settings_of  # noqa: E402
 from support.posed_views import cutout, write_rig  # noqa: E402
 from support.small_photo import call  # noqa: E402
 from support.tiny_pixal3d import write_tiny_checkpoint  # noqa: E402
@@ -278,6 +280,38 @@ def test_a_visiting_network_comes_back_to_main_memory() -> None:
     with pytest.raises(RuntimeError, match="inside"), pool.borrow("a", "one_at_a_time"):
         raise RuntimeError("inside")
     assert torch.equal(pool._waiting["a"].weight, resting)
+
+
+@pytest.mark.parametrize("precision", ["official", "bfloat16", "float32"])
+def test_both_policies_of_memory_run_networks_in_the_same_types(
+    precision: str, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is no part of a key, so it may change no number: on a device that is no CPU the bodies
+    are as released also where they are read into main memory first."""
+    import pixal3d.generation as generation
+    from pixal3d.networks import build_network
+
+    def without_file(source: Any, device: str, body_dtype: torch.dtype | None) -> torch.nn.Module:
+        with torch.device(device):
+            network = build_network(source.spec.kind, source.spec.arguments, body_dtype)
+        return network.requires_grad_(False)
+
+    monkeypatch.setattr(generation, "load_network", without_file)
+    settings = settings_of("generate", "pixal3d", {"weights": str(weights), "precision": precision})
+    types: dict[str, dict[str, set[torch.dtype]]] = {}
+    for keeping in ("keep", "one_at_a_time"):
+        pool = load(settings, "meta")._loaded_checkpoint(False).networks
+        types[keeping] = {}
+        for name in generation.CASCADE_NETWORKS:
+            with pool.borrow(name, keeping) as network:
+                assert all(t.is_meta for t in network.state_dict().values())
+                types[keeping][name] = {t.dtype for t in network.state_dict().values()}
+    assert types["keep"] == types["one_at_a_time"]
+    flow, decoder = types["keep"]["shape_flow_512"], types["keep"]["shape_decoder"]
+    official = precision == "official"
+    body = torch.bfloat16 if official else getattr(torch, precision)
+    assert flow == {body, torch.float32}
+    assert decoder == {torch.float16 if official else body, torch.float32}
 
 
 def test_out_of_memory_is_tried_once_more_after_freeing() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,13 @@ from test_voxels import some_voxels  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from pixal3d.sparse_conv import SparseConv, convolve, convolve_by_offset  # noqa: E402
+from pixal3d.errors import CannotRun  # noqa: E402
+from pixal3d.sparse_conv import (  # noqa: E402
+    SparseConv,
+    convolve,
+    convolve_by_offset,
+    set_convolution,
+)
 from pixal3d.voxels import Voxels, sorted_neighbours  # noqa: E402
 from support.parity.fixture import read_fixture  # noqa: E402
 
@@ -167,6 +175,38 @@ def test_spconv_gives_the_same_numbers(tmp_path: Path, request: pytest.FixtureRe
         check=True,
         timeout=600,
     )
+
+
+@pytest.mark.parametrize(
+    ("device", "build", "says"),
+    [
+        ("cpu", "none", "spconv is not installed: pip install spconv$"),
+        ("cuda", "none", "spconv is not installed: pip install spconv-cuXXX"),
+        ("cuda:1", "cpu", "computes on CPUs alone: pip uninstall spconv, then .*spconv-cuXXX"),
+        ("cpu", "cpu", ""),
+        ("cuda", "cuda", ""),
+    ],
+)
+def test_the_package_of_spconv_must_be_that_of_the_device(
+    device: str, build: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of its packages are one module; which one it is, it says itself."""
+    find = importlib.util.find_spec
+    there = None if build == "none" else find("json")
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: there if name == "spconv" else find(name)
+    )
+    constants = types.ModuleType("spconv.cppconstants")
+    constants.CPU_ONLY_BUILD = build == "cpu"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "spconv.cppconstants", constants)
+    layer = some_layer(4, 4)
+    if says:
+        with pytest.raises((ImportError, CannotRun), match=says):
+            set_convolution(layer, "spconv", device)
+        assert layer.backend == "torch"
+    else:
+        set_convolution(layer, "spconv", device)
+        assert layer.backend == "spconv"
 
 
 @pytest.mark.extra("spconv")

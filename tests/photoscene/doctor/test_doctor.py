@@ -13,6 +13,7 @@ import pytest
 from flows.plan import STAGES
 from photoscene.doctor.backends import backend_state
 from photoscene.doctor.device import torch_state
+from photoscene.doctor.libraries import installed_libraries
 from photoscene.doctor.memory import Need, needed_gb, profile_gb
 from photoscene.doctor.profiles import profile_states
 from photoscene.doctor.text import diagnosis_table
@@ -96,6 +97,22 @@ def test_libraries_that_lack_are_named_with_their_command(
     assert "'.[benchmark]'" in gaps["the library open3d"]
     text = diagnosis_table(found)
     assert "torch: not installed (profile lite needs none)" in text
+
+
+def test_spconv_has_a_package_for_each_version_of_cuda(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The extra names the one for CPUs; what is installed is found under either name."""
+    hide(monkeypatch, "spconv")
+    assert "'.[spconv]'" in installed_libraries()["spconv"]["remedy"]
+    assert "pip install spconv-cuXXX" in installed_libraries(on_cuda=True)["spconv"]["remedy"]
+    monkeypatch.undo()
+    for part in ("spconv/__init__.py", "spconv_cu126-2.3.8.dist-info/METADATA"):
+        (tmp_path / part).parent.mkdir()
+        (tmp_path / part).write_text("Name: spconv-cu126\nVersion: 2.3.8\n")
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+    found = installed_libraries(on_cuda=True)["spconv"]
+    assert found == {"version": "2.3.8 (spconv-cu126)", "remedy": ""}
 
 
 def test_torch_and_torchvision(found: dict[str, Any]) -> None:
