@@ -12,7 +12,13 @@ and xatlas):
 from pixal3d.cascade import Borrow, Generated, GenerationOptions, StepCallback
 from pixal3d.checkpoints import Checkpoint, open_checkpoint
 from pixal3d.errors import BadConfiguration, BadImage, CannotRun, NothingMade
-from pixal3d.generation import RuntimeOptions, generate, keep_loaded, load_named
+from pixal3d.generation import (
+    RuntimeOptions,
+    computing_type,
+    generate,
+    keep_loaded,
+    load_named,
+)
 from pixal3d.images import (
     PosedImage,
     PosedImages,
@@ -21,6 +27,7 @@ from pixal3d.images import (
     from_views,
     read_views,
 )
+from pixal3d.precision import describe_precision
 from pixal3d.surface import TexturedMesh, VoxelAttributes, bake
 from pixal3d.weights import WeightsError
 
@@ -41,6 +48,8 @@ __all__ = [
     "VoxelAttributes",
     "WeightsError",
     "bake",
+    "computing_type",
+    "describe_precision",
     "from_crop",
     "from_cutout",
     "from_views",

@@ -50,7 +50,7 @@ COMFY_DECODERS = {
 # The image encoder and the upsampler have no place in the official folder; these are looked for.
 IMAGE_NETWORKS_FILE = "dino_v3_L_naf_fp32.safetensors"  # of Comfy-Org/Pixal3D: both in one file
 DINO_FOLDERS = ("dinov3", "dinov3-vitl16-pretrain-lvd1689m")
-NAF_FILE = "naf.safetensors"
+NAF_FILES = ("naf.safetensors", "naf_release.pth")  # the latter as valeoai/NAF releases it
 NAF_PREFIX = "naf."
 
 
@@ -77,18 +77,22 @@ OFFICIAL_SAMPLERS = {
 }
 
 
-def open_checkpoint(folder: Path, several_views: bool = False) -> Checkpoint:
+def open_checkpoint(
+    folder: Path, several_views: bool = False, image_folder: Path | None = None
+) -> Checkpoint:
     """Find the networks below a folder; reads configurations only, no weights.
 
-    several_views asks for the networks trained on several posed views (`_mv`). Raises WeightsError
-    that names the missing file or what is wrong with a configuration.
+    several_views asks for the networks trained on several posed views (`_mv`); image_folder has
+    image encoder and upsampler, which no official folder has, unless they are in the folder too.
+    Raises WeightsError that names the missing file or what is wrong with a configuration.
     """
+    image_folder = image_folder or folder
     pipeline = folder / ("pipeline_mv.json" if several_views else "pipeline.json")
     flows = folder / (COMFY_FLOWS_SEVERAL_VIEWS if several_views else COMFY_FLOWS)
     if pipeline.is_file():
-        checkpoint = _official(folder, pipeline)
+        checkpoint = _official(folder, pipeline, image_folder)
     elif flows.is_file():
-        checkpoint = _comfy(folder, flows)
+        checkpoint = _comfy(folder, flows, image_folder)
     else:
         raise weights_error(
             f"no Pixal3D weights in {folder}: expected {pipeline.name} (TencentARC/Pixal3D) or "
@@ -100,7 +104,7 @@ def open_checkpoint(folder: Path, several_views: bool = False) -> Checkpoint:
     return checkpoint
 
 
-def _official(folder: Path, pipeline: Path) -> Checkpoint:
+def _official(folder: Path, pipeline: Path, image_folder: Path) -> Checkpoint:
     """TencentARC/Pixal3D and microsoft/TRELLIS.2-4B: pipeline.json names a pair of files each."""
     arguments = _read_json(pipeline).get("args", {})
     networks = {}
@@ -116,14 +120,14 @@ def _official(folder: Path, pipeline: Path) -> Checkpoint:
     }
     return Checkpoint(
         folder,
-        networks | _image_networks(folder),
+        networks | _image_networks(image_folder),
         OFFICIAL_SAMPLERS | samplers,
         _statistics(pipeline, arguments.get("shape_slat_normalization"), SHAPE_LATENTS),
         _statistics(pipeline, arguments.get("tex_slat_normalization"), TEXTURE_LATENTS),
     )
 
 
-def _comfy(folder: Path, flows: Path) -> Checkpoint:
+def _comfy(folder: Path, flows: Path, image_folder: Path) -> Checkpoint:
     """Comfy-Org/Pixal3D: all flows in one file, decoders in two; it has no configuration."""
     networks = {
         name: NetworkSource(OFFICIAL[name], flows, prefix)
@@ -131,7 +135,7 @@ def _comfy(folder: Path, flows: Path) -> Checkpoint:
     }
     for name, (file, prefix) in COMFY_DECODERS.items():
         networks[name] = NetworkSource(OFFICIAL[name], folder / file, prefix)
-    return Checkpoint(folder, networks | _image_networks(folder))
+    return Checkpoint(folder, networks | _image_networks(image_folder))
 
 
 def _named_source(folder: Path, stem: str) -> NetworkSource:
@@ -150,7 +154,7 @@ def _named_source(folder: Path, stem: str) -> NetworkSource:
 
 
 def _image_networks(folder: Path) -> dict[str, NetworkSource]:
-    """DINOv3 and NAF, in ComfyUI's one file or in Hugging Face's folder and `naf.safetensors`."""
+    """DINOv3 and NAF, in ComfyUI's one file or in Hugging Face's folder and NAF's own file."""
     for both in (folder / IMAGE_NETWORKS_FILE, folder / "clip_vision" / IMAGE_NETWORKS_FILE):
         if both.is_file():
             encoder = NetworkSource(OFFICIAL["image_encoder"], both, "", (NAF_PREFIX,))
@@ -164,13 +168,16 @@ def _image_networks(folder: Path) -> dict[str, NetworkSource]:
             spec = NetworkSpec("DINOv3ViTModel", _read_json(config))
             naf_config = folder / "naf.json"
             naf = _read_json(naf_config) if naf_config.is_file() else {}
+            files = [folder / name for name in NAF_FILES]
+            file = next((file for file in files if file.is_file()), files[0])
             return {
                 "image_encoder": NetworkSource(spec, config.with_name("model.safetensors")),
-                "upsampler": NetworkSource(NetworkSpec("NAF", naf), folder / NAF_FILE),
+                "upsampler": NetworkSource(NetworkSpec("NAF", naf), file),
             }
     raise weights_error(
         f"no image encoder in {folder}: put {IMAGE_NETWORKS_FILE} of Comfy-Org/Pixal3D there, or "
-        f"the folder {DINO_FOLDERS[0]}/ (config.json, model.safetensors) and {NAF_FILE}"
+        f"the folder {DINO_FOLDERS[0]}/ (config.json, model.safetensors) and "
+        f"{' or '.join(NAF_FILES)}"
     )
 
 

@@ -84,18 +84,15 @@ def load_named(
 ) -> Any:
     """One network of a checkpoint on a device.
 
-    computing_device: where it will compute, if it only waits on the first one. Without a body_dtype
-    the bodies run as released, but in float32 where a CPU computes: half precision is many times
-    slower on most. Raises WeightsError, also for flows without a projection (TRELLIS.2), which
-    cannot follow a picture's pixels; ImportError for a convolution library that is missing, and
-    CannotRun for one that cannot compute there.
+    computing_device: where it will compute, if it only waits on the first one. Raises WeightsError,
+    also for flows without a projection (TRELLIS.2), which cannot follow a picture's pixels;
+    ImportError for a convolution library that is missing, and CannotRun for one that cannot compute
+    there.
     """
     runtime = runtime or RuntimeOptions()
     computing_device = computing_device or device
-    source, body_dtype = checkpoint.networks[name], runtime.body_dtype
-    if body_dtype is None and computing_device == "cpu":
-        body_dtype = torch.float32
-    network = load_network(source, device, body_dtype)
+    source = checkpoint.networks[name]
+    network = load_network(source, device, computing_type(runtime, computing_device))
     if isinstance(network, Flow):
         if network.config.projected_channels is None:
             raise weights_error(
@@ -106,3 +103,9 @@ def load_named(
             network.compile()
     set_convolution(network, runtime.convolution, computing_device)
     return network
+
+
+def computing_type(runtime: RuntimeOptions, device: str) -> torch.dtype | None:
+    """The type of the networks' bodies, None as released. Unless one is asked for it is float32 on
+    a CPU, where half precision is many times slower on most."""
+    return torch.float32 if runtime.body_dtype is None and device == "cpu" else runtime.body_dtype

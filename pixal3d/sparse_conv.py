@@ -219,5 +219,5 @@ def _check_spconv_build(device: str) -> None:
     if on_cuda and importlib.import_module("spconv.cppconstants").CPU_ONLY_BUILD:
         raise CannotRun(
             "the package spconv computes on CPUs alone: pip uninstall spconv, then pip install "
-            f"{package}, or take the backend \"torch\""
+            f'{package}, or take the backend "torch"'
         )

@@ -1,12 +1,15 @@
 """Are the weights in a file exactly what a network needs? Strict loading from safetensors.
 
-Every difference between a file and its network that is allowed is listed here.
+Every difference between a file and its network that is allowed is listed here. A `.pth`, as NAF's
+release is one, is read by torch's reader of plain tensors, which runs no code.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +30,7 @@ RENAMED_PREFIXES = (
 )
 CROSS, PROJECTED_CROSS = ".cross_attn.", ".cross_attn.cross_attn_block."
 SHOWN_NAMES = 3
+STORED_TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 class WeightsError(OSError):
@@ -63,22 +67,64 @@ def load_network(
             network = build_network(source.spec.kind, source.spec.arguments, body_dtype)
     except BadConfiguration as error:
         raise weights_error(f"{source.file}: {error}") from None
-    try:
-        with safe_open(source.file, framework="pt", device=device) as file:
-            names = _stored_names(source, file.keys(), network.state_dict().keys())
-            tensors = {
-                name: _tensor(source, name, file.get_tensor(stored), like)
-                for name, like in network.state_dict().items()
-                for stored in [names[name]]
-            }
-    except FileNotFoundError:
-        raise weights_error(f"the weight file {source.file} is missing") from None
-    except SafetensorError as error:
-        raise weights_error(
-            f"{source.file} is damaged or no safetensors file ({error}): download it again"
-        ) from None
+    with _opened(source.file, device) as stored:
+        names = _stored_names(source, stored.names, network.state_dict().keys())
+        tensors = {
+            name: _tensor(source, name, stored.read(names[name]), like)
+            for name, like in network.state_dict().items()
+        }
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def stored_types(source: NetworkSource, names: Iterable[str]) -> dict[str, torch.dtype]:
+    """The type in which each of a network's tensors is stored; WeightsError as `load_network`."""
+    with _opened(source.file, "cpu") as stored:
+        found = _stored_names(source, stored.names, names)
+        return {name: stored.dtype(theirs) for name, theirs in found.items()}
+
+
+@dataclass(frozen=True)
+class StoredTensors:
+    """The names in a file, and functions from a name to its tensor and its type."""
+
+    names: list[str]
+    read: Callable[[str], Tensor]
+    dtype: Callable[[str], torch.dtype]
+
+
+@contextmanager
+def _opened(file: Path, device: str) -> Iterator[StoredTensors]:
+    """A file whose tensors are read on the device one by one; those of a `.pth` all at once."""
+    try:
+        if file.suffix == ".pth":
+            tensors = _unpickled(file, device)
+            yield StoredTensors(list(tensors), tensors.__getitem__, lambda n: tensors[n].dtype)
+            return
+        with safe_open(file, framework="pt", device=device) as opened:
+
+            def dtype(name: str) -> torch.dtype:
+                return STORED_TYPES.get(opened.get_slice(name).get_dtype(), torch.int8)
+
+            yield StoredTensors(list(opened.keys()), opened.get_tensor, dtype)
+    except FileNotFoundError:
+        raise weights_error(f"the weight file {file} is missing") from None
+    except SafetensorError as error:
+        raise weights_error(
+            f"{file} is damaged or no safetensors file ({error}): download it again"
+        ) from None
+
+
+def _unpickled(file: Path, device: str) -> dict[str, Tensor]:
+    try:
+        tensors = torch.load(file, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError):
+        raise weights_error(
+            f"{file} is damaged, or holds more than tensors: download it again"
+        ) from None
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise weights_error(f"{file} holds more than named tensors: use the released file")
+    return tensors
 
 
 def _stored_names(

@@ -21,8 +21,7 @@ EXTRAS = {"torch": ("torch", "pixal3d"), "safetensors": ("safetensors", "pixal3d
 
 
 def installed_libraries(on_cuda: bool = False) -> dict[str, dict[str, Any]]:
-    """By name: the version or None, and the command that installs it, for CUDA where that is here.
-    """
+    """By name: the version or None, and the command that installs it (for CUDA where that is)."""
     found = {name: _library(name, module, ".") for name, module in LIBRARIES.items()}
     found |= {
         name: _library(name, module, f".[{extra}]") for name, (module, extra) in EXTRAS.items()

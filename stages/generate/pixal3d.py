@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -25,15 +26,16 @@ from stages.weights import weights_digest, weights_folder
 if TYPE_CHECKING:
     from pixal3d import Checkpoint, GenerationOptions, PosedImages, RuntimeOptions, TexturedMesh
 
-MODEL = "pixal3d"
+IMAGE_NETWORKS = "pixal3d-image-networks"  # the model of the table that a release lacks
 REMEDY = "lower generate.resolution, or set generate.memory=one_at_a_time"
 # What lies in a folder of weights, in the layouts that `pixal3d.checkpoints` knows.
 WEIGHT_FILES = (
     "pipeline*.json", "ckpts/*.json", "ckpts/*.safetensors", "dinov3*/*.json",
-    "dinov3*/*.safetensors", "naf.*", "dino_v3_L_naf_fp32.safetensors",
+    "dinov3*/*.safetensors", "naf.*", "naf_release.pth", "dino_v3_L_naf_fp32.safetensors",
     "diffusion_models/pixal3d*.safetensors", "clip_vision/dino_v3*.safetensors",
     "vae/trellis_2*.safetensors",
 )  # fmt: skip
+IMAGE_FILES = ("dino_v3_L_naf_fp32.safetensors", "clip_vision/dino_v3*.safetensors", "dinov3*/*")
 # For a lockstep (`NetworkPool`). Between these an object holds most: the conditioning of a flow
 # (49152 tokens of 2048 channels are 0.4 GB), and the decoded voxels.
 JOINED = (
@@ -49,8 +51,8 @@ class Settings:
     """resolution: 1024 or 1536 voxels along the cube's side; steps, guidance: null as released;
     max_tokens: voxels above which the resolution is lowered; precision: of the networks' bodies
     (official on a CPU: float32); convolution: by torch or spconv; compiled: flows by torch.compile;
-    faces, texture_px: of the mesh that is kept. weights: the folder; memory: whether networks stay
-    on the device."""
+    faces, texture_px: of the mesh that is kept. model or weights: whose weights, or their folder;
+    memory: whether networks stay on the device."""
 
     resolution: Literal[1024, 1536] = 1024
     steps: int | None = None
@@ -61,6 +63,7 @@ class Settings:
     compiled: bool = False
     faces: int = 20000
     texture_px: int = 1024
+    model: Literal["pixal3d", "pixal3d-released"] = local("pixal3d")
     weights: str = local("")
     memory: Keeping = local("keep")
 
@@ -79,7 +82,11 @@ class Settings:
 
 def weights_sha256(settings: Settings) -> str:
     """The digest of the weights that the settings point to."""
-    return weights_digest(_folder(settings), WEIGHT_FILES)
+    folder = _folder(settings)
+    own, images = weights_digest(folder, WEIGHT_FILES), _image_folder(folder)
+    if images == folder:
+        return own
+    return hashlib.sha256(f"{own}\n{weights_digest(images, IMAGE_FILES)}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,9 +163,12 @@ class Pixal3D:
     def _loaded_checkpoint(self, several_views: bool) -> LoadedCheckpoint:
         """Networks for one view or for several."""
         if several_views not in self.checkpoints:
-            from pixal3d import load_named, open_checkpoint
+            from pixal3d import computing_type, describe_precision, load_named, open_checkpoint
 
-            checkpoint = open_checkpoint(self.folder, several_views)
+            images = _image_folder(self.folder)
+            checkpoint = open_checkpoint(self.folder, several_views, images)
+            body_dtype = computing_type(self.runtime, self.device)
+            logger.info("%s", describe_precision(checkpoint, body_dtype))
             read = partial(
                 load_named, checkpoint, runtime=self.runtime, computing_device=self.device
             )
@@ -199,7 +209,14 @@ def _our_errors(bad_image: type[ValueError]) -> Iterator[None]:
 
 
 def _folder(settings: Settings) -> Path:
-    return weights_folder(settings.weights, MODEL, "generate")
+    return weights_folder(settings.weights, settings.model, "generate")
+
+
+def _image_folder(folder: Path) -> Path:
+    """Where image encoder and upsampler are: in the folder, or where they were pulled alone."""
+    if any(next(folder.glob(pattern), None) for pattern in IMAGE_FILES):
+        return folder
+    return weights_folder("", IMAGE_NETWORKS, "generate")
 
 
 def _runtime_options(settings: Settings) -> RuntimeOptions:
@@ -243,12 +260,12 @@ BACKEND = GenerateBackend(
     version="1",
     settings=Settings,
     load=load,
-    loading=("precision", "convolution", "compiled", "weights"),
+    loading=("precision", "convolution", "compiled", "model", "weights"),
     held=lambda pixal3d: pixal3d,
     lockstep=True,
     memory=lambda settings: settings.memory,
     weights_sha256=weights_sha256,
-    models=lambda settings: (MODEL,),
+    models=lambda settings: (settings.model,),
     weights_folder=lambda settings: settings.weights,
     libraries=dict.fromkeys(
         ("torch", "safetensors", "fast_simplification", "xatlas"), "pip install -e '.[pixal3d]'"

@@ -24,8 +24,11 @@ from pixal3d.checkpoints import (  # noqa: E402
 )
 from pixal3d.generation import check_complete, load_named  # noqa: E402
 from pixal3d.networks import OFFICIAL, NetworkSpec, build_network  # noqa: E402
+from pixal3d.precision import describe_precision  # noqa: E402
 from pixal3d.weights import NetworkSource, WeightsError, load_network  # noqa: E402
-from stages.generate.pixal3d import WEIGHT_FILES  # noqa: E402
+from stages.generate.pixal3d import BACKEND, WEIGHT_FILES, Settings  # noqa: E402
+from stages.model_table import model_table  # noqa: E402
+from stages.weights import MissingWeights  # noqa: E402
 from support.tiny_pixal3d import DINO, write_tiny_checkpoint  # noqa: E402
 
 # Counted on the reference's own modules: parameters and stored tensors.
@@ -140,6 +143,21 @@ def test_official_types() -> None:
         assert {t.dtype for t in _official(name).state_dict().values()} == {torch.float32}
 
 
+# In the authors' repository: the keys of pipeline.json, and the files that it names.
+AUTHORS_FILES = {
+    "sparse_structure_flow_model": "ss_flow_img_dit_1_3B_64_bf16",
+    "shape_slat_flow_model_512": "slat_flow_img2shape_dit_1_3B_512_bf16",
+    "shape_slat_flow_model_1024": "slat_flow_img2shape_dit_1_3B_1024_bf16",
+    "tex_slat_flow_model_1024": "slat_flow_imgshape2tex_dit_1_3B_1024_bf16",
+    "sparse_structure_decoder": "ss_dec_conv3d_16l8_fp16",
+    "shape_slat_decoder": "shape_dec_next_dc_f16c32_fp16",
+    "tex_slat_decoder": "tex_dec_next_dc_f16c32_fp16",
+}
+AS_RELEASED = (
+    "flows in bfloat16 and float32; decoders in float16 and float32; image networks in float32"
+)
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_checkpoint(tmp_path_factory.mktemp("weights") / "TencentARC" / "Pixal3D")
@@ -161,6 +179,7 @@ def test_official_layout(tiny: Path) -> None:
     check_complete(checkpoint)
     _check_all_files_are_in_the_key(checkpoint)
     assert checkpoint.samplers["structure"].guidance_rescale == 0.7
+    assert describe_precision(checkpoint, None) == AS_RELEASED
     for name in checkpoint.networks:
         network = load_named(checkpoint, name, "cpu")
         assert not any(t.is_meta for t in (*network.parameters(), *network.buffers()))
@@ -242,6 +261,13 @@ def test_comfy_layout(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         if name not in ("image_encoder", "upsampler"):
             stored = {n: t.bfloat16().float() for n, t in stored.items()}
         _same(load_named(checkpoint, name, "cpu"), stored)
+    told = describe_precision(checkpoint, None)
+    assert told == (
+        "flows in bfloat16 and float32, of numbers rounded to bfloat16; "
+        "decoders in float16 and float32, of numbers rounded to bfloat16; image networks in float32"
+    )
+    told = describe_precision(checkpoint, torch.float32)
+    assert told.startswith("flows in float32, of numbers rounded to bfloat16; decoders in float32,")
 
 
 def test_trellis_2_flows_load_and_are_not_for_pictures(copy: Path) -> None:
@@ -280,6 +306,66 @@ def test_newer_names_of_the_image_encoder(copy: Path) -> None:
     assert nested.keys() != stored.keys()
     save_file(nested, weights)
     _same(load_named(open_checkpoint(copy), "image_encoder", "cpu"), stored)
+
+
+def test_the_upsampler_as_its_authors_release_it(copy: Path) -> None:
+    """A pickle of tensors is read without running code; one that holds code is refused."""
+    stored = load_file(copy / "naf.safetensors")
+    (copy / "naf.safetensors").unlink()
+    with pytest.raises(WeightsError, match="naf.safetensors is missing"):
+        open_checkpoint(copy)
+    release = copy / "naf_release.pth"
+    torch.save(stored, release)
+    checkpoint = open_checkpoint(copy)
+    _check_all_files_are_in_the_key(checkpoint)
+    assert describe_precision(checkpoint, None) == AS_RELEASED
+    _same(load_named(checkpoint, "upsampler", "cpu"), stored)
+    torch.save({**stored, "hook": Path.unlink}, release)
+    with pytest.raises(WeightsError, match="naf_release.pth is damaged, or holds more"):
+        load_named(checkpoint, "upsampler", "cpu")
+    torch.save({"model": stored}, release)
+    with pytest.raises(WeightsError, match="more than named tensors"):
+        load_named(checkpoint, "upsampler", "cpu")
+
+
+def test_the_authors_files_and_image_networks_from_elsewhere(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both rows of the table as `models pull` leaves them: what lacks is named, all of it is in the
+    key."""
+    released = model_table()["pixal3d-released"]
+    stems = sorted({Path(f).stem for f in released.files if f.startswith("ckpts/")})
+    folder = tmp_path / released.repo
+    (folder / "ckpts").mkdir(parents=True)
+    pipeline = json.loads((tiny / "pipeline.json").read_text())
+    for key, stem in AUTHORS_FILES.items():
+        for suffix in (".json", ".safetensors"):
+            shutil.copy(tiny / f"ckpts/{key}{suffix}", folder / f"ckpts/{stem}{suffix}")
+        pipeline["args"]["models"][key] = f"ckpts/{stem}"
+    assert stems == sorted(AUTHORS_FILES.values())
+    (folder / "pipeline.json").write_text(json.dumps(pipeline))
+    monkeypatch.setenv("PHOTOSCENE_MODELS", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    settings = Settings(model="pixal3d-released")
+    with pytest.raises(MissingWeights, match="models pull pixal3d-image-networks"):
+        BACKEND.weights_digest(settings)
+
+    official = open_checkpoint(tiny).networks
+    tiny_specs = {name: source.spec for name, source in official.items()}
+    monkeypatch.setattr("pixal3d.checkpoints.OFFICIAL", tiny_specs)
+    (images,) = model_table()["pixal3d-image-networks"].files
+    file = tmp_path / "Comfy-Org/Pixal3D" / images
+    file.parent.mkdir(parents=True)
+    naf = {f"naf.{n}": t for n, t in load_file(official["upsampler"].file).items()}
+    save_file({**load_file(official["image_encoder"].file), **naf}, file)
+    digest = BACKEND.weights_digest(settings)
+    checkpoint = BACKEND.load(settings, "cpu")._loaded_checkpoint(False).checkpoint
+    check_complete(checkpoint)
+    assert checkpoint.networks["upsampler"].file == file
+    assert checkpoint.networks["shape_decoder"].file.parent == folder / "ckpts"
+    assert describe_precision(checkpoint, None) == AS_RELEASED
+    save_file({**load_file(file), "naf.more": torch.zeros(1)}, file)
+    assert BACKEND.weights_digest(settings) != digest
 
 
 def _files(folder: Path, key: str) -> tuple[Path, Path]:

@@ -25,6 +25,7 @@ torch = pytest.importorskip("torch", reason="networks: pip install -e '.[pixal3d
 from flows.calls import Outcome, StageCall  # noqa: E402
 from flows.compute import produce  # noqa: E402
 from flows.plan import STAGES, carry_out, plan_scene  # noqa: E402
+from flows.profile import load_profile  # noqa: E402
 from flows.tasks import Submitted  # noqa: E402
 from photoscene.inputs.request import Arguments, build_request  # noqa: E402
 from scene.store import Store  # noqa: E402
@@ -363,6 +364,17 @@ def test_a_lowered_call_never_has_two_generators_in_memory(
     assert heavy.watch.most_alive == 1
     # Each of the three reads the weights anew after freeing; nothing else reads the same again.
     assert heavy.watch.reads == ["float32"] * 4 + reads
+
+
+@pytest.mark.parametrize("profile", ["full", "full_low_vram"])
+def test_the_lowered_settings_of_a_profile_read_no_second_model(profile: str) -> None:
+    """What is tried after out of memory is another call of the same loaded model."""
+    for stage, choice in load_profile(profile).stages.items():
+        backend = find_backend(STAGES[stage], choice.backend)
+        lowered = {**choice.settings, **choice.on_out_of_memory}
+        first, lower = (settings_of(stage, choice.backend, s) for s in (choice.settings, lowered))
+        assert backend.loading_values(lower) == backend.loading_values(first)
+        assert (stage == "generate" and profile == "full") == (lower != first)
 
 
 @dataclasses.dataclass(frozen=True)
