@@ -8,45 +8,56 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.calls import Outcome, backend_call
+from flows.calls import Outcome, StageCall, backend_call
 from flows.compute import produce
 from flows.request import StageChoice
+from flows.steps.photo import MAX_SIDE_PX
 from photoscene.device import check_device, chosen_device
 from photoscene.inputs.request import check_seed
 from scene import bundles
 from scene.bundles import pack_object_crop, pack_views
 from scene.errors import BadInput
-from scene.images import decode_cutout
+from scene.images import NotCutOut, decode_cutout, decode_photo
 from scene.keys import digest
 from scene.store import Store, copy_artifact
-from scene.types import Artifact, ObjectMesh, PosedView
-from stages import generate
+from scene.types import Artifact, Cutout, ObjectMesh, Photo, PointMap, PosedView, Uint8
+from stages import generate, map_points
 from stages.crops import cutout_crop
 from stages.devices import ModelPool
 
 SUBJECT = "object"
 MAX_FOV_DEG = 170.0
+FOV_BACKEND = "moge"  # estimates the field of view of a framed cut-out, as the released code does
 
 
 @dataclass(frozen=True)
 class ObjectArguments:
     """The arguments of `photoscene object`: a cut-out, or a file of posed views instead of it.
 
-    choice: the generate backend and its settings; fov_x_deg: of the framed cut-out; device: where
-    the networks run, as `--device` names it; force: write over any output that is there.
+    choice: the generate backend and its settings; fov_x_deg: of the framed cut-out, None to
+    estimate it; device: where the networks run, as `--device` names it; force: write over any
+    output that is there.
     """
 
     cutout: Path | None
     views: Path | None
     output: Path
     choice: StageChoice
-    fov_x_deg: float
+    fov_x_deg: float | None
     seed: int
     device: str
     force: bool = False
 
 
-def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Outcome:
+@dataclass(frozen=True)
+class MadeObject:
+    """The outcome of the generate step, and what is to be said of its input."""
+
+    outcome: Outcome
+    notes: tuple[str, ...] = ()
+
+
+def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> MadeObject:
     """Generate the object and write its GLB; the result is in the store too.
 
     Raises BadInput for input that cannot be used, before anything heavy is loaded.
@@ -55,30 +66,35 @@ def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Outc
         raise BadInput("give one CUTOUT, or --view FILE with several posed views")
     if arguments.output.suffix.lower() != ".glb":
         raise BadInput(f"-o {arguments.output}: expected a name that ends in .glb")
-    if not 1 <= arguments.fov_x_deg <= MAX_FOV_DEG:
-        raise BadInput(f"--fov {arguments.fov_x_deg:g}: expected 1 to {MAX_FOV_DEG:g} degrees")
+    fov_x_deg = arguments.fov_x_deg
+    if fov_x_deg is not None and not 1 <= fov_x_deg <= MAX_FOV_DEG:
+        raise BadInput(f"--fov {fov_x_deg:g}: expected 1 to {MAX_FOV_DEG:g} degrees, or auto")
     _check_output(arguments, store)
     check_device(arguments.device)
     check_seed(arguments.seed)
     if arguments.cutout is not None:
-        inputs = _cutout_inputs(store, arguments.cutout, math.radians(arguments.fov_x_deg))
+        inputs, notes = _cutout_inputs(store, arguments.cutout, fov_x_deg, arguments.device)
     else:
         assert arguments.views is not None
-        inputs = _view_inputs(store, arguments.views)
+        inputs, notes = _view_inputs(store, arguments.views), ()
     chosen = arguments.choice
     call = backend_call(
         generate.STAGE, chosen.backend, chosen.settings, SUBJECT, inputs, arguments.seed
     )
-    known = None if refresh else store.lookup(call.key)
-    if known is None:
-        outcome = produce(call, store, ModelPool(chosen_device(arguments.device)), refresh)
-    else:
-        outcome = Outcome(call, known)  # without torch
+    outcome = _known_or_made(call, store, arguments.device, refresh)
     assert outcome.manifest is not None  # a failure raises
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     # Through a link that the user named, not over it.
     copy_artifact(store, outcome.manifest.outputs["mesh"], arguments.output.resolve())
-    return outcome
+    return MadeObject(outcome, notes)
+
+
+def _known_or_made(call: StageCall, store: Store, device: str, refresh: bool = False) -> Outcome:
+    """What the store knows, without torch; else what is computed."""
+    known = None if refresh else store.lookup(call.key)
+    if known is not None:
+        return Outcome(call, known)
+    return produce(call, store, ModelPool(chosen_device(device)), refresh)
 
 
 def _check_output(arguments: ObjectArguments, store: Store) -> None:
@@ -111,16 +127,51 @@ def notes_of(outcome: Outcome, store: Store) -> list[str]:
     return bundles.notes_of(store, outcome.manifest.outputs)
 
 
-def _cutout_inputs(store: Store, file: Path, fov_x_rad: float) -> dict[str, Artifact]:
+def _cutout_inputs(
+    store: Store, file: Path, fov_x_deg: float | None, device: str
+) -> tuple[dict[str, Artifact], tuple[str, ...]]:
+    """The framed cut-out as the generate stage is given it, and notes."""
     try:
         data = file.read_bytes()
     except OSError as error:
         raise BadInput(f"cut-out {file}: {error.strerror}") from None
     try:
-        crop = cutout_crop(decode_cutout(data), fov_x_rad)
+        cutout, notes = decoded_cutout(data)
+        if fov_x_deg is None:
+            framed = cutout_crop(cutout, math.radians(MAX_FOV_DEG / 2)).rgba
+            fov_x_deg, estimated = _estimated_fov(store, framed, device)
+            notes = (*notes, *estimated)
+        crop = cutout_crop(cutout, math.radians(fov_x_deg))
     except BadInput as error:
         raise BadInput(f"cut-out {file} {error}") from None
-    return pack_object_crop(store, crop)
+    return pack_object_crop(store, crop), notes
+
+
+def decoded_cutout(data: bytes) -> tuple[Cutout, tuple[str, ...]]:
+    """The object on transparency; of an opaque picture it is what stands out, which a note says."""
+    try:
+        return decode_cutout(data), ()
+    except NotCutOut:
+        from photoscene.matting import cut_out
+
+        cutout = cut_out(decode_photo(data, MAX_SIDE_PX)[0])
+    part = float((cutout.rgba[..., 3] > 0).mean())
+    return cutout, (f"no transparency: what stands out was cut out, {part:.0%} of the picture",)
+
+
+def _estimated_fov(store: Store, rgba: Uint8, device: str) -> tuple[float, tuple[str, ...]]:
+    """The horizontal field of view in degrees of a framed cut-out, seen on black, and notes.
+
+    Kept in the store, so that the same cut-out needs no network again. Raises MissingWeights.
+    """
+    seen = np.rint(rgba[..., :3] * (rgba[..., 3:] / 255)).astype(np.uint8)
+    size = {"width": rgba.shape[1], "height": rgba.shape[0], "focal_35mm": None}
+    inputs = {"photo": store.save(Photo(seen)), "size": store.save(size), "camera": store.save({})}
+    call = backend_call(map_points.STAGE, FOV_BACKEND, {}, SUBJECT, inputs, 0)
+    outcome = _known_or_made(call, store, device)
+    assert outcome.manifest is not None
+    point_map = store.load(outcome.manifest.outputs["point_map"], PointMap)
+    return math.degrees(point_map.camera.fov_x_rad), point_map.notes
 
 
 def _view_inputs(store: Store, file: Path) -> dict[str, Artifact]:

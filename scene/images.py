@@ -81,10 +81,14 @@ def decode_photo(data: bytes, max_side_px: int) -> tuple[Photo, dict[str, Any]]:
     return Photo(np.asarray(image)), details
 
 
+class NotCutOut(BadInput):
+    """A picture without transparency, where an object on transparency is asked for."""
+
+
 def decode_cutout(data: bytes) -> Cutout:
     """An object by itself on transparency, upright, at its own size.
 
-    Raises BadInput when the bytes are no readable picture, or one without anything cut out.
+    Raises BadInput when the bytes are no readable picture, NotCutOut for an opaque one.
     """
     image = open_image(data)
     if image.width < 2 or image.height < 2:
@@ -96,7 +100,7 @@ def decode_cutout(data: bytes) -> Cutout:
     if high == 0:
         raise BadInput("is fully transparent: there is no object in it")
     if low == 255:
-        raise BadInput("has no transparency: cut the object out of its background first")
+        raise NotCutOut("has no transparency: cut the object out of its background first")
     return Cutout(np.asarray(rgba))
 
 

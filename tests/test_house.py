@@ -146,6 +146,7 @@ BROAD_HANDLERS = {
     "photoscene/choosing/entries.py": 1,  # float()
     "photoscene/choosing/prompt_file.py": 1,  # JSON of the prompt file
     "photoscene/cli/errors.py": 1,  # the one place where a bug ends, and is told as one
+    "photoscene/cli/object.py": 1,  # float()
     "photoscene/inputs/request.py": 3,  # JSON and float()
     "photoscene/models/hub.py": 2,  # handed from a thread to who waits for it; httpx, of proxies
     "photoscene/models/verify.py": 1,  # JSON of an index of weights

@@ -138,7 +138,7 @@ def batch(
 @command(app, "object")
 def one_object(
     cutout: Annotated[
-        Path | None, typer.Argument(help="A picture of one object on transparency: PNG, WebP ...")
+        Path | None, typer.Argument(help="A picture of one object, cut out or not: PNG, JPEG ...")
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The GLB.")] = Path("object.glb"),
     view: Annotated[
@@ -155,8 +155,11 @@ def one_object(
         float | None, typer.Option(help="Strength of guidance.  [default: 7.5]")
     ] = None,
     fov: Annotated[
-        float, typer.Option(metavar="DEG", help="Field of view of the framed cut-out.")
-    ] = 49.13,
+        str,
+        typer.Option(
+            metavar="DEG|auto", help="Field of view of the framed cut-out; auto: by MoGe."
+        ),
+    ] = "49.13",
     low_vram: Annotated[
         bool, typer.Option("--low-vram", help="One network at a time on the device.")
     ] = False,
@@ -174,7 +177,7 @@ def one_object(
     json: Json = False,
 ) -> int:
     """Generate one object from its cut-out, or from several posed views, as a GLB."""
-    from photoscene.cli.object import generate_object, generator
+    from photoscene.cli.object import field_of_view, generate_object, generator
     from photoscene.single_object import ObjectArguments
 
     given = {
@@ -185,7 +188,8 @@ def one_object(
         "memory": "one_at_a_time" if low_vram else None,
     }
     choice = generator(backend, given, settings or ())
-    arguments = ObjectArguments(cutout, view, output, choice, fov, seed, device, force)
+    degrees = field_of_view(fov)
+    arguments = ObjectArguments(cutout, view, output, choice, degrees, seed, device, force)
     return generate_object(arguments, store, refresh, json)
 
 

@@ -29,7 +29,8 @@ def generate_object(
     check_local(arguments.output, "-o")
     store = open_store(store_root(store_path))
     with show_progress():
-        outcome = make_object(arguments, store, refresh)
+        made = make_object(arguments, store, refresh)
+    outcome = made.outcome
     mesh, seconds = mesh_of(outcome, store), time.monotonic() - started
     summary = {
         "status": DONE,
@@ -39,14 +40,14 @@ def generate_object(
         "texture_px": mesh.texture.shape[0],
         "computed": outcome.computed,
         "key": outcome.call.key,
-        "notes": notes_of(outcome, store),
+        "notes": [*made.notes, *notes_of(outcome, store)],
         "seconds": round(seconds, 3),
     }
-    made = "generated" if outcome.computed else "from the store"
+    whence = "generated" if outcome.computed else "from the store"
     notes = "".join(f"note: {note}\n" for note in summary["notes"])
     text = (
         f"{notes}{arguments.output}: {len(mesh.faces)} faces, texture {mesh.texture.shape[0]} px, "
-        f"{made} in {seconds:.1f} s"
+        f"{whence} in {seconds:.1f} s"
     )
     lines = "\n".join(printable(line) for line in text.splitlines())
     print(json.dumps(summary, indent=1) if as_json else lines)
@@ -63,3 +64,13 @@ def generator(backend: str, given: Mapping[str, Any], assignments: Sequence[str]
             raise BadInput(f"--set {assignment}: one object has settings of {STAGE} only")
         profile = with_setting(profile, assignment)
     return profile.stages[STAGE]
+
+
+def field_of_view(given: str) -> float | None:
+    """Degrees of `--fov`; None for "auto"."""
+    if given == "auto":
+        return None
+    try:
+        return float(given)
+    except ValueError:
+        raise BadInput(f"--fov {given}: expected degrees, or auto") from None

@@ -18,7 +18,9 @@ torch = pytest.importorskip("torch", reason="the generator's extra: pip install 
 
 from PIL import Image  # noqa: E402
 
+from photoscene.single_object import decoded_cutout  # noqa: E402
 from scene.glb import object_from_glb  # noqa: E402
+from scene.png import encode_png  # noqa: E402
 from stages.devices import (  # noqa: E402
     ModelPool,
     NetworkPool,
@@ -173,8 +175,8 @@ MISTAKES = {
     "nothing given": ((), 2, "give one CUTOUT, or --view"),
     "no such file": (("none.png",), 2, "none.png: No such file"),
     "transparent": (("clear.png",), 2, "fully transparent"),
-    "opaque": (("solid.png",), 2, "cut the object out"),
-    "a photo": (("photo.jpg",), 2, "photo.jpg has no transparency: cut the object out"),
+    "opaque": (("solid.png",), 2, "solid.png has no transparency, and nothing stands out in it"),
+    "words for a fov": (("thing.png", "--fov", "wide"), 2, "--fov wide: expected degrees, or auto"),
     "one pixel": (("dot.png",), 2, "1 x 1 pixels"),
     "no picture": (("text.png",), 2, "text.png"),
     "resolution": (("thing.png", "--resolution", "512"), 2, "generate.resolution"),
@@ -200,7 +202,6 @@ def test_mistakes_are_one_line(
     _alpha(0).save("clear.png")
     _alpha(255).save("solid.png")
     Image.new("RGBA", (1, 1)).save("dot.png")
-    Image.new("RGB", (40, 30)).save("photo.jpg")
     Path("text.png").write_text("no picture")
     Path("rig.json").write_text("{}")
     pose = [[2.0, 0, 0, 0], [0, 0, -1, -3], [0, 1, 0, 0], [0, 0, 0, 1]]
@@ -213,6 +214,46 @@ def test_mistakes_are_one_line(
     assert result.exit_code == status, result.output
     assert message in result.stderr and "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_picture_without_transparency_is_cut_out() -> None:
+    """A vase before a plain wall: its own pixels and no others."""
+    v, u = np.mgrid[:120, :160] + 0.5
+    vase = np.hypot((u - 85) / 22, (v - 65) / 40) < 1
+    rgb = np.full((120, 160, 3), (205, 200, 190), np.uint8)
+    rgb[vase] = (160, 50, 35)
+    cutout, notes = decoded_cutout(encode_png(rgb))
+    found = cutout.rgba[..., 3] > 127
+    assert (found & vase).sum() / (found | vase).sum() > 0.95
+    np.testing.assert_array_equal(cutout.rgba[..., :3], rgb)
+    assert notes == ("no transparency: what stands out was cut out, 14% of the picture",)
+    known, no_notes = decoded_cutout(encode_png(cutout.rgba))
+    np.testing.assert_array_equal(known.rgba[..., 3], cutout.rgba[..., 3])
+    assert no_notes == ()
+
+
+def test_the_field_of_view_is_estimated_where_that_is_asked_for(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By MoGe on the framed cut-out over black; the same again needs no network."""
+    pytest.importorskip("moge", reason="pip install --no-deps -r moge-requirements.txt")
+    from support.tiny_moge import write_moge
+
+    monkeypatch.setenv("PHOTOSCENE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    where = ("--backend", "billboard", "--store", tmp_path / "store", "--json", "--device", "cpu")
+    asked = ("object", picture, *where, "--fov", "auto", "-o")
+    lacking = call(*asked, tmp_path / "a.glb")
+    assert lacking.exit_code == 3 and "models pull moge-2-vitl-normal" in lacking.stderr
+    write_moge(tmp_path / "models" / "Ruicheng" / "moge-2-vitl-normal", seed=2)
+    made = json.loads(call(*asked, tmp_path / "a.glb").stdout)
+    (note,) = [n for n in made["notes"] if "degrees estimated" in n]
+    degrees = note.split("field of view ")[1].split(" degrees")[0]
+    monkeypatch.setattr("stages.map_points.moge.MoGeMapper.map_points", None)
+    again = json.loads(call(*asked, tmp_path / "b.glb").stdout)
+    assert not again["computed"] and again["notes"] == made["notes"]
+    given = json.loads(call("object", picture, *where, "-o", tmp_path / "c.glb").stdout)
+    assert given["key"] != made["key"] and float(degrees) != pytest.approx(49.13, abs=0.1)
 
 
 def test_weights_that_do_not_fit_end_with_status_3(
