@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from pixal3d.errors import NothingMade
 from pixal3d.mesh_repair import clean_mesh, simplify
+from pixal3d.nearest import nearest_points
 
 # Channels of the attributes: base colour 0:3, metallic 3, roughness 4, alpha 5.
 ATTRIBUTES = 6
@@ -72,7 +73,8 @@ def bake(
     """The mesh, cleaned and simplified to target_faces, with its attributes in square textures.
 
     vertices (V, 3) float32, object frame; faces (F, 3) int64, as decoded; texture_size in pixels.
-    Values are clipped to [0, 1] and cut off to whole numbers of 0 to 255, as in the reference.
+    Values are those of the nearest points of the mesh before it was simplified, clipped to [0, 1]
+    and cut off to whole numbers of 0 to 255, as in the reference.
     Needs xatlas and fast-simplification. Raises NothingMade for an empty mesh, ValueError for a
     texture below 16 pixels or wrong attributes.
     """
@@ -84,7 +86,8 @@ def bake(
     charts = unwrap(*simplify(vertices, faces, target_faces), texture_size)
     points, covered = surface_points(*charts, texture_size)
     texels = points.new_zeros(texture_size, texture_size, ATTRIBUTES)
-    texels[covered] = sample_attributes(attributes, points[covered])
+    on_surface = nearest_points(vertices, faces, points[covered])
+    texels[covered] = sample_attributes(attributes, on_surface)
     pixels = (fill_uncovered(texels, covered) * 255).clamp(0, 255).byte().cpu().numpy()
     corners, triangles, uv = (tensor.cpu().numpy() for tensor in charts)
     base_colour, metallic_roughness = pixels[..., :3].copy(), pixels[..., 3:5].copy()

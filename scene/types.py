@@ -193,12 +193,28 @@ class PosedView:
 
 
 @dataclass(frozen=True, eq=False)
+class Material:
+    """How a mesh reflects light beside the colour of its texture; every map has the mesh's uv.
+
+    alpha (H, W) uint8, straight, None for opaque; metallic_roughness (H, W, 2) uint8, linear, None
+    for a matt dielectric; normal_map (H, W, 3) uint8, glTF's tangent space (green up), None for
+    none; double_sided: drawn from behind as well.
+    """
+
+    alpha: Uint8 | None = None
+    metallic_roughness: Uint8 | None = None
+    normal_map: Uint8 | None = None
+    double_sided: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class ObjectMesh:
     """A textured mesh in the object frame: a cube of side 1, axes of the object's crop camera.
 
     vertices (N, 3) float32; faces (M, 3) int32, counter-clockwise seen from outside;
     uv (N, 2) float32, origin at the texture's top-left corner; texture (H, W, 3) uint8 sRGB.
     notes: what its maker reports of it; they are kept beside the file, not in it.
+    normals (N, 3) float32, unit, of the vertices; None: those of the vertices' own faces.
     """
 
     vertices: Float32
@@ -206,6 +222,8 @@ class ObjectMesh:
     uv: Float32
     texture: Uint8
     notes: tuple[str, ...] = ()
+    material: Material = Material()
+    normals: Float32 | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,8 @@ def turntable(mesh: ObjectMesh, side_px: int, up: Float64 | None = None) -> Uint
     centre = (vertices.min(0) + vertices.max(0)).astype(np.float64) / 2
     around = (vertices - centre).astype(np.float32)
     radius = float(np.linalg.norm(around, axis=1).max()) or 1.0
+    texture, alpha = mesh.texture, mesh.material.alpha
+    rgba = np.dstack([texture, np.full(texture.shape[:2], 255, "u1") if alpha is None else alpha])
     traced = EmbreeScene()
     TriangleMesh(traced, around[faces] / np.float32(radius))
     fine = round(side_px * STILL_SUPERSAMPLING)
@@ -63,13 +65,14 @@ def turntable(mesh: ObjectMesh, side_px: int, up: Float64 | None = None) -> Uint
         seen = rays @ rotation
         origins = np.ascontiguousarray(np.broadcast_to(eye @ rotation, seen.shape), np.float32)
         hits = traced.run(origins, np.ascontiguousarray(seen, np.float32), output=True)
-        rgba = _shaded(hits, seen, uv[faces], mesh.texture).reshape(fine, fine, 4)
-        views.append(shrunk_rgba(rgba, side_px))
+        drawn = _shaded(hits, seen, uv[faces], rgba).reshape(fine, fine, 4)
+        views.append(shrunk_rgba(drawn, side_px))
     return np.concatenate(views, axis=1)
 
 
 def _shaded(hits: dict[str, Any], rays: Float64, uv: NDArray, texture: Uint8) -> Uint8:
-    """(N, 4): the texture under a head light where rays (N, 3) hit; uv (M, 3, 2) of all faces."""
+    """(N, 4): the texture (H, W, 4) under a head light where rays (N, 3) hit; uv (M, 3, 2) of all
+    faces."""
     rgba = np.zeros((len(rays), 4), np.uint8)
     hit = hits["primID"] >= 0
     u, v = hits["u"][hit, None], hits["v"][hit, None]
@@ -82,8 +85,8 @@ def _shaded(hits: dict[str, Any], rays: Float64, uv: NDArray, texture: Uint8) ->
     length = np.linalg.norm(normal, axis=1) * np.linalg.norm(ray, axis=1)
     facing = np.abs((normal * ray).sum(1)) / np.maximum(length, 1e-12)
     light = DARKEST + (1 - DARKEST) * facing
-    rgba[hit, :3] = np.rint(texture[y, x] * light[:, None])
-    rgba[hit, 3] = 255
+    rgba[hit] = texture[y, x]
+    rgba[hit, :3] = np.rint(texture[y, x, :3] * light[:, None])
     return rgba
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scene.frames import gltf_from_opencv, gltf_node_from_similarity
-from scene.types import Float32, Float64, ObjectMesh, Similarity
+from scene.types import Float32, Float64, Material, ObjectMesh, Similarity
 
 TOTAL_BUDGET_BYTES = 9_000_000  # for all objects: base64 makes 12 MB of it
 MAX_OBJECT_BYTES = 600_000  # what a full relief needs once its numbers are small
@@ -66,9 +66,9 @@ def object_budget(count: int) -> int:
 def light_object(mesh: ObjectMesh, budget_bytes: int) -> bytes:
     """A GLB of one object in glTF axes, at most budget_bytes long.
 
-    The texture becomes a JPEG, positions and uv 16-bit numbers; normals are dropped, since the
-    material is unlit and shows the texture as it is. Where that is too much still, near vertices
-    are merged.
+    The texture becomes a JPEG, a PNG where some of it is see-through; positions and uv become
+    16-bit numbers; normals and other maps are dropped, since the material is unlit and shows the
+    texture as it is. Where that is too much still, near vertices are merged.
     """
     texture = _texture(mesh, round(budget_bytes * TEXTURE_FRACTION))
     mesh_budget = budget_bytes - len(texture) - FRAME_BYTES
@@ -78,7 +78,7 @@ def light_object(mesh: ObjectMesh, budget_bytes: int) -> bytes:
         if _mesh_bytes(len(parts[0]), len(parts[1])) <= mesh_budget:
             break
         parts = merged(vertices, mesh.faces, mesh.uv, cells)
-    return _object_glb(*parts, texture)
+    return _object_glb(*parts, texture, mesh.material)
 
 
 def merged(
@@ -155,21 +155,26 @@ def _mesh_bytes(vertices: int, faces: int) -> int:
 
 
 def _texture(mesh: ObjectMesh, budget_bytes: int) -> bytes:
-    """The texture as JPEG, as large as the budget allows."""
+    """The texture as JPEG, or with its alpha as PNG, as large as the budget allows."""
+    alpha, options = mesh.material.alpha, {"format": "JPEG", "quality": JPEG_QUALITY}
     image = Image.fromarray(mesh.texture)
+    if alpha is not None:
+        image, options = Image.fromarray(np.dstack([mesh.texture, alpha])), {"format": "PNG"}
     data = b""
     for side in TEXTURE_SIDES_PX:
         small = image.copy()
         small.thumbnail((side, side), Image.Resampling.LANCZOS)
         out = io.BytesIO()
-        small.save(out, "JPEG", quality=JPEG_QUALITY)
+        small.save(out, **options)
         data = out.getvalue()
         if len(data) <= budget_bytes:
             break
     return data
 
 
-def _object_glb(vertices: Float32, faces: NDArray[np.int32], uv: Float32, texture: bytes) -> bytes:
+def _object_glb(
+    vertices: Float32, faces: NDArray[np.int32], uv: Float32, texture: bytes, material: Material
+) -> bytes:
     low = vertices.min(0).astype(np.float64)
     step = (float((vertices.max(0) - low).max()) or 1.0) / STEPS_OF_16_BITS
     positions = np.zeros((len(vertices), 4), np.uint16)  # the fourth pads rows to 8 bytes
@@ -194,12 +199,17 @@ def _object_glb(vertices: Float32, faces: NDArray[np.int32], uv: Float32, textur
         {"bufferView": 2, "componentType": UINT16 if index_type is np.uint16 else UINT32,
          "count": indices.size, "type": "SCALAR"},
     ]  # fmt: skip
-    tree["images"] = [{"bufferView": 3, "mimeType": "image/jpeg"}]
+    opaque = material.alpha is None
+    tree["images"] = [{"bufferView": 3, "mimeType": "image/jpeg" if opaque else "image/png"}]
     tree["textures"] = [{"source": 0, "sampler": 0}]
     tree["materials"] = [
         {"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0},
          "extensions": {"KHR_materials_unlit": {}}}
     ]  # fmt: skip
+    if not opaque:
+        tree["materials"][0]["alphaMode"] = "BLEND"
+    if material.double_sided:
+        tree["materials"][0]["doubleSided"] = True
     primitive = {"attributes": {"POSITION": 0, "TEXCOORD_0": 1}, "indices": 2, "material": 0}
     tree["meshes"] = [{"primitives": [primitive]}]
     node = np.diag([step, step, step, 1.0])

@@ -12,6 +12,7 @@ from alignment.reproject import reproject
 from scene.cameras import camera_from_fov
 from scene.errors import BadInput, CannotGenerate
 from scene.intrinsics import change_intrinsics
+from scene.normals import smooth_normals
 from scene.types import CropCamera, ObjectCrop, ObjectMesh, PointMap, PosedView
 from stages.backends import Backend, SettingsT, Stage
 
@@ -73,8 +74,9 @@ def run(
     mesh = generator.generate(seen, seed)
     _check(mesh)
     if seen is not crop:
-        vertices = reproject(mesh.vertices, seen.camera, crop.camera)
-        mesh = replace(mesh, vertices=vertices.astype(np.float32))
+        vertices = reproject(mesh.vertices, seen.camera, crop.camera).astype(np.float32)
+        normals = None if mesh.normals is None else smooth_normals(vertices, mesh.faces)
+        mesh = replace(mesh, vertices=vertices, normals=normals)
     _check_reach(mesh)
     return mesh
 

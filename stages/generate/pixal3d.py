@@ -16,7 +16,10 @@ import numpy as np
 
 from scene.errors import BadInput, CannotGenerate, CannotRun
 from scene.frames import gltf_from_opencv
-from scene.types import ObjectCrop, ObjectMesh, PosedView
+from scene.material import alpha_without_noise
+from scene.normals import smooth_normals
+from scene.seams import is_closed
+from scene.types import Material, ObjectCrop, ObjectMesh, PosedView
 from stages.backends import Keeping
 from stages.devices import NetworkPool, retrying_after_freeing
 from stages.generate import GenerateBackend
@@ -184,7 +187,13 @@ def object_mesh(mesh: TexturedMesh, notes: tuple[str, ...] = ()) -> ObjectMesh:
     The grid has glTF's axes: x right, y up, z toward the viewer.
     """
     vertices = gltf_from_opencv(mesh.vertices).astype(np.float32)
-    return ObjectMesh(vertices, mesh.faces, mesh.uv, mesh.base_colour, notes)
+    material = Material(
+        alpha_without_noise(mesh.alpha),
+        mesh.metallic_roughness,
+        double_sided=not is_closed(vertices, mesh.faces),
+    )
+    normals = smooth_normals(vertices, mesh.faces)
+    return ObjectMesh(vertices, mesh.faces, mesh.uv, mesh.base_colour, notes, material, normals)
 
 
 def load(settings: Settings, device: str) -> Pixal3D:
@@ -257,7 +266,7 @@ def _log_steps(name: str, done: int, steps: int) -> None:
 
 
 BACKEND = GenerateBackend(
-    version="1",
+    version="2",
     settings=Settings,
     load=load,
     loading=("precision", "convolution", "compiled", "model", "weights"),

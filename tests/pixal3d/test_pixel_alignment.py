@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import trimesh
 
 torch = pytest.importorskip("torch", reason="the generator's extra: pip install -e '.[pixal3d]'")
 
@@ -21,7 +22,9 @@ from pixal3d.dual_grid import dual_grid_to_mesh  # noqa: E402
 from pixal3d.dual_grid_encode import mesh_to_dual_grid  # noqa: E402
 from scene.cameras import camera_from_fov, project  # noqa: E402
 from scene.frames import gltf_from_opencv  # noqa: E402
+from scene.glb import object_from_glb, object_to_glb  # noqa: E402
 from scene.raycast import render  # noqa: E402
+from scene.seams import vertex_places  # noqa: E402
 from scene.types import CropCamera, ObjectMesh  # noqa: E402
 from stages.generate.pixal3d import object_mesh  # noqa: E402
 from support.shapes import letter_f  # noqa: E402
@@ -76,3 +79,31 @@ def test_an_f_stays_an_f_on_its_pixels() -> None:
     off = np.abs(rgba[rows, columns, :3] / 255 - grid)
     assert np.percentile(off, 95) < 2 / GRID
     assert not np.allclose(true_index, np.fliplr(true_index))
+
+
+def test_metallic_roughness_and_the_winding_of_a_decoded_object_reach_its_file() -> None:
+    """A closed body is drawn from outside only; an open sheet from behind as well."""
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=0.4)
+    vertices, faces = ball.vertices.astype(np.float32), ball.faces.astype(np.int32)
+    uv, black = np.zeros((len(vertices), 2), np.float32), np.zeros((2, 2, 3), np.uint8)
+    body = _decoded(ObjectMesh(vertices, faces, uv, black))
+    back = object_from_glb(object_to_glb(body))
+    assert back.material.metallic_roughness is not None and back.material.alpha is None
+    np.testing.assert_array_equal(
+        back.material.metallic_roughness, body.material.metallic_roughness
+    )
+    assert not back.material.double_sided
+    corners = torch.tensor([[0.0, 0, 0], [0.4, 0, 0], [0.4, 0.4, 0], [0, 0.4, 0]])
+    halves = torch.tensor([[0, 1, 2], [0, 2, 3]])
+    values = torch.tensor([[0.5, 0.5, 0.5, 0.0, 0.2, 1.0]])
+    sheet = bake(corners, halves, VoxelAttributes(torch.tensor([[9, 9, 9]]), values, 16), 64, 100)
+    assert object_from_glb(object_to_glb(object_mesh(sheet))).material.double_sided
+
+
+def test_shading_is_smooth_across_the_seams_of_a_decoded_object() -> None:
+    """Vertices of one place have one normal, whatever chart they are in."""
+    mesh = _decoded(letter_f())
+    place = vertex_places(mesh.vertices)
+    assert mesh.normals is not None and place.max() + 1 < len(place)  # there are seams
+    first = np.unique(place, return_index=True)[1]
+    np.testing.assert_allclose(mesh.normals, mesh.normals[first][place], atol=1e-6)

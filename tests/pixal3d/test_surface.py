@@ -16,6 +16,7 @@ torch = pytest.importorskip(
 from pixal3d.dual_grid import dual_grid_to_mesh  # noqa: E402
 from pixal3d.dual_grid_encode import mesh_to_dual_grid  # noqa: E402
 from pixal3d.mesh_repair import clean_mesh, fill_holes, orient, simplify  # noqa: E402
+from pixal3d.nearest import nearest_in_triangles, nearest_points  # noqa: E402
 from pixal3d.surface import (  # noqa: E402
     TexturedMesh,
     VoxelAttributes,
@@ -245,6 +246,58 @@ def test_a_baked_texture_says_where_it_is(shape) -> None:
     error = np.abs(seen + 0.5 - expected)
     assert error.max() < 2 + texel
     assert error.mean() < 0.5
+
+
+def _bumpy_radius(directions: np.ndarray) -> np.ndarray:
+    return 0.36 * (1 + 0.04 * np.sin(14 * directions).prod(1))
+
+
+def bumpy_sphere() -> trimesh.Trimesh:
+    mesh = trimesh.creation.icosphere(subdivisions=5)
+    mesh.vertices *= _bumpy_radius(mesh.vertices)[:, None]
+    return mesh
+
+
+def _voxels_off(points: np.ndarray) -> float:
+    """How far points of the bumpy sphere are off, in voxels, on average."""
+    radius = np.linalg.norm(points, axis=1)
+    return float(np.abs(radius - _bumpy_radius(points / radius[:, None])).mean()) * GRID
+
+
+def test_texels_look_attributes_up_on_the_surface_before_it_was_simplified() -> None:
+    """Coarse faces miss the bumps; colours tell the place where they were looked up."""
+    pytest.importorskip("xatlas", reason="pip install 'photoscene[pixal3d]'")
+    pytest.importorskip("fast_simplification", reason="pip install 'photoscene[pixal3d]'")
+    vertices, faces, attributes = decoded(bumpy_sphere)
+    points, seen = looked_up(bake(vertices, faces, attributes, TEXTURE, 400), count=2000)
+    assert _voxels_off(points) > 0.25
+    assert _voxels_off((seen[:, :3] + 0.5) / 255 - 0.5) < 0.12  # colours have steps of 0.25
+
+
+def test_nearest_points_are_those_of_all_faces() -> None:
+    vertices, faces = clean_mesh(*decoded(bumpy_sphere)[:2])
+    points = torch.from_numpy(0.36 * trimesh.unitize(np.random.default_rng(9).normal(size=(40, 3))))
+    found = nearest_points(vertices, faces, points.float()).double()
+    corners = vertices.double()[faces]
+    every = torch.stack([
+        (nearest_in_triangles(corners, p.expand(len(corners), 3)) - p).norm(dim=1).min()
+        for p in points
+    ])  # fmt: skip
+    off = ((found - points).norm(dim=1) - every).abs().max()
+    assert every.max() * GRID > 0.5 and off * GRID < 0.01
+
+
+def test_the_nearest_point_of_a_triangle_is_the_readable_twins() -> None:
+    random = np.random.default_rng(8)
+    corners, points = random.random((300, 3, 3)), 2 * random.random((300, 3)) - 0.5
+    corners[0, 2] = corners[0, 1]  # no area
+    found = nearest_in_triangles(torch.tensor(corners), torch.tensor(points)).numpy()
+    expected = trimesh.triangles.closest_point(corners[1:], points[1:])
+    np.testing.assert_allclose(found[1:], expected, atol=1e-9)
+    edge = trimesh.triangles.closest_point(
+        np.array([[*corners[0, :2], corners[0, 1] + 1e-9]]), points[:1]
+    )
+    np.testing.assert_allclose(found[:1], edge, atol=1e-6)
 
 
 def test_disorder_is_baked_as_well() -> None:

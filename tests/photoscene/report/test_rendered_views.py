@@ -9,8 +9,11 @@ import pytest
 
 from photoscene.report import rendered_views
 from photoscene.report.rendered_views import points_from_above, rotated_points, turntable
+from photoscene.report.viewer_model import light_object
 from scene.cameras import camera_from_fov, pixel_centres, unproject
-from scene.types import Bool, Float64, ObjectMesh, Photo, PointMap, Uint8
+from scene.glb import object_from_glb
+from scene.types import Bool, Float64, Material, ObjectMesh, Photo, PointMap, Uint8
+from support.shapes import box_mesh
 
 CAMERA = camera_from_fov(80, 60, 1.0)
 RED = Photo(np.full((60, 80, 3), (255, 0, 0), np.uint8))
@@ -34,6 +37,14 @@ def test_stills_of_a_tilted_object_are_upright() -> None:
     upright = _opaque(turntable(box, 96))
     assert _overlap(_opaque(turntable(tilted, 96, UP)), upright) > 0.98
     assert _overlap(_opaque(turntable(tilted, 96)), upright) < 0.9  # so the figure above can fail
+
+
+def test_what_is_see_through_is_drawn_so_and_from_behind_as_well() -> None:
+    glass = Material(np.full((8, 8), 80, np.uint8), double_sided=True)
+    pane = replace(box_mesh((-0.4, -0.4, -0.01), (0.4, 0.4, 0.01)), material=glass)
+    assert turntable(pane, 64)[..., 3].max() == 80
+    material = object_from_glb(light_object(pane, 100_000)).material
+    assert material.alpha is not None and material.alpha.max() == 80 and material.double_sided
 
 
 def test_a_wall_is_a_line_in_the_plan_of_a_tilted_camera() -> None:
