@@ -18,11 +18,11 @@ def nearest_points(vertices: Tensor, faces: Tensor, points: Tensor) -> Tensor:
     nearest, which is exact for the faces of a dual grid, all about as large as a voxel. The search
     tree is built on the CPU.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     corners = vertices.float()[faces]
     # Unbalanced: decoded faces lie evenly, and such a tree is built three times as fast.
-    tree = cKDTree(corners.mean(1).cpu().numpy(), balanced_tree=False, compact_nodes=False)
+    tree = KDTree(corners.mean(1).cpu().numpy(), balanced_tree=False, compact_nodes=False)
     count = min(CANDIDATES, len(faces))
     found = points.new_zeros(len(points), 3, dtype=torch.float32)
     for rows in torch.arange(len(points), device=points.device).split(ROWS):

@@ -59,7 +59,8 @@ def vertex_tangents(vertices: Vertices, faces: Faces, uv: Vertices, normals: Ver
 def _sums(index: NDArray[np.integer], values: Float64, count: int) -> Float64:
     """(count, 3) sums of values (M, 3, 3) over the corners (M, 3) of equal index."""
     flat, rows = index.reshape(-1), values.reshape(-1, 3)
-    return np.stack([np.bincount(flat, rows[:, c], count) for c in range(3)], 1)
+    sums = [np.bincount(flat, rows[:, c], count) for c in range(3)]
+    return np.stack(sums, 1).astype(np.float64)
 
 
 def _unit(vectors: Float64) -> Float64:
