@@ -19,6 +19,7 @@ from stages.segment import SegmentBackend, name_of
 from stages.segment.lite import detector
 from stages.segment.lite.boxes import Box, iou
 from stages.segment.lite.detector import Detection, Detector, load_detector
+from stages.segment.lite.parts import joined
 from stages.segment.lite.things import SURE, meant, whole_of, whole_things
 from stages.segment.lite.words import class_of, unknown_words
 from stages.segment.shared import analysed
@@ -36,6 +37,8 @@ CONFIRMED = 0.75  # IoU of a part's box with that of an object that stands out: 
 SAME_OBJECT = 0.9  # ... or more: that object is what the box means
 MIN_VISIBLE_FRACTION = 0.3  # a mask of which less is left under smaller ones is none of its own
 SAME_BOX = 0.7  # IoU of a given box and the own box of a mask that words found before
+# What touches things of these kinds with a thin end may be a part: a pole, a stem, a pedestal.
+WITH_PARTS = ("bench", "chair", "potted plant", "tv", "umbrella", "vase")
 TAKEN = 0.5  # what stands out with this share of its pixels in boxes is what they mean
 
 
@@ -107,7 +110,9 @@ class Lite:
         for index in shown:
             inside |= window_mask(working_window(things[index].box, known), inside.shape)
         rest = [m for m in by_itself if (m.pixels & inside).sum() < TAKEN * m.pixels.sum()]
-        return ([masks[index] for index in shown] + rest)[: self.settings.max_objects]
+        sure = [things[i].score >= SURE and things[i].name not in WITH_PARTS for i in shown]
+        pieces = [masks[index] for index in shown] + rest
+        return joined(pieces, sure + [False] * len(rest))[: self.settings.max_objects]
 
     def in_box(self, box: Box, known: AnalysedPhoto) -> Mask | None:
         """The mask in a detection's box; None where nothing fills it."""
@@ -220,7 +225,7 @@ def load(settings: Settings, device: str) -> Lite:
 
 
 BACKEND = SegmentBackend(
-    version="1",
+    version="2",
     settings=Settings,
     load=load,
     loading=(),
