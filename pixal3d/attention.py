@@ -5,25 +5,34 @@ Tokens of all objects are rows of one (N, ...) tensor; `lengths` says how many b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+SHORTEST = 1e-12  # a head below this length counts as one of it
 ROTARY_BASE = 10000.0  # `rope_freq` of every released configuration: (1, 10000)
+Function = TypeVar("Function", bound=Callable[..., Tensor])
 
 
 @dataclass(frozen=True, eq=False)
 class TokenLayout:
     """Which rows belong together and where they sit: lengths per object, and the rotary phases.
 
-    cos, sin: (N, 1, head_dim / 2) float32.
+    cos, sin: (N, 1, head_dim / 2) float32; phases: the same as complex64 numbers cos + i sin.
     """
 
     lengths: tuple[int, ...]
     cos: Tensor
     sin: Tensor
+
+    @cached_property
+    def phases(self) -> Tensor:
+        return torch.complex(self.cos, self.sin)
 
     @property
     def rows(self) -> int:
@@ -50,12 +59,18 @@ def token_layout(coords: Tensor, lengths: tuple[int, ...], head_dim: int) -> Tok
     return TokenLayout(lengths, angles.cos(), angles.sin())
 
 
-def rotate(x: Tensor, layout: TokenLayout) -> Tensor:
-    """Turn pairs of ADJACENT channels of x (N, heads, head_dim) by the layout's phases, in fp32."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = layout.cos, layout.sin
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1)
-    return turned.flatten(-2).to(x.dtype)
+def compiled(function: Function) -> Function:
+    """A function of tensors alone as one kernel, by `torch.compile`.
+
+    It is compiled once per process, for any number of rows: it belongs to no network, so nothing is
+    compiled again when networks are moved, released and read anew.
+    """
+    if function not in _compiled:
+        _compiled[function] = torch.compile(function, dynamic=True)
+    return _compiled[function]
+
+
+_compiled: dict[Callable[..., Tensor], Any] = {}
 
 
 class HeadNorm(nn.Module):
@@ -64,11 +79,56 @@ class HeadNorm(nn.Module):
     def __init__(self, heads: int, head_dim: int) -> None:
         super().__init__()
         self.scale = head_dim**0.5
+        self.compiles = False
         self.gamma = nn.Parameter(torch.ones(heads, head_dim))
 
+    @property
+    def gain(self) -> Tensor:
+        """What a head of length 1 is multiplied by: (heads, head_dim) float32."""
+        return self.gamma * self.scale
+
     def forward(self, x: Tensor) -> Tensor:
-        normed = F.normalize(x.float(), dim=-1, eps=1e-12)
-        return (normed * self.gamma * self.scale).to(x.dtype)
+        return (compiled(normed_by_steps) if self.compiles else normed)(x, self.gain)
+
+
+def normed(x: Tensor, gain: Tensor) -> Tensor:
+    """Heads (..., heads, head_dim) brought to length 1 in float32, times a gain, in x's type."""
+    return (_unit(x) * gain).to(x.dtype)
+
+
+def normed_by_steps(x: Tensor, gain: Tensor) -> Tensor:
+    """The readable twin of `normed`."""
+    return (F.normalize(x.float(), dim=-1, eps=SHORTEST) * gain).to(x.dtype)
+
+
+def normed_and_rotated(x: Tensor, gains: Tensor, layout: TokenLayout) -> Tensor:
+    """Queries and keys normed, and turned by the layout's phases, with few passes over memory.
+
+    x: (N, 2, heads, head_dim); gains: (2, heads, head_dim) float32. Returns x's shape and type. A
+    half type is rounded once, at the end.
+    """
+    pairs = torch.view_as_complex((_unit(x) * gains).unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * layout.phases[:, None]).flatten(-2).to(x.dtype)
+
+
+def normed_and_rotated_by_steps(x: Tensor, gains: Tensor, layout: TokenLayout) -> Tensor:
+    """The readable twin of `normed_and_rotated`; between the two a half type is rounded as well."""
+    queries, keys = normed_by_steps(x, gains).unbind(1)
+    return torch.stack((rotate(queries, layout), rotate(keys, layout)), dim=1)
+
+
+def rotate(x: Tensor, layout: TokenLayout) -> Tensor:
+    """Turn pairs of ADJACENT channels of x (N, heads, head_dim) by the layout's phases, in fp32."""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = layout.cos, layout.sin
+    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1)
+    return turned.flatten(-2).to(x.dtype)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Vectors (..., C) of length 1, float32."""
+    lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    return x / lengths.clamp(min=SHORTEST)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...]) -> Tensor:

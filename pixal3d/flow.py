@@ -21,7 +21,9 @@ from pixal3d.attention import (
     TokenLayout,
     attend,
     attend_to_context,
-    rotate,
+    compiled,
+    normed_and_rotated,
+    normed_and_rotated_by_steps,
     token_layout,
 )
 from pixal3d.voxels import Voxels
@@ -101,6 +103,13 @@ class Flow(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.out_layer = nn.Linear(width, config.out_channels)
 
+    def compile_steps(self) -> None:
+        """Let norms, modulation and rotary phases run as one kernel each (`attention.compiled`);
+        what is between them is matrix products."""
+        for module in self.modules():
+            if isinstance(module, (Block, SelfAttention, HeadNorm)):
+                module.compiles = True
+
     def layout(self, voxels: Voxels) -> TokenLayout:
         """The rotary phases of voxels, computed once for all steps."""
         return token_layout(voxels.coords[:, 1:], voxels.lengths, self.config.head_dim)
@@ -177,6 +186,7 @@ class Block(nn.Module):
     def __init__(self, config: FlowConfig, dtype: torch.dtype) -> None:
         super().__init__()
         width = config.model_channels
+        self.compiles = False
         self.modulation = nn.Parameter(torch.zeros(6 * width))
         self.norm2 = nn.LayerNorm(width, eps=BLOCK_NORM_EPS)
         self.self_attn = SelfAttention(width, config.num_heads, dtype)
@@ -196,9 +206,10 @@ class Block(nn.Module):
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (
             per_row(part, layout.lengths) for part in parts
         )
-        x = x + gate * self.self_attn(modulated(x, shift, scale), layout)
+        modulate = compiled(modulated_by_steps) if self.compiles else modulated
+        x = torch.addcmul(x, gate, self.self_attn(modulate(x, shift, scale), layout))
         x = self._attend_to_image(x, condition, lengths)
-        return x + mlp_gate * self.mlp(modulated(x, mlp_shift, mlp_scale))
+        return torch.addcmul(x, mlp_gate, self.mlp(modulate(x, mlp_shift, mlp_scale)))
 
     def _attend_to_image(
         self, x: Tensor, condition: BlockCondition | None, lengths: tuple[int, ...]
@@ -219,15 +230,18 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.heads = heads
+        self.compiles = False
         self.to_qkv = nn.Linear(width, 3 * width, dtype=dtype)
         self.q_rms_norm = HeadNorm(heads, width // heads)
         self.k_rms_norm = HeadNorm(heads, width // heads)
         self.to_out = nn.Linear(width, width, dtype=dtype)
 
     def forward(self, x: Tensor, layout: TokenLayout) -> Tensor:
-        q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(1)
-        q, k = rotate(self.q_rms_norm(q), layout), rotate(self.k_rms_norm(k), layout)
-        return self.to_out(attend(q, k, v, layout.lengths).flatten(1))
+        qkv = self.to_qkv(x).unflatten(-1, (3, self.heads, -1))
+        gains = torch.stack((self.q_rms_norm.gain, self.k_rms_norm.gain))
+        turn = compiled(normed_and_rotated_by_steps) if self.compiles else normed_and_rotated
+        q, k = turn(qkv[:, :2], gains, layout).unbind(1)
+        return self.to_out(attend(q, k, qkv[:, 2], layout.lengths).flatten(1))
 
 
 class CrossBranch(nn.Module):
@@ -302,7 +316,17 @@ class FeedForward(nn.Module):
 
 
 def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Layer norm in float32 without gain, back to x's type, then scaled and shifted."""
+    """Layer norm without gain, back to x's type, then scaled and shifted.
+
+    torch computes the norm of half types in float32, and so does the product and sum; each is
+    rounded once (`modulated_by_steps` is the readable twin).
+    """
+    normed = F.layer_norm(x, x.shape[-1:], eps=BLOCK_NORM_EPS)
+    return torch.addcmul(shift, normed, 1 + scale)
+
+
+def modulated_by_steps(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """The readable twin of `modulated`: every step in a type that is named."""
     normed = F.layer_norm(x.float(), x.shape[-1:], eps=BLOCK_NORM_EPS).to(x.dtype)
     return normed * (1 + scale) + shift
 

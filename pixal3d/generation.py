@@ -25,7 +25,8 @@ CASCADE_NETWORKS = (
 @dataclass(frozen=True)
 class RuntimeOptions:
     """How networks run: body_dtype (None: as released), the library of sparse convolutions, and
-    whether flows are compiled by `torch.compile`, which takes minutes once."""
+    whether flows run what is between their matrix products as kernels of `torch.compile`, which
+    takes some seconds once per process."""
 
     body_dtype: torch.dtype | None = None
     convolution: Backend = "torch"
@@ -100,7 +101,7 @@ def load_named(
                 "generation needs the weights of TencentARC/Pixal3D"
             )
         if runtime.compiled:
-            network.compile()
+            network.compile_steps()
     set_convolution(network, runtime.convolution, computing_device)
     return network
 

@@ -51,13 +51,6 @@ def narrowed_shortcut(features: Tensor, origin: Origin, out_channels: int) -> Te
     return merged.view(len(merged), out_channels, -1).mean(dim=2)
 
 
-def families(slots: Tensor, slices: list[slice]) -> list[slice]:
-    """The rows of the children of each slice of parents, for slots that ascend (`subdivide`)."""
-    ends = torch.tensor([rows.stop * CHILDREN for rows in slices], dtype=torch.int64)
-    stops = torch.searchsorted(slots, ends.to(slots.device)).tolist()
-    return [slice(a, b) for a, b in zip([0, *stops], stops, strict=False)]
-
-
 class ConvNeXtBlock(nn.Module):
     """A convolution, a norm and a two-layer perceptron, beside the identity."""
 
@@ -131,7 +124,7 @@ class UpBlock(nn.Module):
         inner = features.new_zeros(len(origin.slots), width)
         row_bytes = convolution_row_bytes(self.conv1.weight) + 4 * 2 * CHILDREN * width
         slices = list(row_slices(len(features), row_bytes, chunk_bytes))
-        for rows, child_rows in zip(slices, families(origin.slots, slices), strict=True):
+        for rows, child_rows in zip(slices, origin.families(slices), strict=True):
             places = origin.slots[child_rows] - CHILDREN * rows.start
             shares = convolved(rows).view(-1, width).index_select(0, places)
             inner[child_rows] = F.silu(normalise(self.norm2, shares))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from pixal3d.errors import BadConfiguration
 from pixal3d.latent_blocks import ConvNeXtBlock, DownBlock, UpBlock
-from pixal3d.sparse_conv import CHUNK_BYTES, Backend, row_slices
+from pixal3d.sparse_conv import Backend, default_chunk_bytes, row_slices
 from pixal3d.voxels import Voxels, coarsen, subdivide
 
 # A dual vertex may leave its voxel by half a voxel on either side (`voxel_margin`).
@@ -139,12 +139,14 @@ class LatentDecoder(nn.Module):
         latent: Tensor,
         voxels: Voxels,
         logits_of: Callable[[int, Tensor], Tensor],
-        chunk_bytes: int,
+        chunk_bytes: int | None = None,
     ) -> tuple[Tensor, Voxels]:
         """All levels: features (M, voxel channels) float32 and the voxels they belong to.
 
-        logits_of: subdivision logits (N, 8) of a level's features.
+        logits_of: subdivision logits (N, 8) of a level's features. chunk_bytes bounds the working
+        memory beside the features of two neighbouring levels (None: `default_chunk_bytes`).
         """
+        chunk_bytes = chunk_bytes or default_chunk_bytes(latent.device)
         features = self.enter(latent, voxels)
         for level, up in enumerate(self.ups):
             features = self.refine(features, voxels, level, chunk_bytes)
@@ -174,11 +176,11 @@ class ShapeDecoder(LatentDecoder):
         super().__init__(config, body_dtype, backend, predicts_subdivision=True)
 
     def forward(
-        self, latent: Tensor, voxels: Voxels, chunk_bytes: int = CHUNK_BYTES
+        self, latent: Tensor, voxels: Voxels, chunk_bytes: int | None = None
     ) -> ShapeVoxels:
         """Decode shape latents (N, latent channels) float32, not normalised.
 
-        chunk_bytes bounds the working memory beside the features of two neighbouring levels.
+        chunk_bytes: as in `decode`.
         """
         subdivisions: list[Tensor] = []
 
@@ -191,7 +193,7 @@ class ShapeDecoder(LatentDecoder):
         return ShapeVoxels(Voxels(fine.coords), features, tuple(subdivisions))
 
     def upsample(
-        self, latent: Tensor, voxels: Voxels, levels: int, chunk_bytes: int = CHUNK_BYTES
+        self, latent: Tensor, voxels: Voxels, levels: int, chunk_bytes: int | None = None
     ) -> Voxels:
         """The voxels after some subdivisions, 2^levels times as fine, without their features.
 
@@ -200,6 +202,7 @@ class ShapeDecoder(LatentDecoder):
         if not 1 <= levels <= len(self.ups):
             raise ValueError(f"levels must be 1 to {len(self.ups)}, not {levels}")
         features = self.enter(latent, voxels)
+        chunk_bytes = chunk_bytes or default_chunk_bytes(latent.device)
         for level, up in enumerate(self.ups[:levels]):
             if level:
                 features = self.ups[level - 1](features, voxels, chunk_bytes)
@@ -224,7 +227,7 @@ class TextureDecoder(LatentDecoder):
         latent: Tensor,
         voxels: Voxels,
         subdivisions: Sequence[Tensor],
-        chunk_bytes: int = CHUNK_BYTES,
+        chunk_bytes: int | None = None,
     ) -> Tensor:
         """Raw features (M, voxel channels) float32, in the row order of the shape decoder's voxels.
 
@@ -264,7 +267,7 @@ class ShapeEncoder(nn.Module):
         dual_vertices: Tensor,
         intersected: Tensor,
         voxels: Voxels,
-        chunk_bytes: int = CHUNK_BYTES,
+        chunk_bytes: int | None = None,
     ) -> EncodedVoxels:
         """Encode a dual grid.
 
@@ -274,6 +277,7 @@ class ShapeEncoder(nn.Module):
         features = torch.cat([dual_vertices - 0.5, intersected.to(dual_vertices) - 0.5], dim=1)
         _check_rows(features, voxels, self.config.voxel_channels)
         features = self.input_layer(features).to(self.body_dtype)
+        chunk_bytes = chunk_bytes or default_chunk_bytes(features.device)
         for level, down in enumerate(self.downs):
             features = _run_blocks(self, features, voxels, level, chunk_bytes)
             origin = coarsen(voxels)

@@ -9,18 +9,37 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pixal3d.errors import CannotRun
-from pixal3d.voxels import CENTRE_TAP, TAPS, Voxels, sorted_neighbours
+from pixal3d.voxels import (
+    CENTRE_TAP,
+    TAPS,
+    TapPairs,
+    Voxels,
+    existing_pairs,
+    sorted_neighbours,
+)
 
 Backend = Literal["torch", "spconv"]
-# Working memory of one slice of rows. Wide enough for full matrix products at 1024 channels.
-CHUNK_BYTES = 64 * 2**20
+# Working memory of one slice of rows. On a CPU wide enough for full matrix products at 1024
+# channels, and small enough for its caches; elsewhere a fixed part of the device's memory (its free
+# part would give other sums from run to run), up to where launches are too few to matter.
+CHUNK_BYTES, MAX_CHUNK_BYTES = 64 << 20, 1 << 30
+CHUNKS_IN_MEMORY = 64
+
+
+def default_chunk_bytes(device: torch.device) -> int:
+    """The working memory of one slice of rows on a device, where nobody asks for another."""
+    if device.type != "cuda":
+        return CHUNK_BYTES
+    total = torch.cuda.get_device_properties(device).total_memory
+    return min(max(total // CHUNKS_IN_MEMORY, CHUNK_BYTES), MAX_CHUNK_BYTES)
 
 
 def row_slices(rows: int, row_bytes: int, chunk_bytes: int) -> Iterator[slice]:
@@ -36,7 +55,8 @@ def convolve_by_offset(
     """The convolution as its definition reads: for every tap, gather, multiply, add.
 
     features: (N, Ci); neighbours: (N, 27), N where missing; weight: (Co, 3, 3, 3, Ci);
-    bias: (Co,). Returns (N, Co) in the dtype of the features. The readable twin of `convolve`.
+    bias: (Co,). Returns (N, Co) in the dtype of the features. The readable twin of both forms of
+    `by_rows`.
     """
     padded = torch.cat([features, torch.zeros_like(features[:1])])
     taps = weight.flatten(1, 3)
@@ -48,51 +68,87 @@ def convolve_by_offset(
 
 def convolve(
     features: Tensor,
-    neighbours: Tensor,
+    voxels: Voxels,
     weight: Tensor,
     bias: Tensor,
-    chunk_bytes: int = CHUNK_BYTES,
+    dilation: int = 1,
+    chunk_bytes: int | None = None,
 ) -> Tensor:
-    """The convolution over the pairs that exist, some rows at a time.
+    """The convolution, some rows at a time.
 
     Arguments and result as in `convolve_by_offset`; chunk_bytes bounds the working memory beside
-    the result. Deterministic: within a tap every row is added to once. Raises ValueError where the
-    shapes do not fit.
+    the result (None: `default_chunk_bytes`). Deterministic: within a tap every row is added to
+    once. Raises ValueError where the shapes do not fit.
     """
-    _check(features, neighbours, weight)
+    convolved = by_rows(features, voxels, weight, bias, dilation)
     output = features.new_zeros(len(features), len(weight))
+    chunk_bytes = chunk_bytes or default_chunk_bytes(features.device)
     for rows in row_slices(len(features), convolution_row_bytes(weight), chunk_bytes):
-        output[rows] = convolve_rows(features, neighbours, weight, bias, rows)
+        output[rows] = convolved(rows)
     return output
 
 
+def by_rows(
+    features: Tensor, voxels: Voxels, weight: Tensor, bias: Tensor, dilation: int = 1
+) -> Callable[[slice], Tensor]:
+    """A function from a slice of rows to the convolution's result there, (len(rows), Co).
+
+    On a CPU it multiplies the pairs that exist, elsewhere all taps at once.
+    """
+    _check(features, voxels, weight)
+    table = voxels.neighbours if dilation == 1 else sorted_neighbours(voxels.coords, dilation)
+    if multiplies_pairs(features.device):
+        pairs = voxels.pairs if dilation == 1 else existing_pairs(table)
+        return lambda rows: convolve_pairs(features, pairs, weight, bias, rows)
+    padded = torch.cat([features, torch.zeros_like(features[:1])])
+    return lambda rows: convolve_gathered(padded, table[rows], weight, bias)
+
+
+def multiplies_pairs(device: torch.device) -> bool:
+    """Whether a device is faster with 27 small products of the pairs that exist.
+
+    A CPU is; elsewhere launching them takes longer than multiplying zeros for those that do not.
+    """
+    return device.type == "cpu"
+
+
 def convolution_row_bytes(weight: Tensor) -> int:
-    """Working memory of `convolve_rows` per row: a gathered row, a product and the sum."""
-    return 4 * (weight.shape[-1] + 2 * len(weight)) + 8 * 3
+    """Working memory of the convolution per row, in the form that the weight's device takes."""
+    inputs, outputs = weight.shape[-1], len(weight)
+    if multiplies_pairs(weight.device):
+        return 4 * (inputs + 2 * outputs) + 8 * 3  # a gathered row, a product and the sum
+    return weight.element_size() * (TAPS * inputs + outputs)
 
 
-def convolve_rows(
-    features: Tensor, neighbours: Tensor, weight: Tensor, bias: Tensor, rows: slice
+def convolve_gathered(padded: Tensor, neighbours: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The convolution of some rows as one matrix product over all 27 taps.
+
+    padded: (N + 1, Ci), zeros in the last row; neighbours: (R, 27) of these rows, N where missing.
+    Returns (R, Co). Half types: rounded once, after the sum over all taps and channels.
+    """
+    gathered = padded.index_select(0, neighbours.reshape(-1)).view(len(neighbours), -1)
+    return F.linear(gathered, weight.flatten(1), bias)
+
+
+def convolve_pairs(
+    features: Tensor, pairs: Sequence[TapPairs], weight: Tensor, bias: Tensor, rows: slice
 ) -> Tensor:
-    """The convolution's result for a slice of rows: (len(rows), Co) in the features' dtype.
+    """The convolution of a slice of rows (R, Co) over the pairs of voxels that exist.
 
-    A surface fills about half of the 27 taps, and only those are gathered and multiplied: on two
-    CPU cores 1.3 to 2 times as fast as gathering all 27 for one matrix product. Half types: every
-    tap's product is rounded by the matrix product, the sum over taps is float32.
+    pairs: as in `Voxels.pairs`. A surface fills about half of the 27 taps, and only those are
+    gathered and multiplied: on two CPU cores 1.3 to 2 times as fast as `convolve_gathered`.
     """
     # On a CPU half-precision products run several times slower than float32 ones.
     compute = torch.float32 if features.device.type == "cpu" else features.dtype
     taps = weight.flatten(1, 3)
     total = features[rows].to(compute) @ taps[:, CENTRE_TAP].to(compute).T
     total = total.float() + bias.float()
-    for tap in range(TAPS):
-        if tap == CENTRE_TAP:
-            continue
-        there = neighbours[rows, tap]
-        present = (there < len(features)).nonzero().squeeze(1)
-        gathered = features.index_select(0, there.index_select(0, present)).to(compute)
-        products = gathered @ taps[:, tap].to(compute).T
-        total.index_add_(0, present, products.float())
+    for tap, found in enumerate(pairs):
+        if tap != CENTRE_TAP:
+            here = found.within(rows)
+            gathered = features.index_select(0, here.neighbours).to(compute)
+            products = gathered @ taps[:, tap].to(compute).T
+            total.index_add_(0, here.rows.long(), products.float())
     return total.to(features.dtype)
 
 
@@ -123,17 +179,14 @@ def convolve_spconv(
     return result.features + bias
 
 
-def _check(features: Tensor, neighbours: Tensor, weight: Tensor) -> None:
+def _check(features: Tensor, voxels: Voxels, weight: Tensor) -> None:
     if tuple(weight.shape[1:]) != (3, 3, 3, features.shape[-1]):
         raise ValueError(
             f"a convolution of {tuple(features.shape)} features needs a weight (Co, 3, 3, 3, "
             f"{features.shape[-1]}), not {tuple(weight.shape)}"
         )
-    if tuple(neighbours.shape) != (len(features), TAPS):
-        raise ValueError(
-            f"{len(features)} rows need a ({len(features)}, {TAPS}) neighbour table, "
-            f"not {tuple(neighbours.shape)}"
-        )
+    if len(features) != len(voxels):
+        raise ValueError(f"{len(features)} rows of features for {len(voxels)} voxels")
 
 
 def _check_spconv(features: Tensor) -> None:
@@ -172,12 +225,11 @@ class SparseConv(nn.Module):
         self.weight = nn.Parameter(kernel.uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(out_channels, dtype=dtype))
 
-    def forward(self, features: Tensor, voxels: Voxels, chunk_bytes: int = CHUNK_BYTES) -> Tensor:
+    def forward(self, features: Tensor, voxels: Voxels, chunk_bytes: int | None = None) -> Tensor:
         """(N, in) to (N, out); chunk_bytes bounds the working memory beside the result."""
         if self.backend == "spconv":
             return convolve_spconv(features, voxels, self.weight, self.bias, self.dilation)
-        table = self._neighbours(voxels)
-        return convolve(features, table, self.weight, self.bias, chunk_bytes)
+        return convolve(features, voxels, self.weight, self.bias, self.dilation, chunk_bytes)
 
     def by_rows(self, features: Tensor, voxels: Voxels) -> Callable[[slice], Tensor]:
         """A function from a slice of rows to the result there, (len(rows), out).
@@ -187,14 +239,7 @@ class SparseConv(nn.Module):
         """
         if self.backend == "spconv":
             return self(features, voxels).__getitem__
-        table, weight, bias = self._neighbours(voxels), self.weight, self.bias
-        _check(features, table, weight)
-        return lambda rows: convolve_rows(features, table, weight, bias, rows)
-
-    def _neighbours(self, voxels: Voxels) -> Tensor:
-        if self.dilation == 1:
-            return voxels.neighbours
-        return sorted_neighbours(voxels.coords, self.dilation)
+        return by_rows(features, voxels, self.weight, self.bias, self.dilation)
 
 
 def set_convolution(network: nn.Module, backend: Backend, device: str = "cpu") -> None:

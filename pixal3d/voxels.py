@@ -6,6 +6,7 @@ coordinates only, and the moves of features between two neighbouring levels of a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,9 +17,9 @@ from torch.nn import functional as F
 
 TAPS = 27
 CENTRE_TAP = 13
-# The slice of a neighbour table derived at a time: its index arrays then stay in the cache, which
-# measured twice as fast as deriving a million rows at once.
-ROWS_AT_A_TIME = 1 << 15
+# The slice of a neighbour table derived at a time. On a CPU its index arrays then stay in the
+# cache, which measured twice as fast as deriving a million rows at once; elsewhere it is large.
+ROWS_AT_A_TIME, ROWS_OFF_CPU = 1 << 15, 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,12 @@ class Origin:
     def parent_rows(self) -> Tensor:
         """(N,) int64: the row of every voxel's parent."""
         return self.slots >> 3
+
+    def families(self, slices: Sequence[slice]) -> list[slice]:
+        """The rows of the children of each slice of parents, where slots ascend (`subdivide`)."""
+        ends = torch.tensor([rows.stop * 8 for rows in slices]).to(self.slots.device)
+        stops = torch.searchsorted(self.slots, ends).tolist()
+        return [slice(a, b) for a, b in zip([0, *stops], stops, strict=False)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +66,12 @@ class Voxels:
             raise ValueError(f"voxel coordinates must be (N, 4) torch.int32, not {came}")
         if not len(coords):
             return
-        if int(coords.min()) < 0:
-            raise ValueError(f"voxel coordinates must not be negative: {int(coords.min())} found")
-        if bool((coords[1:, 0] < coords[:-1, 0]).any()):
+        # Both answers at once: a device is waited for once.
+        disordered = (coords[1:, 0] < coords[:-1, 0]).any()
+        lowest, disordered = torch.stack((coords.min(), disordered.to(coords.dtype))).tolist()
+        if lowest < 0:
+            raise ValueError(f"voxel coordinates must not be negative: {lowest} found")
+        if disordered:
             raise ValueError("voxel rows must be grouped by batch item, batch numbers ascending")
 
     def __len__(self) -> int:
@@ -82,9 +92,37 @@ class Voxels:
         return derived_neighbours(self.origin)
 
     @cached_property
+    def pairs(self) -> tuple[TapPairs, ...]:
+        """The entries of `neighbours` that exist, tap by tap; shared by all layers, too."""
+        return existing_pairs(self.neighbours)
+
+    @cached_property
     def accelerator_cache(self) -> dict[Any, Any]:
         """What an optional convolution library remembers about these voxels (its index pairs)."""
         return {}
+
+
+@dataclass(frozen=True, eq=False)
+class TapPairs:
+    """The voxels that have a neighbour at one tap, and which: (P,) int32 each, rows ascending."""
+
+    rows: Tensor
+    neighbours: Tensor
+
+    def within(self, rows: slice) -> TapPairs:
+        """Those of a slice of rows, which are counted from its start."""
+        ends = torch.tensor([rows.start, rows.stop], dtype=torch.int32).to(self.rows.device)
+        first, last = torch.searchsorted(self.rows, ends).tolist()
+        return TapPairs(self.rows[first:last] - rows.start, self.neighbours[first:last])
+
+
+def existing_pairs(table: Tensor) -> tuple[TapPairs, ...]:
+    """The entries of a neighbour table (N, 27) that exist, one `TapPairs` for each tap."""
+    pairs = []
+    for there in table.unbind(1):
+        rows = (there < len(table)).nonzero().squeeze(1)
+        pairs.append(TapPairs(rows.int(), there.index_select(0, rows)))
+    return tuple(pairs)
 
 
 def full_grid(batch: int, side: int, device: torch.device | None = None) -> Voxels:
@@ -102,10 +140,11 @@ def sorted_neighbours(coords: Tensor, dilation: int = 1) -> Tensor:
     Raises ValueError for repeated rows, and for a grid whose cells 64 bits cannot number.
     """
     count = len(coords)
-    table = coords.new_full((count, TAPS), count)
+    # The last row takes what is found nowhere, so that no shape depends on what is found.
+    table = coords.new_full((count + 1, TAPS), count)
     if not count:
-        return table
-    table[:, CENTRE_TAP] = torch.arange(count, device=coords.device)
+        return table[:0]
+    table[:count, CENTRE_TAP] = torch.arange(count, device=coords.device)
     codes, strides = voxel_codes(coords, margin=dilation)
     codes, rows = codes.sort()
     if bool((codes[1:] == codes[:-1]).any()):
@@ -113,11 +152,10 @@ def sorted_neighbours(coords: Tensor, dilation: int = 1) -> Tensor:
     for tap, offset in enumerate(tap_offsets(dilation).tolist()[:CENTRE_TAP]):
         wanted = codes + sum(step * stride for step, stride in zip(offset, strides, strict=True))
         found = torch.searchsorted(codes, wanted).clamp_(max=count - 1)
-        hit = codes[found] == wanted
-        ours, theirs = rows[hit], rows[found[hit]]
-        table[ours, tap] = theirs.int()
-        table[theirs, TAPS - 1 - tap] = ours.int()
-    return table
+        theirs = torch.where(codes[found] == wanted, rows[found], count)
+        table[rows, tap] = theirs.int()
+        table[theirs, TAPS - 1 - tap] = rows.int()
+    return table[:count]
 
 
 def derived_neighbours(origin: Origin) -> Tensor:
@@ -135,8 +173,9 @@ def derived_neighbours(origin: Origin) -> Tensor:
     index = torch.int32 if parent_count * TAPS < 2**31 else torch.int64
     parent_taps, neighbour_slots = (t.to(slots.device, index) for t in child_steps())
     table = parent_table.new_full((count, TAPS), count)
-    for start in range(0, count, ROWS_AT_A_TIME):
-        part = slots[start : start + ROWS_AT_A_TIME]
+    step = ROWS_AT_A_TIME if slots.device.type == "cpu" else ROWS_OFF_CPU
+    for start in range(0, count, step):
+        part = slots[start : start + step]
         parent, slot = (part >> 3).to(index), part & 7
         entries = (parent[:, None] * TAPS + parent_taps[slot]).view(-1)
         parents = parent_table.view(-1).index_select(0, entries).to(index)
@@ -152,7 +191,7 @@ def voxel_codes(coords: Tensor, margin: int) -> tuple[Tensor, tuple[int, int, in
     cells never wraps into another line or batch item. Returns ((N,) int64 codes, the code's step
     along x, y, z). Raises ValueError where 64 bits do not suffice.
     """
-    batches, *sizes = (int(c) + 1 for c in coords.amax(dim=0))
+    batches, *sizes = (c + 1 for c in coords.amax(dim=0).tolist())
     x_size, y_size, z_size = (size + 2 * margin for size in sizes)
     if batches * x_size * y_size * z_size >= 2**63:
         raise ValueError(f"a grid of {batches} x {sizes} cells has no 64-bit numbering")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from benchmarks.generator.cases import shell
 from benchmarks.generator.compare import Comparison, compare
 from benchmarks.generator.machine import random_tensor
 from pixal3d.sparse_conv import convolve, convolve_by_offset
-from pixal3d.voxels import TAPS, derived_neighbours, sorted_neighbours, subdivide
+from pixal3d.voxels import TAPS, Voxels, derived_neighbours, sorted_neighbours, subdivide
 
 CONVOLUTION_TOLERANCE = 1e-5
 UNBOUNDED = 1 << 50
@@ -37,13 +38,13 @@ def compare_tables(device: torch.device) -> Comparison:
 
 def compare_convolution(channels: int, rows: int, device: torch.device) -> Comparison:
     """The neighbours that exist in slices of rows, and every tap over all rows."""
-    features, table, weight, bias = _convolution(channels, rows, device)
+    features, voxels, weight, bias = _convolution(channels, rows, device)
     return compare(
         "sparse convolution: pairs that exist, not all taps",
         f"{rows} voxels, {channels} channels, float32",
         (
-            lambda: convolve_by_offset(features, table, weight, bias),
-            lambda: convolve(features, table, weight, bias),
+            lambda: convolve_by_offset(features, voxels.neighbours, weight, bias),
+            lambda: convolve(features, voxels, weight, bias),
         ),
         device,
         CONVOLUTION_TOLERANCE,
@@ -53,13 +54,13 @@ def compare_convolution(channels: int, rows: int, device: torch.device) -> Compa
 def compare_chunks(device: torch.device) -> Comparison:
     """The convolution in slices of rows and in one: what bounded memory costs."""
     channels, rows = LEVELS[1]
-    features, table, weight, bias = _convolution(channels, rows, device)
+    features, voxels, weight, bias = _convolution(channels, rows, device)
     return compare(
         "sparse convolution in slices of 64 MiB, not in one",
         f"{rows} voxels, {channels} channels, float32",
         (
-            lambda: convolve(features, table, weight, bias, UNBOUNDED),
-            lambda: convolve(features, table, weight, bias),
+            lambda: convolve(features, voxels, weight, bias, chunk_bytes=UNBOUNDED),
+            lambda: convolve(features, voxels, weight, bias),
         ),
         device,
         CONVOLUTION_TOLERANCE,
@@ -68,10 +69,11 @@ def compare_chunks(device: torch.device) -> Comparison:
 
 def _convolution(
     channels: int, rows: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Features, neighbour table, weight and bias."""
+) -> tuple[Tensor, Voxels, Tensor, Tensor]:
+    """Features, voxels that know their neighbours, weight and bias."""
     voxels = shell(PARENT_GRID // 2 if rows < 100_000 else PARENT_GRID, rows, device)
     weight = random_tensor(1, (channels, 3, 3, 3, channels), device)
     weight /= (TAPS * channels) ** 0.5
     features = random_tensor(2, (rows, channels), device)
-    return features, voxels.neighbours, weight, random_tensor(3, (channels,), device)
+    _ = voxels.neighbours, voxels.pairs  # all layers of a level share them
+    return features, voxels, weight, random_tensor(3, (channels,), device)

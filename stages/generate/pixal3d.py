@@ -266,7 +266,7 @@ def _log_steps(name: str, done: int, steps: int) -> None:
 
 
 BACKEND = GenerateBackend(
-    version="2",
+    version="3",
     settings=Settings,
     load=load,
     loading=("precision", "convolution", "compiled", "model", "weights"),

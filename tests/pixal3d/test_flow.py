@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,23 @@ torch = pytest.importorskip("torch", reason="the generator's extra: pip install 
 
 from torch import Tensor, nn  # noqa: E402
 
-from pixal3d.flow import Condition, Flow, FlowConfig  # noqa: E402
+from benchmarks.generator.launches import launches  # noqa: E402
+from pixal3d.attention import (  # noqa: E402
+    TokenLayout,
+    compiled,
+    normed,
+    normed_and_rotated,
+    normed_and_rotated_by_steps,
+    normed_by_steps,
+    token_layout,
+)
+from pixal3d.flow import (  # noqa: E402
+    Condition,
+    Flow,
+    FlowConfig,
+    modulated,
+    modulated_by_steps,
+)
 from pixal3d.sampling import Sampler, sample, time_grid  # noqa: E402
 from pixal3d.velocity import ConditionedFlow, conditioned  # noqa: E402
 from pixal3d.voxels import Voxels, full_grid  # noqa: E402
@@ -120,14 +137,77 @@ def test_a_flow_without_projection_takes_no_features() -> None:
         flow.prepare(_condition(voxels), voxels.lengths)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fused_steps_equal_their_readable_twins(dtype: torch.dtype) -> None:
+    """Norms, rotary phases and modulation; a half type differs by its roundings in between."""
+    layout = token_layout(_some_voxels(40).coords[:, 1:], (40,), 16)
+    heads = (30 * torch.randn(40, 2, 3, 16)).to(dtype)
+    heads[3, 0, 1] = 0
+    gains = torch.rand(2, 3, 16) + 0.5
+    x, shift, scale = (torch.randn(n, 48).to(dtype) for n in (40, 1, 1))
+    twins = (
+        (normed, normed_by_steps, (heads, gains)),
+        (normed_and_rotated, normed_and_rotated_by_steps, (heads, gains, layout)),
+        (modulated, modulated_by_steps, (x, shift, scale)),
+    )
+    tolerance = 1e-6 if dtype == torch.float32 else 2 * torch.finfo(dtype).eps
+    for fused, by_steps, inputs in twins:
+        made, expected = fused(*inputs), by_steps(*inputs)
+        assert made.dtype == dtype and made.isfinite().all()
+        torch.testing.assert_close(made, expected, atol=tolerance, rtol=tolerance)
+
+
+def test_fused_steps_launch_less_and_move_half_the_bytes() -> None:
+    heads = torch.zeros(4096, 2, 12, 128, dtype=torch.bfloat16, device="meta")
+    x, row = heads[:, 0].flatten(1), heads[:1, 0].flatten(1)
+    phases = torch.zeros(4096, 1, 64, device="meta")
+    layout = TokenLayout((4096,), phases, phases)
+    _ = layout.phases  # computed once for all blocks and steps
+    rotary = (heads, torch.zeros(2, 12, 128, device="meta"), layout)
+    for fused, by_steps, inputs in (
+        (normed_and_rotated, normed_and_rotated_by_steps, rotary),
+        (modulated, modulated_by_steps, (x, row, row)),
+    ):
+        few, many = (launches(lambda f=f, i=inputs: f(*i)) for f in (fused, by_steps))
+        assert few.operations <= many.operations / 1.5
+        assert few.moved_bytes <= many.moved_bytes / 2
+
+
 @pytest.mark.slow
-def test_blocks_can_be_compiled() -> None:
-    """The whole forward pass is one graph: no break that would send it back to Python."""
-    flow, voxels = _flow(), _some_voxels(16)
-    prepared = flow.prepare(_condition(voxels), voxels.lengths)
-    arguments = (torch.randn(16, 8), torch.tensor([500.0]), flow.layout(voxels), prepared)
-    compiled = torch.compile(flow, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(*arguments), flow(*arguments))
+def test_compiled_steps_survive_loans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects of any size, networks that were moved and read anew: nothing is compiled again."""
+    graphs: list[object] = []
+
+    def counting(graph: torch.fx.GraphModule, _: object) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr("pixal3d.attention.torch.compile", partial(torch.compile, backend=counting))
+    monkeypatch.setattr("pixal3d.attention._compiled", {})
+    reused, counts = _flow(), []
+    reused.compile_steps()
+    for flow, tokens in ((reused, 40), (_flow(), 40), (reused, 57), (_flow(), 24)):
+        flow.compile_steps()
+        resting = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
+        flow.load_state_dict(resting, assign=True)  # as after a visit to a device
+        voxels = _some_voxels(tokens)
+        condition, x = _condition(voxels), torch.randn(tokens, 8)
+        made = conditioned(flow, voxels, condition).both(x, 0.7)
+        expected = conditioned(_flow(), voxels, condition).both(x, 0.7)
+        torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
+        counts.append(len(graphs))
+    assert counts[0] > 0 and counts == counts[:1] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_steps_give_the_numbers_of_plain_ones(dtype: torch.dtype) -> None:
+    layout = token_layout(_some_voxels(40).coords[:, 1:], (40,), 16)
+    inputs = torch.randn(40, 2, 3, 16).to(dtype), torch.rand(2, 3, 16), layout
+    made = compiled(normed_and_rotated_by_steps)(*inputs)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.03
+    expected = normed_and_rotated_by_steps(*inputs)
+    torch.testing.assert_close(made, expected, atol=tolerance, rtol=tolerance)
 
 
 def test_full_grid_runs_z_fastest() -> None:

@@ -12,6 +12,7 @@ from test_voxels import some_voxels  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
+from benchmarks.generator.launches import launches  # noqa: E402
 from pixal3d.latent_blocks import ConvNeXtBlock, DownBlock, UpBlock  # noqa: E402
 from pixal3d.latent_vae import (  # noqa: E402
     LatentConfig,
@@ -29,6 +30,9 @@ from pixal3d.voxels import Voxels, coarsen, full_grid, subdivide  # noqa: E402
 
 SHAPE = LatentConfig(7, 4, (32, 16, 16), (1, 1, 0))
 TEXTURE = LatentConfig(6, 4, (32, 16, 16), (1, 1, 0))
+# The order of the coarsest rows, their grid's size, the taps (which are on the host), no row twice,
+# and the order of the finest; of each level which children there are, their order, and whose.
+WAITS_AT_THE_ENDS, WAITS_PER_LEVEL = 5, 3
 SMALL_LIMIT = 60_000  # bytes: some 30 rows at these widths
 
 
@@ -148,6 +152,33 @@ def test_all_layers_of_a_level_share_one_table(monkeypatch: pytest.MonkeyPatch) 
     decoder, voxels = shape_decoder(), full_grid(1, 3)
     decoder(some_latent(voxels), voxels)
     assert calls == {"sorted": 1, "derived": 2}
+
+
+def test_both_forms_of_the_convolution_decode_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs, as on a CPU, and all taps at once, as elsewhere: the same voxels and features."""
+    voxels, decoder = some_voxels(seed=7, side=4), shape_decoder()
+    by_pairs = decoder(some_latent(voxels), voxels)
+    monkeypatch.setattr("pixal3d.sparse_conv.multiplies_pairs", lambda device: False)
+    for chunk_bytes in (SMALL_LIMIT, None):
+        gathered = decoder(some_latent(voxels), voxels, chunk_bytes)
+        assert torch.equal(gathered.voxels.coords, by_pairs.voxels.coords)
+        torch.testing.assert_close(gathered.features, by_pairs.features, atol=1e-5, rtol=1e-4)
+
+
+def test_a_device_is_waited_for_once_per_level_whatever_the_slices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What decides sizes is waited for: the coarsest table, and children of a level and their rows;
+    nothing for a tap or a slice of rows."""
+    monkeypatch.setattr("pixal3d.sparse_conv.multiplies_pairs", lambda device: False)
+    voxels, decoder = some_voxels(seed=8, side=5), shape_decoder()
+    counted = [
+        launches(lambda size=size: decoder(some_latent(voxels), Voxels(voxels.coords), size))
+        for size in (SMALL_LIMIT // 4, SMALL_LIMIT, 2**30)
+    ]
+    many, _, few = counted
+    assert many.matrix_products > 5 * few.matrix_products
+    assert {c.waits for c in counted} == {WAITS_AT_THE_ENDS + WAITS_PER_LEVEL * 2}
 
 
 class LargestMatrix(TorchDispatchMode):

@@ -22,6 +22,7 @@ from test_voxels import some_voxels  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
+from pixal3d import sparse_conv  # noqa: E402
 from pixal3d.errors import CannotRun  # noqa: E402
 from pixal3d.sparse_conv import (  # noqa: E402
     SparseConv,
@@ -29,7 +30,7 @@ from pixal3d.sparse_conv import (  # noqa: E402
     convolve_by_offset,
     set_convolution,
 )
-from pixal3d.voxels import Voxels, sorted_neighbours  # noqa: E402
+from pixal3d.voxels import Voxels, existing_pairs, sorted_neighbours  # noqa: E402
 from support.parity.fixture import read_fixture  # noqa: E402
 
 # Sums of 27 x C products in float32, in two orders.
@@ -61,20 +62,37 @@ def test_equals_a_dense_convolution_at_the_voxels(dilation: int) -> None:
     torch.testing.assert_close(layer(features, voxels), expected[batch, :, x, y, z], **EXACT)
 
 
+@pytest.fixture(params=["pairs", "gathered"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The form that a CPU takes, and the one of all other devices."""
+    monkeypatch.setattr(sparse_conv, "multiplies_pairs", lambda device: request.param == "pairs")
+    return request.param
+
+
 @pytest.mark.parametrize("type_name", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("chunk_bytes", [200, 5000, 2**30])
-def test_fast_path_equals_its_readable_twin(type_name: str, chunk_bytes: int) -> None:
-    """Half types too agree closely: both sum in float32 and round once at the end."""
+def test_both_forms_equal_their_readable_twin(type_name: str, chunk_bytes: int, form: str) -> None:
+    """Half types too agree closely: all sum in float32 and round once at the end."""
     dtype = getattr(torch, type_name)
     voxels = some_voxels(seed=1, side=5)
     layer = some_layer(4, 9).to(dtype)
     features = some_features(voxels, 4).to(dtype)
-    inputs = features, voxels.neighbours, layer.weight, layer.bias
-    fast, readable = convolve(*inputs, chunk_bytes=chunk_bytes), convolve_by_offset(*inputs)
+    fast = convolve(features, voxels, layer.weight, layer.bias, chunk_bytes=chunk_bytes)
+    readable = convolve_by_offset(features, voxels.neighbours, layer.weight, layer.bias)
     assert fast.dtype == dtype
     one_rounding = {"atol": 0.0, "rtol": torch.finfo(dtype).eps}
     tolerance = EXACT if dtype == torch.float32 else one_rounding
     torch.testing.assert_close(fast, readable, **tolerance)
+
+
+def test_all_layers_of_a_level_share_its_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels, made = some_voxels(seed=8), []
+    monkeypatch.setattr(
+        "pixal3d.voxels.existing_pairs", lambda table: made.append(1) or existing_pairs(table)
+    )
+    for channels in (3, 4, 5):
+        some_layer(channels, 4)(some_features(voxels, channels), voxels)
+    assert len(made) == 1
 
 
 def test_same_input_gives_the_same_bits() -> None:
@@ -83,13 +101,13 @@ def test_same_input_gives_the_same_bits() -> None:
     assert torch.equal(layer(features, voxels), layer(features, voxels))
 
 
-def test_gradients_are_those_of_the_twin() -> None:
+def test_gradients_are_those_of_the_twin(form: str) -> None:
     voxels = some_voxels(seed=3, side=4)
     gradients = []
-    for function in (convolve, convolve_by_offset):
+    for function, near in ((convolve, voxels), (convolve_by_offset, voxels.neighbours)):
         layer = some_layer(3, 4).requires_grad_(True)
         features = some_features(voxels, 3).requires_grad_(True)
-        function(features, voxels.neighbours, layer.weight, layer.bias).square().sum().backward()
+        function(features, near, layer.weight, layer.bias).square().sum().backward()
         gradients.append([t.grad for t in (features, layer.weight, layer.bias)])
     for ours, twins in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, twins, atol=1e-4, rtol=1e-4)
@@ -107,7 +125,7 @@ def test_what_does_not_fit_is_refused() -> None:
     layer = some_layer(4, 4)
     with pytest.raises(ValueError, match="weight"):
         layer(some_features(voxels, 3), voxels)
-    with pytest.raises(ValueError, match="neighbour table"):
+    with pytest.raises(ValueError, match="voxels"):
         layer(some_features(voxels, 4)[1:], voxels)
     with pytest.raises(ValueError, match="backend"):
         SparseConv(4, 4, backend="cudnn")  # pyright: ignore[reportArgumentType]
