@@ -74,9 +74,10 @@ tests/support/gltf_validator/node_modules: tests/support/gltf_validator/package.
 TRAINING ?= runs/lite_generator
 MESHES ?= ../shared/data/objects/train.tar.xz
 SCENES ?= runs/lite_points
+PAIRS ?= runs/lite_completion
 SURROUNDINGS ?= ../shared/data
 
-.PHONY: train-lite-generator train-lite-points benchmark-lite
+.PHONY: train-lite-generator train-lite-completion train-lite-points benchmark-lite
 .venv/train: .venv/installed  ## the libraries that training needs
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
@@ -85,6 +86,11 @@ train-lite-generator: .venv/train  ## train the lite generator anew (90 minutes 
 	nice $(BIN)/python -m training.generator.make_data --out $(TRAINING)/data --archive $(MESHES)
 	OMP_WAIT_POLICY=PASSIVE nice $(BIN)/python -m training.generator.train --data $(TRAINING)/data --out $(TRAINING)/run
 	$(BIN)/python -m training.generator.export --run $(TRAINING)/run
+
+train-lite-completion: .venv/train  ## train the lite completion anew (half an hour on two cores); goes on where it was stopped
+	nice $(BIN)/python -m training.completion.make_data --out $(PAIRS)/data --archive $(MESHES)
+	OMP_WAIT_POLICY=PASSIVE nice $(BIN)/python -m training.completion.train --data $(PAIRS)/data --out $(PAIRS)/run
+	$(BIN)/python -m training.completion.export --run $(PAIRS)/run
 
 train-lite-points: .venv/train  ## train the lite point map anew (half an hour for its scenes, as long for training, on two cores); goes on where it was stopped
 	nice $(BIN)/python -m training.scenes.make_data --out $(SCENES) --archive $(MESHES) --data $(SURROUNDINGS)

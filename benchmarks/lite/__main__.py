@@ -21,6 +21,7 @@ from benchmarks.lite.finding import finding_table
 from benchmarks.lite.generators import cost_table, masks_only_table, measured_table
 from benchmarks.lite.given import given_table
 from benchmarks.lite.held_out import held_out_table
+from benchmarks.lite.hidden_pairs import hidden_pair_table
 from benchmarks.lite.object_sheets import object_sheet_list
 from benchmarks.lite.photo_sheets import photo_sheet_list
 from benchmarks.lite.point_maps import point_map_table
@@ -38,6 +39,7 @@ PARTS: dict[str, tuple[str, Callable[[Sources], str]]] = {
     "map_points": ("Lite profile: point maps", point_map_table),
     "rendered-maps": ("Lite point map: rendered scenes", rendered_map_table),
     "complete": ("Lite profile: completions", completion_table),
+    "hidden-pairs": ("Lite completion: pairs with known truth", hidden_pair_table),
     "generate": ("Lite generator: masks and depth", measured_table),
     "generate-alone": ("Lite generator: masks alone", masks_only_table),
     "held-out": ("Lite generator: held-out objects", held_out_table),

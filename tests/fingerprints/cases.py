@@ -147,7 +147,7 @@ def _complete() -> Iterator[Case]:
     seen, box = (_in_crop(camera, table().mask(name)) for name in ("egg", "box"))
     cornered = seen.copy()
     cornered[20:30, 44:56] = True
-    for backend in ("passthrough", "inpaint"):
+    for backend in ("passthrough", "inpaint", "lite"):
         for what, mask in {"ellipse": seen, "hull": cornered}.items():
             cut = np.dstack([rgb, mask.astype(np.uint8) * 255])
             given = {"image": Cutout(cut), "occluder": Mask(box), "camera": camera}

@@ -9,11 +9,14 @@ Marching Method, 2004).
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from scene.morphology import dilated, square
-from scene.types import Bool, Completion, Crop
+from scene.types import Bool, Completion, Crop, Uint8
 
 MIN_ELLIPSE_IOU = 0.97  # of the fitted ellipse and the object, where both can be seen
 MIN_OUTLINE_PX = 40  # fewer outline pixels fit too many ellipses
@@ -29,16 +32,24 @@ def continued(crop: Crop, min_hidden: float, radius_px: int) -> Completion:
     hidden = hidden_part(visible, crop.occluder)
     if hidden.sum() < min_hidden * visible.sum():
         return Completion(crop.rgba)
-    rgb = _continued_colours(crop, visible, hidden, radius_px)
+    return filled(crop, hidden, _continued_colours(crop, visible, hidden, radius_px))
+
+
+def filled(crop: Crop, hidden: Bool, rgb: NDArray[Any]) -> Completion:
+    """The visible cut-out with a hidden part (N, N) in colours (N, N, 3) in [0, 255]; solid pixels
+    keep their own."""
+    visible = crop.rgba[..., 3] > 127
     alpha = np.where(hidden, 255, crop.rgba[..., 3])
     seam = dilated(hidden, 1, square)
     alpha = np.where(seam & (crop.rgba[..., 3] > 0), 255, alpha)  # close the antialiased border
-    rgba = np.concatenate([rgb, alpha[..., None]], -1).astype(np.uint8)
+    fill = (crop.rgba[..., 3] <= 250) & seam
+    colours = np.where(fill[..., None], np.rint(rgb).clip(0, 255), crop.rgba[..., :3])
+    rgba = np.concatenate([colours, alpha[..., None]], -1).astype(np.uint8)
     share = hidden.sum() / (hidden.sum() + visible.sum())
     return Completion(rgba, (f"{share:.0%} of the outline was hidden and has been continued",))
 
 
-def _continued_colours(crop: Crop, visible: Bool, hidden: Bool, radius_px: int) -> np.ndarray:
+def _continued_colours(crop: Crop, visible: Bool, hidden: Bool, radius_px: int) -> Uint8:
     """(N, N, 3): the photo, with hidden pixels painted from the object's own solid pixels."""
     solid = crop.rgba[..., 3] > 250
     unknown = ~solid & dilated(hidden, 2 * radius_px, square)
@@ -46,10 +57,7 @@ def _continued_colours(crop: Crop, visible: Bool, hidden: Bool, radius_px: int) 
     picture = crop.rgba[..., :3].copy()
     picture[far] = np.median(picture[solid if solid.any() else visible], axis=0)
     painted = cv2.inpaint(picture, unknown.astype(np.uint8), radius_px, cv2.INPAINT_TELEA)
-    rgb = crop.rgba[..., :3].copy()
-    fill = unknown & dilated(hidden, 1, square)
-    rgb[fill] = painted[fill]
-    return rgb
+    return np.asarray(painted, np.uint8)
 
 
 def hidden_part(visible: Bool, occluder: Bool) -> Bool:

@@ -55,6 +55,7 @@ def runs(
     options = [str(small_photo.photo)]
     options += [o for n in "ac" for o in ("--mask", str(small_photo.masks[n]))]
     options += ["--pointmap", str(small_photo.depth), "--fov", "55", "--set", "generate.grid=24"]
+    options += ["--set", "complete.backend=inpaint"]
     second = call("run", *options, "--store", made.store, "-o", made.other)
     assert second.exit_code == 0, second.stderr
     return made
