@@ -92,7 +92,7 @@ train-lite-completion: .venv/train  ## train the lite completion anew (half an h
 	OMP_WAIT_POLICY=PASSIVE nice $(BIN)/python -m training.completion.train --data $(PAIRS)/data --out $(PAIRS)/run
 	$(BIN)/python -m training.completion.export --run $(PAIRS)/run
 
-train-lite-points: .venv/train  ## train the lite point map anew (half an hour for its scenes, as long for training, on two cores); goes on where it was stopped
+train-lite-points: .venv/train  ## train the lite point map anew (an hour for its scenes, forty minutes for training, on two cores); goes on where it was stopped
 	nice $(BIN)/python -m training.scenes.make_data --out $(SCENES) --archive $(MESHES) --data $(SURROUNDINGS)
 	OMP_WAIT_POLICY=PASSIVE nice $(BIN)/python -m training.points.train --data $(SCENES)/scenes --out $(SCENES)/run
 	$(BIN)/python -m training.points.export --run $(SCENES)/run

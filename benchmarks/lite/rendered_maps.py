@@ -23,6 +23,7 @@ from training.scenes.make_data import NAMES
 SCENES = Path("runs/lite_points/measuring")
 MIN_PIXELS = 30  # of an object that is measured
 FARTHEST = 60.0  # metres
+FROM_ABOVE_DEG = 70.0  # of pitch
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +53,16 @@ def rendered_map_table(sources: Sources) -> str:
             errors = np.array([depth_errors(mapper, s, word == "known") for s in scenes])
             rows.append([word, f"`{name}`", *(f"{e:.3f}" for e in np.nanmean(errors, axis=0))])
     tilt, focal = np.array([camera_errors(network, s) for s in scenes]).T
+    above = [s for s in scenes if -s.up[2] > math.sin(math.radians(FROM_ABOVE_DEG))]
+    sizes = np.concatenate([size_errors(network, s) for s in above])
     header = ["camera", "backend", "everywhere", "objects", "within an object"]
     return table(header, rows) + (
         f"\n\n{len(scenes)} scenes. The network's gravity is within 5 degrees in "
-        f"{np.mean(tilt < 5):.0%}, {np.median(tilt):.1f} degrees off in the median; its focal "
-        f"length is off by {math.expm1(float(np.median(focal))):.0%} in the median."
+        f"{np.mean(tilt < 5):.0%}, {np.median(tilt):.1f} degrees off in the median; the map's "
+        f"focal length is off by {math.expm1(float(np.median(focal))):.0%} in the median. In the "
+        f"{len(above)} scenes from above (pitch over {FROM_ABOVE_DEG:.0f} degrees), an object's "
+        f"size beside the others' is off by {np.median(sizes):.0%} in the median, by more than 10% "
+        f"for {np.mean(sizes > 0.1):.0%} of {len(sizes)} objects."
     )
 
 
@@ -76,8 +82,8 @@ def depth_errors(mapper: PointMapper, scene: Known, known: bool) -> tuple[float,
     """Mean relative errors: of all pixels after one scale; of the objects' after one scale; of each
     object's after its own."""
     numbers = [k for k in np.unique(scene.labels) if k]
-    masks = tuple(Mask(scene.labels == k) for k in numbers)
-    depth = mapper.map_points(scene.photo, scene.camera if known else None, masks, None).depth
+    camera = scene.camera if known else None
+    depth = mapper.map_points(scene.photo, camera, masks_of(scene), None).depth
     with np.errstate(invalid="ignore"):
         there = np.isfinite(depth) & (scene.depth < FARTHEST)
     ratio = np.where(there, scene.depth, 1) / np.where(there, depth, 1)
@@ -93,8 +99,28 @@ def scaled_error(ratio: NDArray[np.floating]) -> float:
 
 
 def camera_errors(network: lite.LiteMap, scene: Known) -> tuple[float, float]:
-    """Angle between the true up and the network's, degrees; absolute error of log focal length."""
+    """Angle between the true up and the network's, degrees; absolute error of the map's log focal
+    length."""
     guess = network.guess(scene.photo)
     angle = math.degrees(math.acos(float(np.clip(guess.up @ scene.up, -1, 1))))
-    longer = max(scene.photo.width, scene.photo.height)
-    return angle, abs(math.log(guess.focal * longer / scene.camera.fx_px))
+    found = network.map_points(scene.photo, None, masks_of(scene), None).camera
+    return angle, abs(math.log(found.fx_px / scene.camera.fx_px))
+
+
+def size_errors(network: lite.LiteMap, scene: Known) -> NDArray[np.floating]:
+    """(N,) relative error of each object's size beside the scene's others, camera unknown; empty
+    with fewer than two. In a photo, sizes are as depths."""
+    depth = network.map_points(scene.photo, None, masks_of(scene), None).depth
+    ratios = []
+    for mask in masks_of(scene):
+        there = mask.pixels & np.isfinite(depth) & (scene.depth < FARTHEST)
+        if there.sum() >= MIN_PIXELS:
+            ratios.append(float(np.median(depth[there]) / np.median(scene.depth[there])))
+    if len(ratios) < 2:
+        return np.zeros(0)
+    return np.abs(np.array(ratios) / np.median(ratios) - 1)
+
+
+def masks_of(scene: Known) -> tuple[Mask, ...]:
+    """The true masks."""
+    return tuple(Mask(scene.labels == k) for k in np.unique(scene.labels) if k)

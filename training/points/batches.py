@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scene.types import Uint8
 from stages.map_points.lite.network import (
     Frame,
     frame_of,
@@ -22,25 +20,27 @@ from stages.map_points.lite.network import (
     network_image,
 )
 from training.common import task
+from training.points.augmentation import View, mirrored, recoloured, rotated_view
 from training.scenes.make_data import NAMES
 
 CHECKED = 4  # shards, the last ones, which only the learning curve sees
 FARTHEST = 3.4  # of log depth over its median: what is farther is not learned
 MAX_OBJECTS = 9
+ALL_TURNED = 0.45  # of the steps, at the start, show every scene in a turned camera
 UP_ERROR, FOCAL_ERROR = 0.09, 0.15  # radians, share: of the camera that the ground is drawn by
 
 
 @dataclass(frozen=True)
 class Recipe(task.Recipe):
     """count: scenes in a step; known: share of them whose focal length the network is given;
-    cropped: how much of a picture is cut off at most, on all sides alike."""
+    zoomed: by how much a scene is enlarged at most."""
 
-    steps: int = 2400
+    steps: int = 3400
     # The first part's process also makes the update, so it gets fewer samples.
     parts: tuple[float, ...] = (0.4375, 0.5625)
     count: int = 16
     known: float = 0.35
-    cropped: float = 0.3
+    zoomed: float = 1.25
     rate: float = 6e-4
     adam_rate: float = 3e-4
 
@@ -84,59 +84,60 @@ def open_batches(recipe: Recipe, folder: Path) -> Callable[[int, int], PartBatch
         shard = shards[int(generator.integers(len(shards)))]
         count = round(recipe.count * recipe.parts[part])
         rows = generator.choice(len(shard["rgb"]), min(count, len(shard["rgb"])), replace=False)
-        crop = 1 - recipe.cropped * generator.random()
-        samples = [drawn(shard, int(row), crop, recipe.known, generator) for row in rows]
+        turned = turned_fraction(step / recipe.steps)
+        samples = [drawn(shard, int(row), recipe, turned, generator) for row in rows]
         return PartBatch(*(torch.stack(column) for column in zip(*samples, strict=True)))
 
     return draw
 
 
+def turned_fraction(progress: float) -> float:
+    """How many scenes are shown in a turned camera: all at first, none at the end, so that the
+    network ends with cameras as often as they are."""
+    return min(1.0, (1 - progress) / (1 - ALL_TURNED))
+
+
 def drawn(
-    shard: Shard, row: int, crop: float, known: float, generator: np.random.Generator
+    shard: Shard, row: int, recipe: Recipe, turned: float, generator: np.random.Generator
 ) -> tuple[Tensor, ...]:
-    """One scene, cropped about its middle, mirrored, with other colours."""
-    rgb, depth, labels, up, log_focal = (np.array(shard[name][row]) for name in NAMES)
-    height, width = rgb.shape[:2]
-    high, wide = round(height * crop), round(width * crop)
-    top, left = (height - high) // 2, (width - wide) // 2
-    window = np.s_[top : top + high, left : left + wide]
-    rgb, depth, labels = rgb[window], depth[window], labels[window]
-    focal = float(np.exp(log_focal)) * max(width, height) / max(wide, high)
+    """One scene, its camera perhaps turned and its picture enlarged, mirrored, recoloured."""
+    view = view_of(shard, row)
+    zoom = np.exp(generator.random() * np.log(recipe.zoomed))
+    if turned == 1 or generator.random() < turned:
+        view = rotated_view(view, float(zoom), generator)
     if generator.random() < 0.5:
-        rgb, depth, labels = rgb[:, ::-1], depth[:, ::-1], labels[:, ::-1]
-        up = up * np.array([-1, 1, 1], np.float32)
-    rgb = recoloured(np.ascontiguousarray(rgb), generator)
-    known_focal = focal if generator.random() < known else None
-    believed = believed_camera(up, focal, known_focal, generator)
-    return sample_of(rgb, depth, labels, up, focal, known_focal, believed)
+        view = mirrored(view)
+    rgb = recoloured(view.rgb, generator)
+    known_focal = view.focal if generator.random() < recipe.known else None
+    believed = believed_camera(view.up, view.focal, known_focal, generator)
+    return sample_of(view._replace(rgb=rgb), known_focal, believed)
 
 
 def clean(shard: Shard, row: int, known: bool = False) -> tuple[Tensor, ...]:
     """One scene as it is."""
-    rgb, depth, labels, up, log_focal = (np.array(shard[name][row]) for name in NAMES)
-    focal = float(np.exp(log_focal))
-    return sample_of(rgb, depth, labels, up, focal, focal if known else None, (up, focal))
+    view = view_of(shard, row)
+    return sample_of(view, view.focal if known else None, (view.up, view.focal))
+
+
+def view_of(shard: Shard, row: int) -> View:
+    """A scene of a shard."""
+    rgb, log_depth, labels, up, log_focal = (np.array(shard[name][row]) for name in NAMES)
+    return View(rgb, log_depth.astype(np.float32), labels, up, float(np.exp(log_focal)))
 
 
 def sample_of(
-    rgb: Uint8,
-    depth: NDArray,
-    labels: NDArray,
-    up: NDArray,
-    focal: float,
-    known_focal: float | None,
-    believed: tuple[NDArray, float],
+    view: View, known_focal: float | None, believed: tuple[NDArray, float]
 ) -> tuple[Tensor, ...]:
     """The fields of a PartBatch for one scene; believed: up and focal length of its ground."""
-    frame = frame_of(rgb.shape[1], rgb.shape[0])
+    frame = frame_of(view.rgb.shape[1], view.rgb.shape[0])
     grid = network_grid(frame, known_focal)
-    log_depth = at_centres(depth.astype(np.float32), frame, np.inf)
+    log_depth = at_centres(view.log_depth, frame, np.inf)
     inside = grid[2]
     known = np.isfinite(log_depth) & (inside > 0)
     middle = float(np.median(log_depth[known])) if known.any() else 0.0
     near = known & (log_depth < middle + FARTHEST)
     arrays = (
-        network_image(rgb, frame),
+        network_image(view.rgb, frame),
         grid,
         log_ground_depth(*believed, grid[0], grid[1])[None],
         np.where(near, log_depth, 0),
@@ -144,12 +145,12 @@ def sample_of(
         inside,
     )
     tensors = [torch.from_numpy(np.asarray(a, np.float32)) for a in arrays]
-    numbers = at_centres(labels, frame, 0).astype(np.int64)
+    numbers = at_centres(view.labels, frame, 0).astype(np.int64)
     return (
         *tensors,
         torch.from_numpy(np.minimum(numbers, MAX_OBJECTS)),
-        torch.from_numpy(np.asarray(up, np.float32)),
-        torch.tensor(np.log(focal), dtype=torch.float32),
+        torch.from_numpy(np.asarray(view.up, np.float32)),
+        torch.tensor(np.log(view.focal), dtype=torch.float32),
     )
 
 
@@ -172,24 +173,3 @@ def at_centres(values: NDArray, frame: Frame, beyond: float) -> NDArray:
     there = (row < frame.height) & (column < frame.width)
     found = values[row.clip(0, frame.height - 1), column.clip(0, frame.width - 1)]
     return np.where(there, found, beyond)
-
-
-def recoloured(rgb: Uint8, generator: np.random.Generator) -> Uint8:
-    """Other exposure, contrast, balance and saturation; blur, noise, JPEG."""
-    g = generator
-    x = rgb.astype(np.float32) / 255
-    if g.random() < 0.15:
-        x = x[..., g.permutation(3)]
-    x = np.clip(x * g.uniform(0.75, 1.25) * (1 + g.normal(0, 0.06, 3).astype(np.float32)), 0, 1)
-    x = x ** np.float32(np.exp(g.normal(0, 0.25)))
-    grey = x.mean(-1, keepdims=True)
-    x = grey + (x - grey) * np.float32(g.uniform(0, 1.4) if g.random() < 0.5 else 1)
-    if g.random() < 0.3:
-        x = cv2.GaussianBlur(x, (0, 0), g.uniform(0.3, 1.4))
-    if g.random() < 0.4:
-        x = x + g.normal(0, g.uniform(0.005, 0.05), x.shape).astype(np.float32)
-    out = (255 * np.clip(x, 0, 1)).astype(np.uint8)
-    if g.random() < 0.3:
-        _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(g.integers(30, 95))])
-        out = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-    return out

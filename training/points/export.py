@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from training.common.checkpoint import FILE, read_checkpoint
 from training.common.export import round_weights, write_onnx
@@ -22,6 +23,19 @@ ENTRY = {
     "task": "depth, gravity and field of view of a photo (map_points)",
 }
 TRACED_PX = (64, 96)
+OUTPUTS = Output._fields[:-1]  # the perspective field is there to learn by
+
+
+class Asked(nn.Module):
+    """The network, saying what the map is made from."""
+
+    def __init__(self, network: PointMapNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, grid: Tensor, ground: Tensor) -> tuple[Tensor, ...]:
+        """As the network, without the last of its answers."""
+        return tuple(self.network(image, grid, ground)[:-1])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,7 +67,7 @@ def write_graph(network: PointMapNetwork, path: Path) -> None:
         "log_depth": {1: "rows", 2: "columns"},
         "valid": {1: "rows", 2: "columns"},
     }
-    write_onnx(network, path, inputs, Output._fields, axes)
+    write_onnx(Asked(network), path, inputs, OUTPUTS, axes)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from training.common.task import Loss
 from training.points.batches import MAX_OBJECTS, PartBatch
-from training.points.network import Output
+from training.points.network import Output, perspective_field
 
 OBJECTS_WEIGHT = 0.5  # of the depth's error that objects make up, however small they are
-SLOPES, SHAPE, VALID, UP, FOCAL = 1.0, 1.0, 0.15, 0.12, 0.08
+SLOPES, SHAPE, VALID, UP, FOCAL, FIELD = 1.0, 1.0, 0.15, 0.15, 0.1, 0.7
 
 
 def loss_of(output: Output, batch: PartBatch) -> Loss:
@@ -29,7 +29,7 @@ def loss_of(output: Output, batch: PartBatch) -> Loss:
     told_focal = (focal / output.focal_spread + output.focal_spread.log()).mean()
     valid = functional.binary_cross_entropy_with_logits(output.valid, batch.valid, batch.inside)
     total = depth + SLOPES * _slopes(error, batch) + SHAPE * (shape + whole) + VALID * valid
-    total = total + UP * told_up + FOCAL * told_focal
+    total = total + UP * told_up + FOCAL * told_focal + FIELD * _field(output, batch)
     errors = {
         "depth": both[0], "objects": both[1], "shape": shape, "between": whole,
         "up_deg": torch.rad2deg(angle).mean(), "focal": focal.mean(),
@@ -62,6 +62,13 @@ def _within_objects(error: Tensor, batch: PartBatch) -> tuple[Tensor, Tensor]:
     centre = (mean * there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp(min=1)
     between = ((mean - centre).abs() * there).sum() / there.sum().clamp(min=1)
     return (spread * there).sum() / there.sum().clamp(min=1), between
+
+
+def _field(output: Output, batch: PartBatch) -> Tensor:
+    """Error of the perspective field in the cells that show the photo."""
+    x, y, inside = functional.avg_pool2d(batch.grid[:, :3], 8).unbind(1)
+    right = perspective_field(batch.up, batch.log_focal, x, y)
+    return _mean((output.field - right).abs().sum(1), inside)
 
 
 def _slopes(error: Tensor, batch: PartBatch) -> Tensor:

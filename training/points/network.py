@@ -22,6 +22,7 @@ STAGES = ((32, 1, 1), (64, 2, 2), (128, 2, 2))  # channels, repeats, stride, as 
 DEEP, AT_16, AT_8, AT_4 = 128, 96, 64, 48
 START_LOG_FOCAL = 0.0  # over the longer side: about 53 degrees
 START_UP = (0.0, -0.85, -0.45)
+MOMENTS = 6  # of the perspective field about the middle: 1, x, y, xx, xy, yy
 START_GROUND, START_DEPTH = 1.0, 0.7  # logit that a pixel shows the ground; log depth elsewhere
 SMALLEST_SPREAD = 0.02
 
@@ -29,7 +30,7 @@ SMALLEST_SPREAD = 0.02
 class Output(NamedTuple):
     """log_depth (B, h, w), the camera one above the ground; valid (B, h, w) logit; up (B, 3) unit,
     camera frame; up_spread (B,) radians; log_focal, focal_spread (B,): of the focal length over
-    the longer side."""
+    the longer side; field (B, 3, h / 8, w / 8): see `perspective_field`."""
 
     log_depth: Tensor
     valid: Tensor
@@ -37,6 +38,20 @@ class Output(NamedTuple):
     up_spread: Tensor
     log_focal: Tensor
     focal_spread: Tensor
+    field: Tensor
+
+
+def perspective_field(up: Tensor, log_focal: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(B, 3, h, w): which way up points in the picture, and how high a ray looks, at x, y.
+
+    Jin et al., "Perspective Fields for Single Image Camera Calibration", CVPR 2023, section 3, not
+    normalized, so that it is smooth where the camera looks straight down. up (B, 3); log_focal
+    (B,); x, y (B, h, w) over the longer side, as the focal length.
+    """
+    f = log_focal.exp()[:, None, None]
+    a, b, c = up[:, :, None, None].unbind(1)
+    length = (x**2 + y**2 + f**2).sqrt()
+    return torch.stack([f * a - x * c, f * b - y * c, a * x + b * y + c * f], 1) / length[:, None]
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -116,9 +131,11 @@ class PointMapNetwork(nn.Module):
             nn.GroupNorm(8, 32), nn.SiLU(), nn.Conv2d(32, 3, 1),
         )  # fmt: skip
         self.attend = nn.Conv2d(DEEP, 4, 1)
+        self.field = nn.Conv2d(DEEP, 4, 1)
         self.camera = nn.Sequential(
-            nn.Linear(5 * DEEP, 128), nn.SiLU(), nn.Linear(128, 64), nn.SiLU(), nn.Linear(64, 6)
-        )
+            nn.Linear(5 * DEEP + 4 * MOMENTS, 128), nn.SiLU(),
+            nn.Linear(128, 64), nn.SiLU(), nn.Linear(64, 6),
+        )  # fmt: skip
         nn.init.zeros_(self.head[-1].weight)  # type: ignore[arg-type]
         with torch.no_grad():
             start = torch.tensor([START_GROUND, START_DEPTH, 2.0])
@@ -138,7 +155,8 @@ class PointMapNetwork(nn.Module):
         for _ in range(3):
             grids.append(functional.avg_pool2d(grids[-1], 2))
         h = self.deep(self.deepen(torch.cat([at_16, grids[2]], 1)))
-        camera = self._camera(h, grids[3][:, 2:3])
+        field = self.field(h)
+        camera = self._camera(h, field, grids[3])
         places = [torch.cat([grid, ground], 1)]
         for _ in range(2):
             places.append(functional.avg_pool2d(places[-1], 2))
@@ -157,15 +175,23 @@ class PointMapNetwork(nn.Module):
             functional.softplus(camera[:, 3]) + SMALLEST_SPREAD,
             camera[:, 4],
             functional.softplus(camera[:, 5]) + SMALLEST_SPREAD,
+            field[:, :3],
         )
 
-    def _camera(self, h: Tensor, inside: Tensor) -> Tensor:
-        """(B, 6) from the deepest features: their mean, and four means weighted by themselves."""
-        logits = self.attend(h) + torch.log(inside.clamp(min=1e-4))
-        weights = logits.flatten(2).softmax(2)  # (B, 4, N)
+    def _camera(self, h: Tensor, field: Tensor, grid: Tensor) -> Tensor:
+        """(B, 6) from the deepest features: their mean, four means weighted by themselves, and
+        moments of the perspective field, weighted by its fourth channel."""
+        x, y, inside = grid[:, 0:1], grid[:, 1:2], grid[:, 2:3]
+        hidden = torch.log(inside.clamp(min=1e-4))
+        weights = (self.attend(h) + hidden).flatten(2).softmax(2)  # (B, 4, N)
         pooled = torch.einsum("bkn,bcn->bkc", weights, h.flatten(2)).flatten(1)
         mean = (h * inside).sum((2, 3)) / inside.sum((2, 3)).clamp(min=1e-4)
-        return self.camera(torch.cat([mean, pooled], 1))
+        x, y = 2 * x, 2 * y
+        terms = torch.cat([torch.ones_like(x), x, y, x * x, x * y, y * y], 1).flatten(2)
+        weight = (field[:, 3:] + hidden).flatten(2).softmax(2)
+        values = torch.cat([field[:, :3].flatten(2), torch.ones_like(weight)], 1) * weight
+        moments = torch.einsum("bcn,bkn->bck", values, terms).flatten(1)
+        return self.camera(torch.cat([mean, pooled, moments], 1))
 
 
 def new_network(seed: int, detector: Path) -> PointMapNetwork:

@@ -42,7 +42,7 @@ def task_of(recipe: Recipe, folder: Path, detector: Path = DETECTOR) -> Task[Par
         open_batches=partial(open_batches, recipe, folder),
         loss=loss_on,
         measured=partial(measured, folder),
-        by_adam=("backbone.stem", "narrow", "head.5", "attend"),
+        by_adam=("backbone.stem", "narrow", "head.5", "attend", "field"),
     )
 
 

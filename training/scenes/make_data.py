@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_SEED = 50_000_000
 SCENES_PER_SHARD = 50
-SHARDS = 97
+SHARDS = 140
 SAMPLES = 2  # rays per pixel; more look cleaner and teach no more
 MEASURING_SEED, MEASURING_SHARDS = 90_000_000, 4
 MIN_OBJECT_FRACTION = 0.004  # of the picture that the objects of a scene cover together

@@ -21,7 +21,7 @@ from stages.map_points.lite.depth import ground_of_cells, scene_depth, weighed_w
 from stages.map_points.lite.network import frame_of, network_grid, network_image
 
 WEIGHTS_FILE = "points.onnx"
-WEIGHTS_SHA256 = "9f7ec7cada9c47921ad9671ce493b65f021f2520a557dc2216a5438ac8330b2c"
+WEIGHTS_SHA256 = "351683498e976b79c9e1d1d54cbd885747dfa15477af5743e94ca49b494a4127"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Settings:
 
     fov_x_deg: float = 49.0
     pitch_deg: float = 25.0
-    unsure_focal: float = 0.3
+    unsure_focal: float = 0.4
     unsure_up_deg: float = 20.0
 
     def __post_init__(self) -> None:
@@ -121,5 +121,5 @@ def _checked(mask: Mask, photo: Photo) -> Bool:
 
 
 BACKEND = MapPointsBackend(
-    version="1", settings=Settings, load=load, needs_masks=True, weights_sha256=WEIGHTS_SHA256
+    version="2", settings=Settings, load=load, needs_masks=True, weights_sha256=WEIGHTS_SHA256
 )

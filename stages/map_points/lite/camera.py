@@ -13,6 +13,8 @@ from stages.map_points.shared.pitch import find_pitch
 
 # Cues of the photo are drawn for cameras without roll that do not look straight down.
 LARGEST_ROLL_DEG, LARGEST_PITCH_DEG = 5.0, 60.0
+# Of the focal lengths of photos about the usual one, as a share.
+USUAL_FOCAL_SPREAD = 0.35
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,27 @@ class Guess:
 def settled_camera(
     photo: Photo, camera: Camera | None, guess: Guess, usual_fov_x_deg: float, unsure_focal: float
 ) -> tuple[Camera, list[str]]:
-    """The camera as known, as the network says, or, where that is not sure, the usual one."""
+    """The camera as known; else with the usual field of view, weighed against the network's word
+    as far as that is sure."""
     if camera is not None:
         return camera, []
-    longer = max(photo.width, photo.height)
-    fov_x_rad = 2 * math.atan(photo.width / 2 / (guess.focal * longer))
-    told = f"{math.degrees(fov_x_rad):.0f} degrees (focal length within {guess.focal_spread:.0%})"
-    if guess.focal_spread <= unsure_focal:
-        camera = camera_from_fov(photo.width, photo.height, fov_x_rad)
-        return camera, [f"horizontal field of view read from the photo: {told}"]
-    camera = camera_from_fov(photo.width, photo.height, math.radians(usual_fov_x_deg))
-    return camera, [
-        f"horizontal field of view assumed: {usual_fov_x_deg:g} degrees; the photo does not tell "
-        f"({told})"
+    usual_rad = math.radians(usual_fov_x_deg)
+    if guess.focal_spread > unsure_focal:
+        return camera_from_fov(photo.width, photo.height, usual_rad), [
+            f"horizontal field of view assumed: {usual_fov_x_deg:g} degrees; the photo does not "
+            f"tell (focal length within {guess.focal_spread:.0%})"
+        ]
+    half_width = photo.width / max(photo.width, photo.height) / 2
+    usual = half_width / math.tan(usual_rad / 2)
+    # The spread of a Laplace distribution is its standard deviation over the root of 2.
+    network_weight = 1 / (2 * guess.focal_spread**2)
+    usual_weight = 1 / USUAL_FOCAL_SPREAD**2
+    total = network_weight + usual_weight
+    log_focal = (network_weight * math.log(guess.focal) + usual_weight * math.log(usual)) / total
+    fov_x_rad = 2 * math.atan(half_width / math.exp(log_focal))
+    return camera_from_fov(photo.width, photo.height, fov_x_rad), [
+        f"horizontal field of view read from the photo: {math.degrees(fov_x_rad):.0f} degrees "
+        f"(focal length within {1 / math.sqrt(total):.0%})"
     ]
 
 

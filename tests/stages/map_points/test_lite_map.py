@@ -131,10 +131,14 @@ def photo() -> Photo:
     return Photo(np.full((120, 160, 3), 120, np.uint8))
 
 
-def test_the_field_of_view_is_the_networks_only_where_it_is_sure() -> None:
-    sure, words = settled_camera(photo(), None, guess(0.1), 49.0, 0.3)
-    np.testing.assert_allclose(sure.fx_px, 0.9 * 160)
+def test_the_field_of_view_is_the_networks_as_far_as_it_is_sure() -> None:
+    sure, words = settled_camera(photo(), None, guess(0.02), 49.0, 0.3)
+    np.testing.assert_allclose(sure.fx_px, 0.9 * 160, rtol=0.01)
     assert "read from the photo" in words[0]
+    # Of a spread as wide as that of usual photos, the middle of both (of their logarithms).
+    half, _ = settled_camera(photo(), None, guess(0.35 / 2**0.5), 49.0, 0.3)
+    usual_px = 80 / np.tan(np.radians(49 / 2))
+    np.testing.assert_allclose(half.fx_px, np.sqrt(0.9 * 160 * usual_px))
     usual, words = settled_camera(photo(), None, guess(0.5), 49.0, 0.3)
     np.testing.assert_allclose(np.degrees(usual.fov_x_rad), 49.0)
     assert "assumed" in words[0]

@@ -10,12 +10,15 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import torch.nn.functional as functional
 
+from stages.map_points.lite.network import frame_of, log_ground_depth
 from training.common.train import train
-from training.points.batches import CHECKED, PartBatch, Recipe, sample_of
-from training.points.export import write_graph
+from training.points.augmentation import View, rotated_view
+from training.points.batches import CHECKED, PartBatch, Recipe, at_centres, sample_of
+from training.points.export import OUTPUTS, write_graph
 from training.points.losses import loss_of
-from training.points.network import Output, PointMapNetwork, new_network
+from training.points.network import Output, PointMapNetwork, new_network, perspective_field
 from training.points.train import DETECTOR, task_of
 from training.scenes.make_data import NAMES
 
@@ -51,14 +54,45 @@ def level_scene(width: int = 320, height: int = 240, focal: float = 1.2) -> dict
     }
 
 
-def test_a_perfect_answer_has_no_error() -> None:
+def level_view() -> View:
     scene = level_scene()
-    sample = sample_of(scene["rgb"], scene["log_depth"], scene["labels"], UP, 1.2, None, (UP, 1.2))
+    depth = scene["log_depth"].astype(np.float32)
+    return View(scene["rgb"], depth, scene["labels"], UP, 1.2)
+
+
+def test_a_turned_camera_sees_the_ground_where_its_gravity_says() -> None:
+    for seed in range(4):
+        view = rotated_view(level_view(), 1.2, np.random.default_rng(seed))
+        assert view.focal > 1.2 * 1.199
+        assert np.linalg.norm(view.up - UP) > 0.01
+        height, width = view.labels.shape
+        frame = frame_of(width, height)
+        wanted = log_ground_depth(view.up, view.focal, *frame.centres())
+        found = at_centres(view.log_depth, frame, np.inf)
+        near = np.isfinite(found) & (wanted < 1.0)
+        assert near.sum() > 1000
+        assert np.abs(found - wanted)[near].max() < 0.06
+
+
+def test_the_perspective_field_of_a_level_camera_is_the_angle_of_its_rays() -> None:
+    up, focal = torch.tensor([[0.0, -1.0, 0.0]]), torch.tensor([1.0]).log()
+    x, y = torch.zeros(1, 1, 3), torch.tensor([[[-0.5, 0.0, 0.5]]])
+    right, above, height = perspective_field(up, focal, x, y)[0]
+    assert torch.allclose(right, torch.zeros(1, 3), atol=1e-6)
+    angle = torch.atan(torch.tensor([[0.5, 0.0, -0.5]]))
+    assert torch.allclose(height, angle.sin(), atol=1e-6)
+    assert torch.allclose(above, -angle.cos(), atol=1e-6)
+
+
+def test_a_perfect_answer_has_no_error() -> None:
+    sample = sample_of(level_view(), None, (UP, 1.2))
     batch = PartBatch(*(values[None] for values in sample))
     small = torch.tensor([0.02])
     up, focal = torch.from_numpy(UP)[None], torch.tensor([1.2]).log()
     valid = 20 * (2 * batch.valid - 1)
-    answer = Output(batch.ground[:, 0], valid, up, small, focal, small)
+    x, y = (functional.avg_pool2d(batch.grid[:, i], 8) for i in (0, 1))
+    field = perspective_field(up, focal, x, y)
+    answer = Output(batch.ground[:, 0], valid, up, small, focal, small, field)
     errors = loss_of(answer, batch).errors
     assert errors["up_deg"] < 1
     assert errors["focal"] < 1e-4
@@ -100,8 +134,8 @@ def test_the_exported_graph_says_what_the_network_says(tmp_path: Path) -> None:
         grid = torch.rand(1, 5, height // 4, width // 4)
         ground = torch.randn(1, 1, height // 4, width // 4)
         with torch.no_grad():
-            wanted = network(image, grid, ground)
+            wanted = network(image, grid, ground)[:-1]
         inputs = {"image": image.numpy(), "grid": grid.numpy(), "ground": ground.numpy()}
-        found = session.run(list(Output._fields), inputs)
+        found = session.run(list(OUTPUTS), inputs)
         for ours, theirs in zip(found, wanted, strict=True):
             np.testing.assert_allclose(np.asarray(ours), theirs.numpy(), atol=2e-4)
