@@ -12,7 +12,7 @@ from scene.types import Float32, Uint8
 from stages.map_points.lite.network import frame_of
 
 ROLL, TILT = 0.09, 0.06  # radians; share of the longer side: typical turns of a camera
-LARGEST_ZOOM, ZOOMS = 1.9, 10
+LARGEST_MAGNIFICATION, MAGNIFICATIONS = 1.9, 10
 
 
 class View(NamedTuple):
@@ -26,7 +26,7 @@ class View(NamedTuple):
     focal: float
 
 
-def rotated_view(view: View, zoom: float, generator: np.random.Generator) -> View:
+def rotated_view(view: View, magnification: float, generator: np.random.Generator) -> View:
     """The scene in a camera at the same place that is turned, as far as its picture reaches.
 
     A homography brings the pixels there (Hartley and Zisserman, "Multiple View Geometry", 2nd
@@ -38,14 +38,14 @@ def rotated_view(view: View, zoom: float, generator: np.random.Generator) -> Vie
     height, width = view.labels.shape
     right, below = width - 0.5, height - 0.5
     corners = np.array([[-0.5, right, -0.5, right], [-0.5, -0.5, below, below], [1, 1, 1, 1]])
-    for larger in np.geomspace(zoom, LARGEST_ZOOM, ZOOMS):
+    for larger in np.geomspace(magnification, LARGEST_MAGNIFICATION, MAGNIFICATIONS):
         back = _rays_back(view, rotation, float(larger))
         x, y, along = _pixels_back(view, back) @ corners
         x, y = x / along, y / along
         inside = (x >= -0.5) & (x <= right) & (y >= -0.5) & (y <= below)
         if inside.all():
             return _warped(view, rotation, float(larger))
-    return _warped(view, np.eye(3), zoom)
+    return _warped(view, np.eye(3), magnification)
 
 
 def mirrored(view: View) -> View:
@@ -55,14 +55,14 @@ def mirrored(view: View) -> View:
     return View(np.ascontiguousarray(rgb), log_depth, labels, up, view.focal)
 
 
-def _warped(view: View, rotation: NDArray, zoom: float) -> View:
+def _warped(view: View, rotation: NDArray, magnification: float) -> View:
     """The view of a turned camera, of the size that the network sees."""
     height, width = view.labels.shape
     frame = frame_of(width, height)
     size = frame.inner_width, frame.inner_height
     shrunk = np.diag([width / size[0], height / size[1], 1.0])
     shrunk[:2, 2] = shrunk[[0, 1], [0, 1]] / 2 - 0.5
-    back = _rays_back(view, rotation, zoom) @ shrunk
+    back = _rays_back(view, rotation, magnification) @ shrunk
     matrix = _pixels_back(view, back)
 
     def brought(values: NDArray, method: int) -> NDArray:
@@ -77,19 +77,19 @@ def _warped(view: View, rotation: NDArray, zoom: float) -> View:
         brought(view.log_depth, cv2.INTER_NEAREST) - np.log(along),
         brought(view.labels, cv2.INTER_NEAREST),
         rotation @ view.up,
-        view.focal * zoom,
+        view.focal * magnification,
     )
 
 
-def _intrinsics(view: View, zoom: float) -> NDArray:
+def _intrinsics(view: View, magnification: float) -> NDArray:
     height, width = view.labels.shape
-    focal = view.focal * zoom * max(height, width)
+    focal = view.focal * magnification * max(height, width)
     return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
 
-def _rays_back(view: View, rotation: NDArray, zoom: float) -> NDArray:
+def _rays_back(view: View, rotation: NDArray, magnification: float) -> NDArray:
     """(3, 3): pixels of the turned camera -> rays of the first one."""
-    return rotation.T @ np.linalg.inv(_intrinsics(view, zoom))
+    return rotation.T @ np.linalg.inv(_intrinsics(view, magnification))
 
 
 def _pixels_back(view: View, rays: NDArray) -> NDArray:

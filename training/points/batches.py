@@ -33,14 +33,14 @@ UP_ERROR, FOCAL_ERROR = 0.09, 0.15  # radians, share: of the camera that the gro
 @dataclass(frozen=True)
 class Recipe(task.Recipe):
     """count: scenes in a step; known: share of them whose focal length the network is given;
-    zoomed: by how much a scene is enlarged at most."""
+    magnified: by how much a scene is enlarged at most."""
 
     steps: int = 3400
     # The first part's process also makes the update, so it gets fewer samples.
     parts: tuple[float, ...] = (0.4375, 0.5625)
     count: int = 16
     known: float = 0.35
-    zoomed: float = 1.25
+    magnified: float = 1.25
     rate: float = 6e-4
     adam_rate: float = 3e-4
 
@@ -102,9 +102,9 @@ def drawn(
 ) -> tuple[Tensor, ...]:
     """One scene, its camera perhaps turned and its picture enlarged, mirrored, recoloured."""
     view = view_of(shard, row)
-    zoom = np.exp(generator.random() * np.log(recipe.zoomed))
+    magnification = np.exp(generator.random() * np.log(recipe.magnified))
     if turned == 1 or generator.random() < turned:
-        view = rotated_view(view, float(zoom), generator)
+        view = rotated_view(view, float(magnification), generator)
     if generator.random() < 0.5:
         view = mirrored(view)
     rgb = recoloured(view.rgb, generator)
