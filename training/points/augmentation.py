@@ -50,7 +50,7 @@ def rotated_view(view: View, magnification: float, generator: np.random.Generato
 
 def mirrored(view: View) -> View:
     """Left and right exchanged."""
-    rgb, log_depth, labels = (a[:, ::-1] for a in view[:3])
+    rgb, log_depth, labels = view.rgb[:, ::-1], view.log_depth[:, ::-1], view.labels[:, ::-1]
     up = view.up * np.array([-1, 1, 1], np.float32)
     return View(np.ascontiguousarray(rgb), log_depth, labels, up, view.focal)
 
@@ -74,7 +74,7 @@ def _warped(view: View, rotation: NDArray, magnification: float) -> View:
     along = (back[2, 0] * x + back[2, 1] * y + back[2, 2]).astype(np.float32)
     return View(
         np.asarray(brought(view.rgb, cv2.INTER_LINEAR), np.uint8),
-        brought(view.log_depth, cv2.INTER_NEAREST) - np.log(along),
+        np.asarray(brought(view.log_depth, cv2.INTER_NEAREST) - np.log(along), np.float32),
         brought(view.labels, cv2.INTER_NEAREST),
         rotation @ view.up,
         view.focal * magnification,
