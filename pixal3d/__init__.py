@@ -27,8 +27,9 @@ from pixal3d.images import (
     from_views,
     read_views,
 )
+from pixal3d.mesh_repair import clean_mesh
 from pixal3d.precision import describe_precision
-from pixal3d.surface import TexturedMesh, VoxelAttributes, bake
+from pixal3d.surface import TexturedMesh, VoxelAttributes, bake, bake_cleaned
 from pixal3d.weights import WeightsError
 
 __all__ = [
@@ -48,6 +49,8 @@ __all__ = [
     "VoxelAttributes",
     "WeightsError",
     "bake",
+    "bake_cleaned",
+    "clean_mesh",
     "computing_type",
     "describe_precision",
     "from_crop",

@@ -78,7 +78,17 @@ def bake(
     Needs xatlas and fast-simplification. Raises NothingMade for an empty mesh, ValueError for a
     texture below 16 pixels or wrong attributes.
     """
-    vertices, faces = clean_mesh(vertices, faces)
+    return bake_cleaned(*clean_mesh(vertices, faces), attributes, texture_size, target_faces)
+
+
+def bake_cleaned(
+    vertices: Tensor,
+    faces: Tensor,
+    attributes: VoxelAttributes,
+    texture_size: int = 1024,
+    target_faces: int = 20_000,
+) -> TexturedMesh:
+    """`bake` of a mesh that `clean_mesh` has cleaned already."""
     if not len(faces):
         raise NothingMade("faces: at least one with three different corners, got none")
     if texture_size < 16:

@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -17,6 +17,7 @@ from scene.errors import CannotRun
 from scene.keys import canonical_json
 from stages.backends import Backend, Keeping, ModelT, Offload, Stage, find_backend
 from stages.device_memory import default_budget_bytes, is_out_of_memory, measured, network_bytes
+from stages.loans import current_loan
 from stages.lockstep import Lockstep, current_member
 from stages.model_entry import ModelEntry
 
@@ -66,9 +67,12 @@ class ModelPool:
             raise TypeError(f"{stage.name} backend {name} has other settings than {settings}")
         exclusive = backend.memory(settings) == "one_at_a_time"
         queue = self._working if exclusive or self.device != "cpu" else nullcontext()
-        with current_member() or queue:
+        with ExitStack() as loan:
+            loan.enter_context(current_member() or queue)
             entry = self._lend(f"{stage.name} {name}", backend, settings, exclusive)
-            lender = _lender.set(self)
+            loan.callback(self._take_back, entry)
+            on_cpu = self.device == "cpu"
+            reset = _lender.set(self), current_loan.set(None if on_cpu else loan)
             try:
                 yield entry.model_with(settings)
             except BaseException as error:
@@ -76,8 +80,8 @@ class ModelPool:
                 _clear_frames(error)
                 raise
             finally:
-                _lender.reset(lender)
-                self._take_back(entry)
+                _lender.reset(reset[0])
+                current_loan.reset(reset[1])
 
     def lockstep_key(
         self, stage: Stage[Backend[Any, ModelT]], name: str, settings: DataclassInstance

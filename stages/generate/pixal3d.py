@@ -23,11 +23,19 @@ from scene.types import Material, ObjectCrop, ObjectMesh, PosedView
 from stages.backends import Keeping
 from stages.devices import NetworkPool, retrying_after_freeing
 from stages.generate import GenerateBackend
+from stages.loans import after_the_loan
 from stages.settings import local
 from stages.weights import weights_digest, weights_folder
 
 if TYPE_CHECKING:
-    from pixal3d import Checkpoint, GenerationOptions, PosedImages, RuntimeOptions, TexturedMesh
+    from pixal3d import (
+        Checkpoint,
+        Generated,
+        GenerationOptions,
+        PosedImages,
+        RuntimeOptions,
+        TexturedMesh,
+    )
 
 IMAGE_NETWORKS = "pixal3d-image-networks"  # the model of the table that a release lacks
 REMEDY = "lower generate.resolution, or set generate.memory=one_at_a_time"
@@ -149,18 +157,29 @@ class Pixal3D:
             options = _generation_options(self.settings, seed, loaded.checkpoint)
             what = f"resolution {options.resolution}"
             work = partial(self._work, loaded, posed_images, options)
-            return retrying_after_freeing(work, self.release, what, REMEDY)
+            made = retrying_after_freeing(work, self.release, what, REMEDY)
+        with after_the_loan():
+            return self._finish(made, options)
 
     def _work(
         self, loaded: LoadedCheckpoint, posed_images: PosedImages, options: GenerationOptions
-    ) -> ObjectMesh:
-        from pixal3d import bake, generate
+    ) -> Generated:
+        """The decoded surface, cleaned on the device, in main memory."""
+        from pixal3d import clean_mesh, generate
 
         borrow = partial(loaded.networks.borrow, keeping=self.settings.memory)
         made = generate(posed_images, loaded.checkpoint, options, self.device, borrow, _log_steps)
         logger.info("decoded %d faces at resolution %d", len(made.faces), made.resolution)
+        vertices, faces = clean_mesh(made.vertices, made.faces)
+        coords, values = made.attributes.coords.cpu(), made.attributes.values.cpu()
+        attributes = replace(made.attributes, coords=coords, values=values)
+        return replace(made, vertices=vertices.cpu(), faces=faces.cpu(), attributes=attributes)
+
+    def _finish(self, made: Generated, options: GenerationOptions) -> ObjectMesh:
+        from pixal3d import bake_cleaned
+
         px, faces = self.settings.texture_px, self.settings.faces
-        mesh = bake(made.vertices, made.faces, made.attributes, px, faces)
+        mesh = bake_cleaned(made.vertices, made.faces, made.attributes, px, faces)
         return object_mesh(mesh, _notes(options, made.resolution))
 
     def _loaded_checkpoint(self, several_views: bool) -> LoadedCheckpoint:

@@ -37,7 +37,13 @@ from stages.device_memory import (  # noqa: E402
     measured,
     network_bytes,
 )
-from stages.devices import MAX_IDLE_MODELS, LazyModel, ModelPool, OutOfDeviceMemory  # noqa: E402
+from stages.devices import (  # noqa: E402
+    MAX_IDLE_MODELS,
+    LazyModel,
+    ModelPool,
+    OutOfDeviceMemory,
+)
+from stages.loans import after_the_loan  # noqa: E402
 from support.borrowing import borrowed, settings_of  # noqa: E402
 from support.small_photo import SmallPhoto  # noqa: E402
 
@@ -452,3 +458,37 @@ def test_a_control_group_limits_main_memory(
         file.write_text(text)
     found = main_memory_bytes(tmp_path / "proc", tmp_path / "cgroup")
     assert found == (expected or main_memory_bytes(tmp_path / "nowhere"))
+
+
+def test_what_is_left_for_the_cpu_lets_the_next_call_have_the_device(heavy: ModuleType) -> None:
+    """A call's loan ends when it says so; one that says so meanwhile keeps the device."""
+    pool, finishing, free = ModelPool("cuda", budget_bytes=1 << 30), [], threading.Event()
+    order: list[str] = []
+
+    def call(name: str, wait: threading.Event | None) -> None:
+        with borrowed(pool, "generate", "heavy", {}):
+            order.append(f"{name} on the device")
+            with after_the_loan():
+                finishing.append(name)
+                if wait is not None:
+                    assert wait.wait(30)
+                order.append(f"{name} finished")
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(call, "first", free)
+        while not finishing:
+            assert not first.done()
+        second = threads.submit(call, "second", None)
+        while "second on the device" not in order:
+            assert not second.done()
+        assert finishing == ["first"] and pool._working.locked()
+        free.set()
+        first.result(30), second.result(30)
+    assert order[2:] == ["first finished", "second finished"]
+    assert not pool._working.locked() and not any(e.lent for e in pool._entries.values())
+
+
+def test_nothing_ends_early_on_a_cpu_or_without_a_loan(heavy: ModuleType) -> None:
+    pool = ModelPool()
+    with after_the_loan(), borrowed(pool, "generate", "heavy", {}), after_the_loan():
+        assert [e.lent for e in pool._entries.values()] == [1]
