@@ -23,6 +23,7 @@ from flows.steps import (
     compose,
     crop,
     edit,
+    finish,
     frame,
     generate,
     map_points,
@@ -50,6 +51,7 @@ STEPS = {
         complete.STEP,
         frame.STEP,
         generate.STEP,
+        finish.STEP,
         place.STEP,
         compose.STEP,
     )
@@ -95,7 +97,8 @@ def carry_out(
 
 
 def plan_scene(request: Request, store: Store) -> Plan:
-    """Photo -> masks and point map -> per object: complete, frame, generate -> place -> compose.
+    """Photo -> masks and point map -> per object: complete, frame, generate, finish -> place ->
+    compose.
 
     Stops after `request.until`. An object that fails is kept in the scene with its reason; raises
     StageFailed for a step of the whole scene.
@@ -134,12 +137,16 @@ def plan_scene(request: Request, store: Store) -> Plan:
     )  # fmt: skip
     failures = completed.failures | framed.failures
     generated = replace(generated, failures=failures | generated.failures)
+    light = {i: bundle["mesh"] for i, bundle in generated.bundles.items()}
+    if "finish" in request.profile.stages and request.until != "generate":
+        generated = yield from _finished(request, objects, framed, generated)
     scene = _with_made(scene, request, store, "mesh", "mesh", generated)
     meshes = {i: bundle["mesh"] for i, bundle in generated.bundles.items()}
-    if request.until == "generate" or not meshes:
+    if request.until == "generate" or request.until == "finish" or not meshes:
         return scene
 
-    made = {i: (mesh, framed.bundles[i]["camera"]) for i, mesh in meshes.items()}
+    # An asset stands where its light mesh does, which has the same outline and is cast at once.
+    made = {i: (light[i], framed.bundles[i]["camera"]) for i in meshes}
     placed = yield from _one(place.call(request, point_map, crops, made, objects))
     scene = _with_places(scene, store, placed, objects)
     if request.until == "place":
@@ -224,6 +231,24 @@ def _each(request: Request, calls: Mapping[str, StageCall]) -> Steps[_Made]:
     bundles = {i: o.manifest.outputs for i, o in outcomes.items() if o.manifest is not None}
     failures = {i: f"{o.call.stage}: {o.failure}" for i, o in outcomes.items() if i not in bundles}
     return _Made(bundles, failures, [outcomes[i].call for i in lower if i in bundles])
+
+
+def _finished(
+    request: Request, objects: Sequence[ObjectInputs], framed: _Made, generated: _Made
+) -> Steps[_Made]:
+    """What was generated, with the assets of its meshes; a mesh that a person edited stays."""
+    calls = {
+        o.id: finish.call(request, o, framed.bundles[o.id], generated.bundles[o.id])
+        for o in objects
+        if o.id in generated.bundles and request.edits_of(o.id).mesh is None
+    }
+    made = yield from _each(request, calls)
+    known = {i: b for i, b in generated.bundles.items() if i not in made.failures}
+    return _Made(
+        {i: {**bundle, **made.bundles.get(i, {})} for i, bundle in known.items()},
+        generated.failures | made.failures,
+        [*generated.lowered, *made.lowered],
+    )
 
 
 def _lowered(request: Request, call: StageCall) -> StageCall | None:

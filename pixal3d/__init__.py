@@ -29,7 +29,13 @@ from pixal3d.images import (
 )
 from pixal3d.mesh_repair import clean_mesh
 from pixal3d.precision import describe_precision
-from pixal3d.surface import TexturedMesh, VoxelAttributes, bake, bake_cleaned
+from pixal3d.surface import (
+    TexturedMesh,
+    VoxelAttributes,
+    bake,
+    bake_cleaned,
+    sample_attributes,
+)
 from pixal3d.weights import WeightsError
 
 __all__ = [
@@ -60,5 +66,6 @@ __all__ = [
     "keep_loaded",
     "load_named",
     "open_checkpoint",
+    "sample_attributes",
     "read_views",
 ]

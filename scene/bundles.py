@@ -151,9 +151,13 @@ def unpack_object_crop(store: Store, bundle: Bundle) -> ObjectCrop:
 
 
 def pack_mesh(store: Store, mesh: ObjectMesh) -> dict[str, Artifact]:
-    """A mesh as GLB, and the notes of its maker in details where there are any."""
-    details = {"details": store.save({"notes": list(mesh.notes)})} if mesh.notes else {}
-    return {"mesh": store.save(mesh), **details}
+    """A mesh as GLB; the notes of its maker in details, and dense, where there are any."""
+    bundle = {"mesh": store.save(mesh)}
+    if mesh.notes:
+        bundle["details"] = store.save({"notes": list(mesh.notes)})
+    if mesh.dense is not None:
+        bundle["dense"] = store.save(mesh.dense)
+    return bundle
 
 
 def pack_views(store: Store, views: Sequence[PosedView], mesh_scale: float) -> dict[str, Artifact]:

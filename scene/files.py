@@ -16,6 +16,7 @@ from scene.types import (
     Camera,
     CropCamera,
     Cutout,
+    DenseMesh,
     Figure,
     FitReport,
     Mask,
@@ -117,6 +118,17 @@ def _decode_point_map(data: bytes) -> PointMap:
     return PointMap(depth, camera, details["metric"], notes, normals, guessed)
 
 
+def _encode_dense_mesh(value: DenseMesh) -> bytes:
+    out = io.BytesIO()  # not compressed: of some hundred megabytes that would save a fifth
+    np.savez(out, vertices=value.vertices, faces=value.faces, values=value.values)
+    return out.getvalue()
+
+
+def _decode_dense_mesh(data: bytes) -> DenseMesh:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return DenseMesh(arrays["vertices"], arrays["faces"], arrays["values"])
+
+
 CODECS: dict[type, Codec] = {
     Photo: Codec(
         "photo", ".png", lambda p: encode_png(p.rgb), lambda b: Photo(decode_png(b, "RGB"))
@@ -138,5 +150,6 @@ CODECS: dict[type, Codec] = {
         lambda b: crop_camera_from_json(json.loads(b)),
     ),
     ObjectMesh: Codec("mesh", ".glb", object_to_glb, object_from_glb),
+    DenseMesh: Codec("dense_mesh", ".npz", _encode_dense_mesh, _decode_dense_mesh),
     dict: Codec("details", ".json", encode_json, json.loads),
 }

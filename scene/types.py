@@ -208,6 +208,19 @@ class Material:
 
 
 @dataclass(frozen=True, eq=False)
+class DenseMesh:
+    """A surface as a generator decoded it, too large to be drawn, in the object frame.
+
+    vertices (N, 3) float32, each at a place of its own; faces (M, 3) int32, wound alike where they
+    can be; values (N, 6) uint8 of the vertices: base colour (sRGB), metallic, roughness, alpha.
+    """
+
+    vertices: Float32
+    faces: NDArray[np.int32]
+    values: Uint8
+
+
+@dataclass(frozen=True, eq=False)
 class ObjectMesh:
     """A textured mesh in the object frame: a cube of side 1, axes of the object's crop camera.
 
@@ -215,6 +228,7 @@ class ObjectMesh:
     uv (N, 2) float32, origin at the texture's top-left corner; texture (H, W, 3) uint8 sRGB.
     notes: what its maker reports of it; they are kept beside the file, not in it.
     normals (N, 3) float32, unit, of the vertices; None: those of the vertices' own faces.
+    dense: what it was made from, for the stage finish; kept beside the file where there is any.
     """
 
     vertices: Float32
@@ -224,6 +238,7 @@ class ObjectMesh:
     notes: tuple[str, ...] = ()
     material: Material = Material()
     normals: Float32 | None = None
+    dense: DenseMesh | None = None
 
 
 @dataclass(frozen=True, eq=False)

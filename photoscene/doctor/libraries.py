@@ -14,7 +14,8 @@ LIBRARIES = {
 }  # fmt: skip
 EXTRAS = {"torch": ("torch", "pixal3d"), "safetensors": ("safetensors", "pixal3d"),
           "fast-simplification": ("fast_simplification", "pixal3d"),
-          "xatlas": ("xatlas", "pixal3d"), "transformers": ("transformers", "full"),
+          "numba": ("numba", "finish"), "xatlas": ("xatlas", "finish"),
+          "transformers": ("transformers", "full"),
           "diffusers": ("diffusers", "full"), "accelerate": ("accelerate", "full"),
           "huggingface-hub": ("huggingface_hub", "models"), "spconv": ("spconv", "spconv"),
           "prefect-ray": ("prefect_ray", "cluster")}  # fmt: skip

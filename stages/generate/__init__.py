@@ -76,7 +76,11 @@ def run(
     if seen is not crop:
         vertices = reproject(mesh.vertices, seen.camera, crop.camera).astype(np.float32)
         normals = None if mesh.normals is None else smooth_normals(vertices, mesh.faces)
-        mesh = replace(mesh, vertices=vertices, normals=normals)
+        dense = mesh.dense
+        if dense is not None:
+            moved = reproject(dense.vertices, seen.camera, crop.camera).astype(np.float32)
+            dense = replace(dense, vertices=moved)
+        mesh = replace(mesh, vertices=vertices, normals=normals, dense=dense)
     _check_reach(mesh)
     return mesh
 

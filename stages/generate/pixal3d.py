@@ -19,7 +19,7 @@ from scene.frames import gltf_from_opencv
 from scene.material import alpha_without_noise
 from scene.normals import smooth_normals
 from scene.seams import is_closed
-from scene.types import Material, ObjectCrop, ObjectMesh, PosedView
+from scene.types import DenseMesh, Material, ObjectCrop, ObjectMesh, PosedView
 from stages.backends import Keeping
 from stages.devices import NetworkPool, retrying_after_freeing
 from stages.generate import GenerateBackend
@@ -28,6 +28,8 @@ from stages.settings import local
 from stages.weights import weights_digest, weights_folder
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pixal3d import (
         Checkpoint,
         Generated,
@@ -62,8 +64,9 @@ class Settings:
     """resolution: 1024 or 1536 voxels along the cube's side; steps, guidance: null as released;
     max_tokens: voxels above which the resolution is lowered; precision: of the networks' bodies
     (official on a CPU: float32); convolution: by torch or spconv; compiled: flows by torch.compile;
-    faces, texture_px: of the mesh that is kept. model or weights: whose weights, or their folder;
-    memory: whether networks stay on the device."""
+    faces, texture_px: of the mesh that is kept; dense: whether the decoded surface is kept beside
+    it, for the stage finish. model or weights: whose weights, or their folder; memory: whether
+    networks stay on the device."""
 
     resolution: Literal[1024, 1536] = 1024
     steps: int | None = None
@@ -74,6 +77,7 @@ class Settings:
     compiled: bool = False
     faces: int = 20000
     texture_px: int = 1024
+    dense: bool = False
     model: Literal["pixal3d", "pixal3d-released"] = local("pixal3d")
     weights: str = local("")
     memory: Keeping = local("keep")
@@ -176,11 +180,15 @@ class Pixal3D:
         return replace(made, vertices=vertices.cpu(), faces=faces.cpu(), attributes=attributes)
 
     def _finish(self, made: Generated, options: GenerationOptions) -> ObjectMesh:
-        from pixal3d import bake_cleaned
+        from pixal3d import bake_cleaned, sample_attributes
 
         px, faces = self.settings.texture_px, self.settings.faces
-        mesh = bake_cleaned(made.vertices, made.faces, made.attributes, px, faces)
-        return object_mesh(mesh, _notes(options, made.resolution))
+        baked = bake_cleaned(made.vertices, made.faces, made.attributes, px, faces)
+        mesh = object_mesh(baked, _notes(options, made.resolution))
+        if not self.settings.dense:
+            return mesh
+        values = sample_attributes(made.attributes, made.vertices)
+        return replace(mesh, dense=dense_mesh(made.vertices, made.faces, values))
 
     def _loaded_checkpoint(self, several_views: bool) -> LoadedCheckpoint:
         """Networks for one view or for several."""
@@ -213,6 +221,13 @@ def object_mesh(mesh: TexturedMesh, notes: tuple[str, ...] = ()) -> ObjectMesh:
     )
     normals = smooth_normals(vertices, mesh.faces)
     return ObjectMesh(vertices, mesh.faces, mesh.uv, mesh.base_colour, notes, material, normals)
+
+
+def dense_mesh(vertices: Tensor, faces: Tensor, values: Tensor) -> DenseMesh:
+    """A decoded surface, vertices (V, 3), faces (M, 3), values (V, 6), in the object frame."""
+    levels = (values * 255).clamp(0, 255).byte().cpu().numpy()
+    points = gltf_from_opencv(vertices.cpu().numpy()).astype(np.float32)
+    return DenseMesh(points, faces.cpu().numpy().astype(np.int32), levels)
 
 
 def load(settings: Settings, device: str) -> Pixal3D:

@@ -83,7 +83,8 @@ def fingerprint_of(case: Case, store: Store, pool: ModelPool) -> tuple[StageCall
 
 def all_cases() -> list[Case]:
     """Every case, in the order of the stages."""
-    groups = (_photo, _segment, _map_points, _crop, _complete, _frame, _generate, _place, _compose)
+    groups = (_photo, _segment, _map_points, _crop, _complete, _frame, _generate, _finish,
+              _place, _compose)  # fmt: skip
     return [case for group in groups for case in group()]
 
 
@@ -177,6 +178,14 @@ def _generate() -> Iterator[Case]:
         bowl["depth"] = replace(bowl["depth"], depth=change(bowl["depth"].depth))
         yield Case("generate", "lite", f"bowl, {what} depth", bowl, {"grid": 48})
     yield Case("generate", "lite", "as released", _object_crop("bowl"))
+
+
+def _finish() -> Iterator[Case]:
+    crop = _object_crop("bowl")
+    mesh = object_mesh("bowl", crop_camera("bowl", SIDE_PX, 1.1))
+    given = {"mesh": mesh, "image": crop["image"], "camera": crop["camera"]}
+    small = {"faces": 400, "texture_px": 256}
+    yield Case("finish", "asset", "bowl", given, small, needs="numba")
 
 
 def _torn(depth: np.ndarray) -> np.ndarray:

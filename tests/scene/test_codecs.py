@@ -60,6 +60,7 @@ def test_kinds_and_suffixes_are_part_of_what_is_stored() -> None:
         "PointMap": ("point_map", ".npz"),
         "CropCamera": ("crop_camera", ".json"),
         "ObjectMesh": ("mesh", ".glb"),
+        "DenseMesh": ("dense_mesh", ".npz"),
         "dict": ("details", ".json"),
     }
 

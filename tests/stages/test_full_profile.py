@@ -42,6 +42,7 @@ QUICK = {
     "segment.threshold": 0, "segment.max_objects": 2, "complete.steps": 2, "complete.side_px": 64,
     "complete.tries": 2, "complete.min_contact": 0, "generate.resolution": 1024,
     "generate.steps": 1, "generate.texture_px": 64, "generate.faces": 200,
+    "finish.backend": "none",  # tests of the stage itself are slow ones
 }  # fmt: skip
 HEAVY = ("segment", "map_points", "complete", "generate")
 

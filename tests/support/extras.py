@@ -52,6 +52,7 @@ EXTRAS = {
         lambda: shutil.which("node") is not None and (VALIDATOR / "node_modules").exists(),
         "no glTF validator: make validator (needs npm)",
     ),
+    "numba": _library("numba", "no numba: pip install -e '.[finish]'"),
     "spconv": _library("spconv", "no spconv: pip install -e '.[spconv]'"),
     "torchvision": _library("torchvision", "no torchvision: pip install torchvision"),
     "open3d": Extra(
