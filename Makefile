@@ -51,8 +51,10 @@ benchmark-placement: install  ## sweep the placement methods and write docs/plac
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,benchmark]'
 	$(BIN)/python -m benchmarks.placement
 
-benchmark-generator: .venv/generator  ## measure the generator's networks and shortcuts on random weights (ten minutes)
-	$(BIN)/python -m benchmarks.generator
+DEVICE ?= cpu
+benchmark-generator: .venv/generator  ## measure the generator on random weights (ten minutes; on a GPU with DEVICE=cuda, whole objects too)
+	$(BIN)/python -m benchmarks.generator --launches
+	$(BIN)/python -m benchmarks.generator --device $(DEVICE)
 
 benchmark-registration: install  ## measure how an image editor's picture is brought back to the photo (five minutes)
 	$(BIN)/python -m benchmarks.registration

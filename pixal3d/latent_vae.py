@@ -201,13 +201,28 @@ class ShapeDecoder(LatentDecoder):
         """
         if not 1 <= levels <= len(self.ups):
             raise ValueError(f"levels must be 1 to {len(self.ups)}, not {levels}")
+
+        def predicted(level: int, features: Tensor) -> Tensor:
+            return self.ups[level].subdivision(features)
+
+        return self.subdivided(latent, voxels, levels, predicted, chunk_bytes)
+
+    def subdivided(
+        self,
+        latent: Tensor,
+        voxels: Voxels,
+        levels: int,
+        logits_of: Callable[[int, Tensor], Tensor],
+        chunk_bytes: int | None = None,
+    ) -> Voxels:
+        """`upsample` by any logits, as `decode` takes them."""
         features = self.enter(latent, voxels)
         chunk_bytes = chunk_bytes or default_chunk_bytes(latent.device)
-        for level, up in enumerate(self.ups[:levels]):
+        for level in range(levels):
             if level:
                 features = self.ups[level - 1](features, voxels, chunk_bytes)
             features = self.refine(features, voxels, level, chunk_bytes)
-            voxels = subdivide(voxels, up.subdivision(features) > 0)
+            voxels = subdivide(voxels, logits_of(level, features) > 0)
         return Voxels(voxels.coords)
 
 

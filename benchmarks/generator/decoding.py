@@ -5,7 +5,7 @@ A decoder of official size runs on the meta device, on levels of which only the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -14,19 +14,24 @@ import torch
 from torch import Tensor
 
 from benchmarks.generator.cases import META
+from benchmarks.generator.flops import count
 from benchmarks.generator.launches import Launches, launches
+from benchmarks.narrow import table
+from pixal3d.attention import TokenLayout, normed_and_rotated, normed_and_rotated_by_steps
+from pixal3d.flow import modulated, modulated_by_steps
 from pixal3d.latent_vae import LatentDecoder
-from pixal3d.networks import OFFICIAL, build_network
+from pixal3d.networks import OFFICIAL, NetworkSpec, build_network
 from pixal3d.voxels import TAPS, Origin, Voxels, derived_neighbours
 
 DECODERS = ("shape_decoder", "texture_decoder")
 TOKENS = 11_000  # of a plain object at resolution 1024
 CHILDREN_EACH = 4  # of eight: what a surface fills
-CHUNKS = (64 << 20, 1 << 30)
-# The form before, in which each tap of each slice of 64 MiB looked for its own pairs, on the same
-# object: counted by the same means.
-BEFORE = Launches()
-COLUMNS = ("decoder", "slices of", "matrix products", "operations", "waits", "moved")
+CHUNK_BYTES = 1 << 30  # on a device of 64 GiB and more
+# The shape decoder's before, when each tap of each slice of 64 MiB looked for its own pairs: the
+# same object, counted by the same means. Conversions of types, one a product, are not in it.
+BEFORE = Launches(195_715, 32_155, 30_961, 4_621_138_749_052)
+COLUMNS = ("what", "operations", "matrix products", "waits", "moved in memory")
+ROTARY_TOKENS, HEADS, HEAD_DIM = 16_384, 12, 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,3 +79,46 @@ def _decode(decoder: LatentDecoder, tokens: int, chunk_bytes: int) -> None:
         features = up(features, voxels, chunk_bytes)
     features = decoder.refine(features, voxels, len(decoder.ups), chunk_bytes)
     decoder.leave(features, chunk_bytes)
+
+
+def decoder_flops(spec: NetworkSpec, tokens: int) -> int:
+    """FLOPs of a latent decoder for so many voxels: all 27 taps count."""
+    with META:
+        decoder = cast(LatentDecoder, build_network(spec.kind, spec.arguments))
+    return count(lambda: _decode(decoder, tokens, CHUNK_BYTES))
+
+
+def launches_table() -> str:
+    """What is launched before and after, for decoding and for steps between matrix products."""
+    rows = [("shape decoder, a product for each tap and slice", BEFORE)]
+    decoded = decoder_launches("shape_decoder", TOKENS, CHUNK_BYTES)
+    rows.append(("shape decoder, a product for each slice", decoded))
+    for name, work in _steps().items():
+        rows.append((name, launches(work)))
+    return table(COLUMNS, [_row(name, counted) for name, counted in rows])
+
+
+def _steps() -> dict[str, Callable[[], Tensor]]:
+    """Each step between a flow's matrix products: by steps, and fused."""
+    with META:
+        heads = torch.zeros(ROTARY_TOKENS, 2, HEADS, HEAD_DIM, dtype=torch.bfloat16)
+        gains, angles = (
+            torch.zeros(2, HEADS, HEAD_DIM),
+            torch.zeros(ROTARY_TOKENS, 1, HEAD_DIM // 2),
+        )
+    layout = TokenLayout((ROTARY_TOKENS,), angles, angles)
+    _ = layout.phases  # computed once for all blocks and steps
+    x, row = heads[:, 0].flatten(1), heads[:1, 0].flatten(1)
+    return {
+        "norm and rotary phases, by steps": lambda: normed_and_rotated_by_steps(
+            heads, gains, layout
+        ),
+        "norm and rotary phases, fused": lambda: normed_and_rotated(heads, gains, layout),
+        "modulated norm, by steps": lambda: modulated_by_steps(x, row, row),
+        "modulated norm, fused": lambda: modulated(x, row, row),
+    }
+
+
+def _row(name: str, counted: Launches) -> list[str]:
+    counts = (counted.operations, counted.matrix_products, counted.waits)
+    return [name, *(f"{n:,}" for n in counts), f"{counted.moved_bytes / 1e9:,.2f} GB"]

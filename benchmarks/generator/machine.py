@@ -80,6 +80,7 @@ class Budget:
     """Seconds that a whole command may take."""
 
     def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self._end = time.monotonic() + seconds
 
     @property

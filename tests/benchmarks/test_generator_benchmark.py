@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
+import trimesh
 
 torch = pytest.importorskip("torch", reason="the generator's extra: pip install -e '.[pixal3d]'")
 
@@ -15,8 +18,11 @@ from benchmarks.generator.decoding import DECODERS, TOKENS, decoder_launches  # 
 from benchmarks.generator.flops import count, count_pass, formula  # noqa: E402
 from benchmarks.generator.image import counted_passes  # noqa: E402
 from benchmarks.generator.launches import Launches, launches  # noqa: E402
+from benchmarks.generator.objects import nested_spheres, surface  # noqa: E402
 from pixal3d.cascade import GenerationOptions, ImageUse  # noqa: E402
 from pixal3d.checkpoints import OFFICIAL_SAMPLERS  # noqa: E402
+from pixal3d.dual_grid import dual_grid_to_mesh  # noqa: E402
+from pixal3d.mesh_repair import clean_mesh  # noqa: E402
 from pixal3d.networks import OFFICIAL, NetworkSpec  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -92,6 +98,18 @@ def test_shells_have_the_asked_voxels_near_a_sphere() -> None:
     assert torch.equal(voxels.coords, shell(64, 12288, CPU).coords)
 
 
+def test_given_objects_are_closed_spheres_of_so_many_voxels() -> None:
+    """Two nested ones, since the outer one alone has fewer voxels than are asked for."""
+    given = nested_spheres(1300, 16, CPU, subdivisions=2)
+    assert len(given.radii) == 2 and abs(len(given.levels[0]) - 1300) < 130
+    assert all(3.5 < len(b) / len(a) < 4.5 for a, b in pairwise(given.levels))
+    coords, vertices, crossed, side = surface(given)
+    mesh = clean_mesh(*dual_grid_to_mesh(coords, vertices, crossed, None, side))
+    spheres = trimesh.Trimesh(*(part.numpy() for part in mesh), process=False)
+    assert spheres.is_watertight
+    assert spheres.area == pytest.approx(4 * math.pi * sum(r**2 for r in given.radii), rel=0.03)
+
+
 @pytest.mark.parametrize(("off", "agrees"), [(0.0, True), (1e-3, False), (float("nan"), False)])
 def test_a_comparison_tells_when_the_numbers_differ(off: float, agrees: bool) -> None:
     values = torch.linspace(-2, 2, 101)
@@ -124,7 +142,8 @@ def test_the_cascade_that_is_timed_runs_all_networks() -> None:
     options = GenerationOptions(1024, samplers=samplers, image_uses=uses)
     cost = measure_cascade(options, 200, CPU, "keep", _tiny_specs())
     worked = {name for name, seconds in cost.seconds.items() if seconds > 0}
-    assert worked == {name for name in _tiny_specs() if "decoder" not in name}
+    assert worked == {*_tiny_specs(), "clean_mesh", "bake"} - {"structure_decoder"}
+    assert cost.voxels > 40_000 and cost.decoder_flops > 0
 
 
 def _tiny_specs() -> dict[str, NetworkSpec]:
