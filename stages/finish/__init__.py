@@ -10,6 +10,7 @@ import numpy as np
 from scene.errors import CannotGenerate
 from scene.types import CropCamera, Cutout, DenseMesh, ObjectMesh
 from stages.backends import Backend, SettingsT, Stage
+from stages.loans import after_the_loan
 
 MAX_GROWTH = 0.02  # sides of the cube by which an asset may reach beyond its mesh
 
@@ -45,8 +46,12 @@ def run(
     image: Cutout,
     camera: CropCamera,
 ) -> ObjectMesh:
-    """Finish one mesh and check that the asset stands where the mesh did."""
-    finished = finisher.finish(mesh, dense, image, camera)
+    """Finish one mesh and check that the asset stands where the mesh did.
+
+    On the CPU alone, and so after the finisher's loan: no other call waits for the device.
+    """
+    with after_the_loan():
+        finished = finisher.finish(mesh, dense, image, camera)
     if not len(finished.faces):
         raise CannotGenerate("nothing is left of the mesh after finishing: set finish.backend=none")
     used = mesh.vertices[np.unique(mesh.faces)]
