@@ -1,8 +1,7 @@
 """Segment backend `lite`: everyday things by a small detector, by itself or by words; on a CPU.
 
-The detector (NanoDet-g) tells where things are and what they are; their masks are found as those of
-boxes that a person draws, and what stands out without being one of its 80 kinds is found as by
-`grabcut`.
+The detector (NanoDet-g) tells where things are and what they are; a small network on its features
+finds their masks, and what stands out without being one of its 80 kinds is found as by `grabcut`.
 """
 
 from __future__ import annotations
@@ -17,24 +16,27 @@ from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
 from stages.segment import SegmentBackend, name_of
 from stages.segment.lite import detector
-from stages.segment.lite.boxes import Box, iou
-from stages.segment.lite.detector import Detection, Detector, load_detector
+from stages.segment.lite.boxes import Box, area, iou
+from stages.segment.lite.detector import Detection, Detector, load_detector, load_features
+from stages.segment.lite.masks import LARGEST, InBox, load_in_box, scaled
 from stages.segment.lite.parts import joined
-from stages.segment.lite.things import SURE, meant, whole_of, whole_things
+from stages.segment.lite.things import SURE, is_alive, meant, whole_of, whole_things
 from stages.segment.lite.words import class_of, unknown_words
 from stages.segment.shared import analysed
-from stages.segment.shared.analysed import AnalysedPhoto, analyse, propose
-from stages.segment.shared.outline import enlarged, overlap, window_of
+from stages.segment.shared.analysed import AnalysedPhoto, analyse, propose, score_of
+from stages.segment.shared.outline import cut, enlarged, overlap, window_of
 from stages.segment.shared.pointed import object_in_box, segment_prompt, window_mask, working_window
 from stages.segment.shared.saliency import SaliencyMap, load_saliency
 
 log = logging.getLogger(__name__)
 
 BOX_MARGIN = 0.1  # of its sides: by how much a detector's box may be too small
+LIKELY, CERTAIN, UNLIKELY = 0.5, 0.97, 0.05  # of a pixel: inside; and GrabCut leaves it so
 FILLS_BOX = 0.5  # IoU of a mask's own box with the box that it was found in
 SAME_THING = 0.6  # masks with a greater IoU are one thing
 CONFIRMED = 0.75  # IoU of a part's box with that of an object that stands out: it is none
 SAME_OBJECT = 0.9  # ... or more: that object is what the box means
+WORN = 0.7  # with this share of its pixels in a person's or animal's, what is unsure is a part
 MIN_VISIBLE_FRACTION = 0.3  # a mask of which less is left under smaller ones is none of its own
 SAME_BOX = 0.7  # IoU of a given box and the own box of a mask that words found before
 # What touches things of these kinds with a thin end may be a part: a pole, a stem, a pedestal.
@@ -63,10 +65,11 @@ class Settings(analysed.Settings):
 
 @dataclass(frozen=True, eq=False)
 class Lite:
-    """A detector and the classical masks; deterministic, on one CPU core."""
+    """A detector, masks in its boxes, and the classical masks; deterministic, on one CPU core."""
 
     settings: Settings
     detect: Detector
+    likelihood_in: InBox
     saliency_of: SaliencyMap
 
     def segment(
@@ -103,6 +106,9 @@ class Lite:
             mask = alone if agreement > SAME_OBJECT else self.in_box(thing.box, known)
             if mask is None or mask.pixels.sum() < smallest or is_among(mask, masks):
                 continue
+            bodies = [m for m, t in zip(masks, things, strict=True) if is_alive(t)]
+            if thing.score < SURE and any(lies_on(mask, body) for body in bodies):
+                continue
             things.append(thing)
             masks.append(self.described(mask, thing))
         inside = np.zeros(known.saliency.shape, bool)
@@ -116,8 +122,19 @@ class Lite:
 
     def in_box(self, box: Box, known: AnalysedPhoto) -> Mask | None:
         """The mask in a detection's box; None where nothing fills it."""
-        mask = object_in_box(known, box, self.saliency_of, BOX_MARGIN)
+        window = scaled(box, known.working_from_photo)
+        if area(window) > LARGEST * known.saliency.size:
+            mask = object_in_box(known, box, self.saliency_of, BOX_MARGIN)
+        else:
+            mask = self.likely_in(window, known)
         return mask if mask and iou(box_around(mask, known), box) >= FILLS_BOX else None
+
+    def likely_in(self, window: Box, known: AnalysedPhoto) -> Mask | None:
+        """What the network finds in a box at working size, its outline moved onto the colours."""
+        likelihood = self.likelihood_in(known.rgb, window)
+        region = likelihood > LIKELY
+        pixels = cut(known.rgb, region, likelihood > CERTAIN, likelihood < UNLIKELY)
+        return Mask(pixels, "", score_of(pixels, region, known)) if pixels.any() else None
 
     def described(self, mask: Mask, thing: Detection) -> Mask:
         """A mask with the score of its detection, and its name if that is sure."""
@@ -188,6 +205,11 @@ def is_among(mask: Mask, masks: Sequence[Mask]) -> bool:
     return any(overlap(mask.pixels, other.pixels) > SAME_THING for other in masks)
 
 
+def lies_on(mask: Mask, other: Mask) -> bool:
+    """Whether most of a mask is another's too: clothes, if that is a person."""
+    return (mask.pixels & other.pixels).sum() >= WORN * mask.pixels.sum()
+
+
 def best_in_box(masks: Sequence[Mask], box: Box, known: AnalysedPhoto) -> tuple[Mask | None, float]:
     """The mask whose own box agrees best with a box, and how well (IoU)."""
     fits = [iou(box_around(mask, known), box) for mask in masks]
@@ -220,16 +242,16 @@ def box_around(mask: Mask, known: AnalysedPhoto) -> Box:
 
 
 def load(settings: Settings, device: str) -> Lite:
-    """Read both networks; every device means the CPU here."""
-    return Lite(settings, load_detector(), load_saliency())
+    """Read the three networks; every device means the CPU here."""
+    return Lite(settings, load_detector(), load_in_box(load_features()), load_saliency())
 
 
 BACKEND = SegmentBackend(
-    version="2",
+    version="3",
     settings=Settings,
     load=load,
     loading=(),
-    weights_sha256=detector.WEIGHTS_SHA256,  # those of saliency go with the stage's version
+    weights_sha256=detector.WEIGHTS_SHA256,  # those of masks and saliency go with the version
     knows_words=True,
     unknown_words=unknown_words,
 )

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene.types import Float32, Uint8
-from stages.bundled import Network, load_network
+from stages.bundled import Network, load_graph, load_network
 from stages.segment.lite.boxes import Box, iou
+from stages.segment.lite.masks import FeatureMaps, FeaturesOf
 from stages.segment.lite.words import CLASSES
 from stages.segment.shared.memory import remembered
 
@@ -69,15 +70,28 @@ def load_detector() -> Detector:
     return detect
 
 
+def load_features() -> FeaturesOf:
+    """Read NanoDet as `load_detector` does; the result is what masks are found from."""
+    network = load_graph(WEIGHTS_FILE, WEIGHTS_SHA256)
+
+    @remembered(4)
+    def maps(rgb: Uint8, long_side_px: int) -> FeatureMaps:
+        """Features of a photo brought to a size."""
+        small = at_size(rgb, long_side_px)
+        levels = network(image=network_tensor(small))[1:4]
+        return FeatureMaps(rgb, tuple(level[0] for level in levels), small.shape[1] / rgb.shape[1])
+
+    return maps
+
+
 def detected(rgb: Uint8, long_side_px: int, network: Network) -> list[Detection]:
     """What the network finds in a photo brought to a size, best first."""
     height, width = rgb.shape[:2]
-    scale = long_side_px / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    tensor = network_tensor(np.asarray(cv2.resize(rgb, size, interpolation=method), np.uint8))
+    small = at_size(rgb, long_side_px)
+    tensor = network_tensor(small)
     boxes, classes, scores = decoded(network(tensor)[0], *tensor.shape[2:])
-    boxes = np.clip(boxes * np.tile([width / size[0], height / size[1]], 2), 0, [width, height] * 2)
+    enlarged = boxes * np.tile([width / small.shape[1], height / small.shape[0]], 2)
+    boxes = np.clip(enlarged, 0, [width, height] * 2)
     found = [
         Detection((x0, y0, x1, y1), score, ((CLASSES[kind], score),))
         for (x0, y0, x1, y1), kind, score in zip(
@@ -86,6 +100,15 @@ def detected(rgb: Uint8, long_side_px: int, network: Network) -> list[Detection]
         if x1 - x0 >= 2 and y1 - y0 >= 2
     ]
     return without_doubles(found)
+
+
+def at_size(rgb: Uint8, long_side_px: int) -> Uint8:
+    """A photo with its long side brought to a length."""
+    height, width = rgb.shape[:2]
+    scale = long_side_px / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(rgb, size, interpolation=method), np.uint8)
 
 
 def network_tensor(rgb: Uint8) -> Float32:

@@ -16,6 +16,10 @@ CONTENTS = (
     "fork", "knife", "spoon", "scissors", "toothbrush", "banana", "apple", "sandwich", "orange",
     "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "sports ball", PLANT,
 )  # fmt: skip
+ALIVE = (
+    "person", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe",
+    "teddy bear",
+)  # fmt: skip
 ABOVE_BOTTOM = 0.1  # of the vessel's height: what stands beside it reaches lower
 MAX_OVERHANG = 0.05  # of the vessel's width: as far beside it may the middle of what it holds be
 MAX_CONTENT_AREA = 2.5  # times the vessel's box: a plant, but not what stands behind a cup
@@ -106,6 +110,11 @@ def whole_of(one: Detection, others: Sequence[Detection]) -> Detection | None:
         if lies_in(one.box, other.box, MOSTLY) and not something_else:
             return other
     return None
+
+
+def is_alive(one: Detection) -> bool:
+    """Whether a thing is surely a person or an animal."""
+    return one.name in ALIVE and one.score >= SURE
 
 
 def meant(found: Sequence[Detection], kind: str, min_score: float) -> list[Detection]:

@@ -12,7 +12,7 @@ from scene.errors import BadInput
 from scene.types import Bool, Float32, ObjectPrompt, Photo, Point, Uint8
 from stages import segment
 from stages.segment import grabcut, lite
-from stages.segment.lite.boxes import iou
+from stages.segment.lite.boxes import Box, iou
 from stages.segment.lite.detector import (
     BINS,
     STRIDES_PX,
@@ -201,9 +201,18 @@ def unlike_ground(rgb: Uint8) -> Float32:
     return (np.abs(rgb.astype(int) - GROUND).max(2) > 40).astype(np.float32)
 
 
+def unlike_ground_in(rgb: Uint8, box: Box) -> Float32:
+    """The same inside a box and a pixel around it."""
+    x0, y0, x1, y1 = (round(value) for value in box)
+    inside = np.zeros(rgb.shape[:2], np.float32)
+    inside[max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1] = 1
+    return inside * unlike_ground(rgb)
+
+
 def backend(*detections: Detection, settings: lite.Settings | None = None) -> lite.Lite:
     """The backend with a detector that sees what a test says."""
-    return lite.Lite(settings or lite.Settings(), lambda rgb: list(detections), unlike_ground)
+    settings = settings or lite.Settings()
+    return lite.Lite(settings, lambda rgb: list(detections), unlike_ground_in, unlike_ground)
 
 
 LEFT, RIGHT, FAR = box(40, 120, 100, 200), box(100, 60, 150, 200), box(220, 100, 280, 180)
@@ -249,6 +258,26 @@ def test_a_part_that_stands_out_is_an_object_where_the_whole_is_unsure() -> None
     whole = seen("chair", (100, 60, 160, 200), 0.4)
     found = segment.run(backend(whole, seen("tie", (110, 120, 150, 195), 0.3)), photo, (), ())
     assert [m.score for m in found] == [0.4, 0.3]
+
+
+@pytest.mark.parametrize(("name", "objects"), [("person", 1), ("suitcase", 2)])
+def test_what_is_unsure_on_a_person_is_a_part(name: str, objects: int) -> None:
+    photo = picture((box(100, 60, 160, 220), BLUE))
+    first, again = seen(name, (100, 60, 160, 200), 0.6), seen(name, (105, 100, 175, 228), 0.36)
+    found = segment.run(backend(first, again), photo, (), ())
+    assert [m.label for m in found] == [name, ""][:objects]
+
+
+def test_what_fills_the_photo_is_found_as_a_box_that_a_person_draws() -> None:
+    large = box(20, 20, 300, 220)
+    whole = seen("couch", (20, 20, 300, 220), 0.6)
+
+    def never(rgb: Uint8, box: Box) -> Float32:
+        raise AssertionError(box)
+
+    lite_backend = replace(backend(whole), likelihood_in=never)
+    (found,) = segment.run(lite_backend, picture((large, BLUE)), (), ())
+    assert fits(found.pixels, large)
 
 
 def test_a_box_that_nothing_fills_gives_no_object() -> None:

@@ -1,0 +1,1 @@
+"""Trains the network that finds masks in the detector's boxes."""
