@@ -29,14 +29,16 @@ def describe_precision(checkpoint: Checkpoint, body_dtype: torch.dtype | None) -
     parts = []
     for group, names in GROUPS.items():
         sources = [checkpoint.networks[name] for name in names if name in checkpoint.networks]
-        computing = {dtype for s in sources for dtype in _types(s, body_dtype).values()}
+        computing = {dtype for s in sources for dtype in computing_types(s, body_dtype).values()}
         rounded = {dtype for s in sources for dtype in _rounded(s)}
         lost = f", of numbers rounded to {_names(rounded)}" if rounded else ""
         parts.append(f"{group} in {_names(computing)}{lost}")
     return "; ".join(parts)
 
 
-def _types(source: NetworkSource, body_dtype: torch.dtype | None) -> dict[str, torch.dtype]:
+def computing_types(
+    source: NetworkSource, body_dtype: torch.dtype | None
+) -> dict[str, torch.dtype]:
     """The type that each tensor of a network computes in."""
     with torch.device("meta"):
         network = build_network(source.spec.kind, source.spec.arguments, body_dtype)
@@ -45,7 +47,7 @@ def _types(source: NetworkSource, body_dtype: torch.dtype | None) -> dict[str, t
 
 def _rounded(source: NetworkSource) -> set[torch.dtype]:
     """The stored types that are coarser than the ones in which the released network computes."""
-    released = _types(source, None)
+    released = computing_types(source, None)
     stored = stored_types(source, released)
     floating = {name: stored[name] for name in released if stored[name].is_floating_point}
     return {

@@ -52,7 +52,7 @@ def load_strictly(model_class: Any, folder: Path, dtype: Any) -> Any:
     Raises ValueError when a weight is missing, left over, or of another shape than its class has.
     """
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             model, found = model_class.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=dtype,
                 output_loading_info=True,
@@ -76,7 +76,7 @@ def load_strictly(model_class: Any, folder: Path, dtype: Any) -> Any:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Without its bars, and its report of hundreds of lines: what is wrong is raised in one."""
     from transformers.utils import logging as reports
 

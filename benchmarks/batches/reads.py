@@ -11,12 +11,12 @@ from pathlib import Path
 
 from benchmarks.batches.commands import run
 from benchmarks.batches.photos import write_photos
+from photoscene.self_test.tiny_moge import write_moge
+from photoscene.self_test.tiny_pixal3d import write_tiny_checkpoint
+from photoscene.self_test.tiny_qwen import save_tiny_qwen
+from photoscene.self_test.tiny_sam import save_sam3
 from support import TESTS
 from support.batches import write_manifest
-from support.tiny_moge import write_moge
-from support.tiny_pixal3d import write_tiny_checkpoint
-from support.tiny_qwen import save_tiny_qwen
-from support.tiny_sam import save_sam3
 
 SCENES, SCENES_SINGLY = 48, 2
 SAM_SEED, MOGE_SEED = 6, 2  # weights by which one of two objects hides a part of the other
@@ -28,7 +28,7 @@ SETTINGS = (
 FILES = {"SAM 3": "segment", "MoGe": "map_points", "Qwen-Image-Edit": "complete"}
 SITE = """
 import flows.shard
-from support.tiny_moge import register_backbone
+from photoscene.self_test.tiny_moge import register_backbone
 register_backbone()
 flows.shard.MAX_LOCKSTEP = {members}
 """

@@ -302,8 +302,20 @@ def check(
 
 
 @command(app)
-def doctor(store: StorePath = None, json: Json = False) -> int:
-    """Show what this machine can run, and the one command that mends each gap."""
-    from photoscene.cli.doctor import show_doctor
+def doctor(
+    self_test: Annotated[
+        bool,
+        typer.Option("--self-test", help="Run tiny networks of the official classes instead."),
+    ] = False,
+    device: Device = "auto",
+    store: StorePath = None,
+    json: Json = False,
+) -> int:
+    """Show what this machine can run, and the one command that mends each gap.
 
-    return show_doctor(store, json)
+    With --self-test every path of the official networks is tried on the device, with tiny random
+    weights: status 3 where one cannot work.
+    """
+    from photoscene.cli.doctor import show_doctor, show_self_test
+
+    return show_self_test(device, json) if self_test else show_doctor(store, json)

@@ -157,8 +157,8 @@ class Pixal3D:
     def _make(self, posed_images: PosedImages, seed: int) -> ObjectMesh:
         kept = self.settings.memory == "keep"  # else one call at a time is lent the model
         with self.busy if kept else nullcontext():
-            loaded = self._loaded_checkpoint(len(posed_images.views) > 1)
-            options = _generation_options(self.settings, seed, loaded.checkpoint)
+            loaded = self.loaded_checkpoint(len(posed_images.views) > 1)
+            options = generation_options(self.settings, seed, loaded.checkpoint)
             what = f"resolution {options.resolution}"
             work = partial(self._work, loaded, posed_images, options)
             made = retrying_after_freeing(work, self.release, what, REMEDY)
@@ -190,7 +190,7 @@ class Pixal3D:
         values = sample_attributes(made.attributes, made.vertices)
         return replace(mesh, dense=dense_mesh(made.vertices, made.faces, values))
 
-    def _loaded_checkpoint(self, several_views: bool) -> LoadedCheckpoint:
+    def loaded_checkpoint(self, several_views: bool) -> LoadedCheckpoint:
         """Networks for one view or for several."""
         if several_views not in self.checkpoints:
             from pixal3d import computing_type, describe_precision, load_named, open_checkpoint
@@ -272,7 +272,7 @@ def _runtime_options(settings: Settings) -> RuntimeOptions:
     return RuntimeOptions(body_dtype, settings.convolution, settings.compiled)
 
 
-def _generation_options(settings: Settings, seed: int, checkpoint: Checkpoint) -> GenerationOptions:
+def generation_options(settings: Settings, seed: int, checkpoint: Checkpoint) -> GenerationOptions:
     """Steps replace those of every stage; guidance only that of stages that are guided at all."""
     from pixal3d import GenerationOptions
 

@@ -20,11 +20,11 @@ from flows.calls import Outcome, StageCall  # noqa: E402
 from flows.request import Request  # noqa: E402
 from flows.shard import Observer, SceneRun, reconstruct_scenes  # noqa: E402
 from photoscene.inputs.request import Arguments, build_request  # noqa: E402
+from photoscene.self_test.tiny_pixal3d import write_tiny_checkpoint  # noqa: E402
 from scene.store import Store  # noqa: E402
 from stages import generate  # noqa: E402
 from stages.devices import ModelPool  # noqa: E402
 from support.small_photo import SmallPhoto  # noqa: E402
-from support.tiny_pixal3d import write_tiny_checkpoint  # noqa: E402
 
 NETWORKS = ("encoder", "upsampler", "coarse", "decoder", "fine", "colour")
 

@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch", reason="the generator's extra: pip install 
 
 from PIL import Image  # noqa: E402
 
+from photoscene.self_test.tiny_pixal3d import write_tiny_checkpoint  # noqa: E402
 from photoscene.single_object import decoded_cutout  # noqa: E402
 from scene.glb import object_from_glb  # noqa: E402
 from scene.png import encode_png  # noqa: E402
@@ -32,7 +33,6 @@ from stages.weights import MEMO_NAME, weights_digest  # noqa: E402
 from support.borrowing import borrowed, settings_of  # noqa: E402
 from support.posed_views import cutout, write_rig  # noqa: E402
 from support.small_photo import call  # noqa: E402
-from support.tiny_pixal3d import write_tiny_checkpoint  # noqa: E402
 
 QUICK = ["--steps", "1", "--set", "generate.texture_px=128", "--set", "generate.faces=300"]
 
@@ -237,7 +237,7 @@ def test_the_field_of_view_is_estimated_where_that_is_asked_for(
 ) -> None:
     """By MoGe on the framed cut-out over black; the same again needs no network."""
     pytest.importorskip("moge", reason="pip install --no-deps -r moge-requirements.txt")
-    from support.tiny_moge import write_moge
+    from photoscene.self_test.tiny_moge import write_moge
 
     monkeypatch.setenv("PHOTOSCENE_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -341,7 +341,7 @@ def test_both_policies_of_memory_run_networks_in_the_same_types(
     settings = settings_of("generate", "pixal3d", {"weights": str(weights), "precision": precision})
     types: dict[str, dict[str, set[torch.dtype]]] = {}
     for keeping in ("keep", "one_at_a_time"):
-        pool = load(settings, "meta")._loaded_checkpoint(False).networks
+        pool = load(settings, "meta").loaded_checkpoint(False).networks
         types[keeping] = {}
         for name in generation.CASCADE_NETWORKS:
             with pool.borrow(name, keeping) as network:

@@ -17,10 +17,10 @@ from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 import pixal3d  # noqa: E402
+from photoscene.self_test.tiny_pixal3d import write_tiny_checkpoint  # noqa: E402
 from pixal3d.cascade import choose_grid, finer_nodes  # noqa: E402
 from pixal3d.preprocess import crop_to_object  # noqa: E402
 from support.posed_views import cutout, orbit, write_rig  # noqa: E402
-from support.tiny_pixal3d import write_tiny_checkpoint  # noqa: E402
 
 FOV_RAD = 0.6
 

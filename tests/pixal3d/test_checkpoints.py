@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="the generator's extra: pip install 
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+from photoscene.self_test.tiny_pixal3d import DINO, write_tiny_checkpoint  # noqa: E402
 from pixal3d.checkpoints import (  # noqa: E402
     COMFY_DECODERS,
     COMFY_FLOW_PREFIXES,
@@ -29,7 +30,6 @@ from pixal3d.weights import NetworkSource, WeightsError, load_network  # noqa: E
 from stages.generate.pixal3d import BACKEND, WEIGHT_FILES, Settings  # noqa: E402
 from stages.model_table import model_table  # noqa: E402
 from stages.weights import MissingWeights  # noqa: E402
-from support.tiny_pixal3d import DINO, write_tiny_checkpoint  # noqa: E402
 
 # Counted on the reference's own modules: parameters and stored tensors.
 RELEASED = {
@@ -359,7 +359,7 @@ def test_the_authors_files_and_image_networks_from_elsewhere(
     naf = {f"naf.{n}": t for n, t in load_file(official["upsampler"].file).items()}
     save_file({**load_file(official["image_encoder"].file), **naf}, file)
     digest = BACKEND.weights_digest(settings)
-    checkpoint = BACKEND.load(settings, "cpu")._loaded_checkpoint(False).checkpoint
+    checkpoint = BACKEND.load(settings, "cpu").loaded_checkpoint(False).checkpoint
     check_complete(checkpoint)
     assert checkpoint.networks["upsampler"].file == file
     assert checkpoint.networks["shape_decoder"].file.parent == folder / "ckpts"

@@ -24,16 +24,16 @@ pytest.importorskip("moge", reason="pip install --no-deps -r moge-requirements.t
 
 from flows.profile import load_profile  # noqa: E402
 from flows.request import StageChoice  # noqa: E402
+from photoscene.self_test.tiny_moge import write_moge  # noqa: E402
+from photoscene.self_test.tiny_pixal3d import write_tiny_checkpoint  # noqa: E402
+from photoscene.self_test.tiny_qwen import save_tiny_qwen  # noqa: E402
+from photoscene.self_test.tiny_sam import save_sam3  # noqa: E402
 from scene.cameras import camera_from_fov  # noqa: E402
 from scene.types import Crop, CropCamera, ObjectCrop, ObjectPrompt, Photo, Point  # noqa: E402
 from stages import map_points, segment  # noqa: E402
 from stages.devices import LazyModel, ModelPool  # noqa: E402
 from support.borrowing import borrowed  # noqa: E402
 from support.small_photo import call, small_masks, small_rgb  # noqa: E402
-from support.tiny_moge import write_moge  # noqa: E402
-from support.tiny_pixal3d import write_tiny_checkpoint  # noqa: E402
-from support.tiny_qwen import save_tiny_qwen  # noqa: E402
-from support.tiny_sam import save_sam3  # noqa: E402
 
 # Random weights with which one of two objects hides a part of the other.
 SAM_SEED, MOGE_SEED = 6, 2

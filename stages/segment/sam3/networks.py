@@ -65,7 +65,7 @@ class EncodedPhoto:
     wanted."""
 
     def __init__(self, networks: Networks, features: Tensor) -> None:
-        self._networks, self._features = networks, features
+        self._networks, self.features = networks, features
 
     @property
     def tracker(self) -> Any:
@@ -75,7 +75,7 @@ class EncodedPhoto:
     @cached_property
     def for_clicks(self) -> list[Tensor]:
         """The tracker's maps of the photo."""
-        levels, _ = self.tracker.vision_encoder.neck(self._features)
+        levels, _ = self.tracker.vision_encoder.neck(self.features)
         return click_maps(self.tracker, levels)
 
     @cached_property
@@ -83,7 +83,7 @@ class EncodedPhoto:
         """The detector's pyramid of the photo, as its forward takes it."""
         from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
-        levels, positions = self._networks.detector.vision_encoder.neck(self._features)
+        levels, positions = self._networks.detector.vision_encoder.neck(self.features)
         return Sam3VisionEncoderOutput(fpn_hidden_states=levels, fpn_position_encoding=positions)
 
     def instances(

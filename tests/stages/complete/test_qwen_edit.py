@@ -24,6 +24,13 @@ pytest.importorskip("diffusers", reason="the official models: pip install -e '.[
 
 from photoscene.inputs.request import build_request  # noqa: E402
 from photoscene.runs.reconstruction import reconstruct_photo  # noqa: E402
+from photoscene.self_test.tiny_qwen import (  # noqa: E402
+    copied,
+    edition_of_december,
+    save_tiny_qwen,
+    write_gguf,
+    write_lora,
+)
 from scene.cameras import camera_from_fov  # noqa: E402
 from scene.errors import BadWeights  # noqa: E402
 from scene.store import Store  # noqa: E402
@@ -54,7 +61,6 @@ from stages.settings import local_settings, settings_to_json  # noqa: E402
 from stages.weights import MissingWeights  # noqa: E402
 from support.borrowing import borrowed, settings_of  # noqa: E402
 from support.small_photo import SmallPhoto  # noqa: E402
-from support.tiny_qwen import copied, save_tiny_qwen  # noqa: E402
 
 SIDE = 64
 HOW = Sampling(2, 4.0, None, SIDE)
@@ -253,26 +259,6 @@ def test_a_transformer_of_one_file(
         load_pipeline(WeightFiles(frame, one), "cpu", "none")
 
 
-def write_gguf(file: Path, weights: dict[str, Any], lacking: str = "") -> Path:
-    """Weights as GGUF: matrices in eight bits (Q8_0), the rest in 32."""
-    gguf = pytest.importorskip("gguf", reason="quantised weights: pip install gguf")
-    writer = gguf.GGUFWriter(str(file), "qwen_image")
-    for name, value in weights.items():
-        array = value.float().numpy()
-        if name == lacking:
-            continue
-        if array.ndim == 2 and array.shape[1] % 32 == 0:
-            packed = gguf.quants.quantize(array, gguf.GGMLQuantizationType.Q8_0)
-            writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
-        else:
-            writer.add_tensor(name, array)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return file
-
-
 def test_quantised_weights_make_nearly_the_same_picture(
     folder: Path, picture: Uint8, edited: Uint8, tmp_path: Path
 ) -> None:
@@ -295,9 +281,7 @@ def test_files_made_for_comfyui_are_read(
     than the model's is accepted."""
     from safetensors.torch import load_file, save_file
 
-    newest = copied(folder, tmp_path / "newest")
-    config = newest / "transformer" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "zero_cond_t": True}))
+    newest = edition_of_december(folder, tmp_path / "newest")
     weights = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
     marked = {**weights, EDITION_MARKER: torch.zeros(0)}
     eight = write_gguf(tmp_path / "eight.gguf", marked)
@@ -319,22 +303,6 @@ def test_files_made_for_comfyui_are_read(
         save_file({**load_file(comfy), odd: torch.zeros(2)}, tmp_path / "more.safetensors")
         with pytest.raises(BadWeights, match="1 weights are unexpected, as .*(odd|img_in)"):
             _transformer(WeightFiles(folder, tmp_path / "more.safetensors"), torch.float32)
-
-
-def write_lora(file: Path, prefix: str = "transformer_blocks") -> Path:
-    """A LoRA in the names of the Lightning files: lora_down, lora_up and alpha per layer."""
-    from safetensors.torch import save_file
-
-    generator = torch.Generator().manual_seed(1)
-    weights = {}
-    for block in range(2):
-        for layer in ("attn.to_q", "attn.add_k_proj"):
-            name = f"{prefix}.{block}.{layer}"
-            weights[f"{name}.lora_down.weight"] = torch.randn(4, 32, generator=generator)
-            weights[f"{name}.lora_up.weight"] = torch.randn(32, 4, generator=generator)
-            weights[f"{name}.alpha"] = torch.tensor(4.0)
-    save_file(weights, file)
-    return file
 
 
 def test_a_lora_changes_the_picture_and_must_fit(

@@ -14,6 +14,7 @@ pytest.importorskip("numba", reason="finishing: pip install -e '.[finish]'")
 
 from flows.calls import backend_call
 from flows.compute import produce
+from photoscene.self_test.tiny_pixal3d import write_tiny_checkpoint
 from scene.bundles import OBJECT_CROP_NAMES, pack_object_crop
 from scene.seams import is_closed
 from scene.store import Store
@@ -22,7 +23,6 @@ from stages import finish, generate
 from stages.crops import cutout_crop
 from stages.devices import ModelPool
 from support.extras import VALIDATOR, missing
-from support.tiny_pixal3d import write_tiny_checkpoint
 
 pytestmark = pytest.mark.slow
 SMALL = {"resolution": 1024, "steps": 1, "texture_px": 64, "faces": 200, "dense": True}

@@ -23,6 +23,7 @@ from support import ROOT
 torch = pytest.importorskip("torch", reason="the models' extra: pip install -e '.[full]'")
 pytest.importorskip("moge", reason="pip install --no-deps -r moge-requirements.txt")
 
+from photoscene.self_test.tiny_moge import TOKENS_RANGE, config_v2, register_backbone, write_moge  # noqa: E402
 from scene.cameras import (  # noqa: E402
     camera_from_fov,
     pixel_centres,
@@ -47,7 +48,6 @@ from stages.map_points.moge.weights import CHECKPOINT, WEIGHTS, convert, load_mo
 from stages.weights import weights_digest  # noqa: E402
 from support.borrowing import borrowed  # noqa: E402
 from support.small_photo import call  # noqa: E402
-from support.tiny_moge import TOKENS_RANGE, config_v2, register_backbone, write_moge  # noqa: E402
 
 SPREAD = 0.7  # of the tiny networks: see write_moge
 VERSIONS = ("2", "2 without normals", "1")

@@ -19,6 +19,7 @@ pytest.importorskip("transformers", reason="the segment models' extra")
 
 from test_sam3 import BOX, CLICK, REFINED, changed, photo, same  # noqa: E402
 
+from photoscene.self_test.tiny_sam import save_sam2  # noqa: E402
 from scene.errors import BadWeights  # noqa: E402
 from scene.types import ObjectPrompt  # noqa: E402
 from stages import segment  # noqa: E402
@@ -30,7 +31,6 @@ from stages.segment.shared.sam_images import IMAGENET, network_image  # noqa: E4
 from stages.settings import settings_to_json  # noqa: E402
 from support.borrowing import loaded, settings_of  # noqa: E402
 from support.small_photo import SmallPhoto, call  # noqa: E402
-from support.tiny_sam import save_sam2  # noqa: E402
 
 LENIENT = {"predicted_iou": 0.0, "stability": 0.0, "min_area_share": 0.0, "points_per_side": 9}
 

@@ -19,6 +19,7 @@ from support import ROOT, TESTS
 torch = pytest.importorskip("torch", reason="the segment models' extra")
 pytest.importorskip("transformers", reason="the segment models' extra")
 
+from photoscene.self_test.tiny_sam import save_sam2, save_sam3  # noqa: E402
 from scene.errors import BadWeights  # noqa: E402
 from scene.types import Mask, ObjectPrompt, Photo, Point  # noqa: E402
 from stages import segment  # noqa: E402
@@ -35,7 +36,6 @@ from stages.segment.shared.sam_images import (  # noqa: E402
 )
 from support.borrowing import borrowed, loaded, settings_of  # noqa: E402
 from support.small_photo import SmallPhoto, call  # noqa: E402
-from support.tiny_sam import save_sam2, save_sam3  # noqa: E402
 
 WORDS = ObjectPrompt(text="cup")
 CLICK = ObjectPrompt("thing", points=(Point(50, 40),))

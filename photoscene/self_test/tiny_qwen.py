@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from stages.complete.qwen_edit.pipeline import diffusers_class
-from stages.pretrained import prepare_torchvision
+from stages.pretrained import prepare_torchvision, quiet_transformers
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
            "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")  # fmt: skip
@@ -37,8 +38,9 @@ def save_tiny_qwen(folder: Path, pipeline: str = "QwenImageEditPlusPipeline") ->
         ),
         "tokenizer": tokenizer,
     }  # fmt: skip
-    for name, part in parts.items():
-        part.save_pretrained(folder / name)
+    with quiet_transformers():
+        for name, part in parts.items():
+            part.save_pretrained(folder / name)
     _save_processor(folder, tokenizer)
     (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
     return folder
@@ -56,6 +58,51 @@ def tiny_transformer() -> Any:
 def copied(folder: Path, to: Path) -> Path:
     """A copy to damage."""
     return Path(shutil.copytree(folder, to))
+
+
+def edition_of_december(folder: Path, to: Path) -> Path:
+    """A copy whose transformer is of the edition of December 2025."""
+    config = copied(folder, to) / "transformer" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "zero_cond_t": True}))
+    return to
+
+
+def write_gguf(file: Path, weights: Mapping[str, Any], lacking: str = "") -> Path:
+    """Weights as GGUF: matrices in eight bits (Q8_0), the rest in 32."""
+    import gguf
+
+    writer = gguf.GGUFWriter(str(file), "qwen_image")
+    for name, value in weights.items():
+        array = value.float().numpy()
+        if name == lacking:
+            continue
+        if array.ndim == 2 and array.shape[1] % 32 == 0:
+            packed = gguf.quants.quantize(array, gguf.GGMLQuantizationType.Q8_0)
+            writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        else:
+            writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+def write_lora(file: Path, prefix: str = "transformer_blocks") -> Path:
+    """A LoRA in the names of the Lightning files: lora_down, lora_up and alpha per layer."""
+    import torch
+    from safetensors.torch import save_file
+
+    generator = torch.Generator().manual_seed(1)
+    weights = {}
+    for block in range(2):
+        for layer in ("attn.to_q", "attn.add_k_proj"):
+            name = f"{prefix}.{block}.{layer}"
+            weights[f"{name}.lora_down.weight"] = torch.randn(4, 32, generator=generator)
+            weights[f"{name}.lora_up.weight"] = torch.randn(32, 4, generator=generator)
+            weights[f"{name}.alpha"] = torch.tensor(4.0)
+    save_file(weights, file)
+    return file
 
 
 def _tokenizer() -> Any:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stages.pretrained import prepare_torchvision, quiet_transformers
+
 SIDE, PATCH, WIDTH = 112, 14, 32  # an 8 x 8 grid of tokens
 GRID = SIDE // PATCH
 WORDS = ("cup", "chair", "red", "visual")
@@ -15,8 +17,6 @@ def save_sam3(folder: Path, seed: int = 3) -> Path:
     """A folder as facebook/sam3 has it: a video model with detector and tracker, a tokenizer and a
     processor's settings."""
     import torch
-
-    from stages.pretrained import prepare_torchvision
 
     prepare_torchvision()
     from transformers.models.sam3_video.configuration_sam3_video import Sam3VideoConfig
@@ -30,7 +30,8 @@ def save_sam3(folder: Path, seed: int = 3) -> Path:
     )
     model = Sam3VideoModel(config).eval()
     _make_lively(model)
-    model.save_pretrained(folder, save_original_format=False)
+    with quiet_transformers():
+        model.save_pretrained(folder, save_original_format=False)
     processor = {
         "processor_class": "Sam3VideoProcessor",
         "image_processor": {"image_mean": [0.5] * 3, "image_std": [0.5] * 3},
@@ -42,8 +43,6 @@ def save_sam3(folder: Path, seed: int = 3) -> Path:
 def save_sam2(folder: Path, seed: int = 3) -> Path:
     """A folder as facebook/sam2.1-hiera-tiny has it: a video model with its memory."""
     import torch
-
-    from stages.pretrained import prepare_torchvision
 
     prepare_torchvision()
     from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoConfig
@@ -71,7 +70,8 @@ def save_sam2(folder: Path, seed: int = 3) -> Path:
     )  # fmt: skip
     model = Sam2VideoModel(config).eval()
     _make_lively(model)
-    model.save_pretrained(folder, save_original_format=False)
+    with quiet_transformers():
+        model.save_pretrained(folder, save_original_format=False)
     processor = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder

@@ -20,7 +20,7 @@ def register_backbone() -> None:
     from moge.model.dinov2.layers import MemEffAttention, NestedTensorBlock
     from moge.model.dinov2.models.vision_transformer import DinoVisionTransformer
 
-    block = partial(NestedTensorBlock, attn_class=MemEffAttention)
+    block: Any = partial(NestedTensorBlock, attn_class=MemEffAttention)
 
     def build(pretrained: bool = False) -> Any:
         return DinoVisionTransformer(
