@@ -23,7 +23,6 @@ from pixal3d.latent_vae import LatentDecoder
 from pixal3d.networks import OFFICIAL, NetworkSpec, build_network
 from pixal3d.voxels import TAPS, Origin, Voxels, derived_neighbours
 
-DECODERS = ("shape_decoder", "texture_decoder")
 TOKENS = 11_000  # of a plain object at resolution 1024
 CHILDREN_EACH = 4  # of eight: what a surface fills
 CHUNK_BYTES = 1 << 30  # on a device of 64 GiB and more
