@@ -247,7 +247,7 @@ def load(settings: Settings, device: str) -> Lite:
 
 
 BACKEND = SegmentBackend(
-    version="3",
+    version="4",
     settings=Settings,
     load=load,
     loading=(),

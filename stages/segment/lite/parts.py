@@ -47,7 +47,10 @@ def joined(masks: Sequence[Mask], whole: Sequence[bool]) -> list[Mask]:
     first = list(range(len(masks)))
     for i in range(len(masks)):
         for j in range(i):
-            if first[i] != first[j] and not (whole[i] or whole[j]) and belong(own[i], own[j]):
+            if first[i] == first[j] or whole[i] or whole[j]:
+                continue
+            others = [o for k, o in enumerate(own) if k not in (i, j)]
+            if belong(own[i], own[j]) and not hidden_contact(own[i], own[j], others):
                 low, high = sorted((first[i], first[j]))
                 first = [low if f == high else f for f in first]
     found: list[Mask] = []
@@ -95,11 +98,31 @@ def belong(a: Bool, b: Bool) -> bool:
     return stands or carries
 
 
+def hidden_contact(a: Bool, b: Bool, others: Sequence[Bool]) -> bool:
+    """Whether something else is where two pieces touch, so that neither end there may be its own.
+
+    A sliver of what is behind a thing looks like a thin end beside it.
+    """
+    upper, lower = sorted((a, b), key=middle_row)
+    near = cv2.dilate(touching(upper, lower).astype(np.uint8), np.ones((3, 3), np.uint8),
+                      iterations=reach_px(a))  # fmt: skip
+    return any(bool((near.astype(bool) & other).any()) for other in others)
+
+
+def touching(upper: Bool, lower: Bool) -> Bool:
+    """(H, W): the upper one's pixels that the lower one is near to."""
+    side = 2 * reach_px(upper) + 1
+    return (cv2.dilate(lower.astype(np.uint8), np.ones((side, side), np.uint8)) > 0) & upper
+
+
+def reach_px(piece: Bool) -> int:
+    """Pieces with no larger gap between them touch."""
+    return max(1, round(REACH * max(piece.shape)))
+
+
 def contact_of(upper: Bool, lower: Bool) -> Contact | None:
     """Where two pieces touch, None where they do not."""
-    reach = max(1, round(REACH * max(upper.shape)))
-    grown = cv2.dilate(lower.astype(np.uint8), np.ones((2 * reach + 1,) * 2, np.uint8))
-    rows, columns = np.nonzero((grown > 0) & upper)
+    rows, columns = np.nonzero(touching(upper, lower))
     if not len(rows):
         return None
     (x0, y0, x1, y1), (left, _, right, _) = window_of(upper), window_of(lower)

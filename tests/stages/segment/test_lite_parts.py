@@ -45,6 +45,17 @@ def test_what_stands_on_before_or_beside_another_is_none_of_its_parts(a: Bool, b
     assert not belong(b, a)
 
 
+def test_a_thin_end_beside_something_else_may_be_a_sliver_of_what_it_hides() -> None:
+    basket = box(100, 40, 200, 120) | box(
+        140, 120, 146, 170
+    )  # and what shows of it beside a carton
+    carton, plate = box(148, 60, 180, 176), box(100, 172, 190, 210)
+    assert belong(basket, plate)
+    found = joined([Mask(m, "", 0.3) for m in (basket, carton, plate)], [False] * 3)
+    assert len(found) == 3
+    assert len(joined([Mask(m, "", 0.3) for m in (basket, plate)], [False] * 2)) == 1
+
+
 def test_pieces_become_one_mask_with_the_name_of_one() -> None:
     pieces = [Mask(CROWN, "", 0.4), Mask(box(0, 0, 20, 20), "", 0.3), Mask(STEM, "", 0.2),
               Mask(POT, "vase", 0.6)]  # fmt: skip
