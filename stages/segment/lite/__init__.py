@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 BOX_MARGIN = 0.1  # of its sides: by how much a detector's box may be too small
 LIKELY, CERTAIN, UNLIKELY = 0.5, 0.97, 0.05  # of a pixel: inside; and GrabCut leaves it so
+AGREED = 0.7  # IoU of the network's mask with that of the photo's regions: they mean the same
 FILLS_BOX = 0.5  # IoU of a mask's own box with the box that it was found in
 SAME_THING = 0.6  # masks with a greater IoU are one thing
 CONFIRMED = 0.75  # IoU of a part's box with that of an object that stands out: it is none
@@ -121,12 +122,16 @@ class Lite:
         return joined(pieces, sure + [False] * len(rest))[: self.settings.max_objects]
 
     def in_box(self, box: Box, known: AnalysedPhoto) -> Mask | None:
-        """The mask in a detection's box; None where nothing fills it."""
+        """The mask in a detection's box; None where nothing fills it.
+
+        Where the network agrees with the regions of the photo, those have the thin parts.
+        """
+        mask = object_in_box(known, box, self.saliency_of, BOX_MARGIN)
         window = scaled(box, known.working_from_photo)
-        if area(window) > LARGEST * known.saliency.size:
-            mask = object_in_box(known, box, self.saliency_of, BOX_MARGIN)
-        else:
-            mask = self.likely_in(window, known)
+        if area(window) <= LARGEST * known.saliency.size:
+            likely = self.likely_in(window, known)
+            if likely and not (mask and overlap(likely.pixels, mask.pixels) >= AGREED):
+                mask = likely
         return mask if mask and iou(box_around(mask, known), box) >= FILLS_BOX else None
 
     def likely_in(self, window: Box, known: AnalysedPhoto) -> Mask | None:
@@ -247,7 +252,7 @@ def load(settings: Settings, device: str) -> Lite:
 
 
 BACKEND = SegmentBackend(
-    version="4",
+    version="5",
     settings=Settings,
     load=load,
     loading=(),
