@@ -20,7 +20,7 @@ from stages.segment.lite.boxes import Box, area, iou
 from stages.segment.lite.detector import Detection, Detector, load_detector, load_features
 from stages.segment.lite.masks import LARGEST, InBox, load_in_box, scaled
 from stages.segment.lite.parts import joined
-from stages.segment.lite.things import SURE, is_alive, meant, whole_of, whole_things
+from stages.segment.lite.things import COMPACT, SURE, is_alive, meant, whole_of, whole_things
 from stages.segment.lite.words import class_of, unknown_words
 from stages.segment.shared import analysed
 from stages.segment.shared.analysed import AnalysedPhoto, analyse, propose, score_of
@@ -104,7 +104,7 @@ class Lite:
             whole = whole_of(thing, things)
             if whole and (agreement < CONFIRMED or whole.score >= SURE):
                 continue
-            mask = alone if agreement > SAME_OBJECT else self.in_box(thing.box, known)
+            mask = alone if agreement > SAME_OBJECT else self.in_box(thing, known)
             if mask is None or mask.pixels.sum() < smallest or is_among(mask, masks):
                 continue
             bodies = [m for m, t in zip(masks, things, strict=True) if is_alive(t)]
@@ -121,18 +121,20 @@ class Lite:
         pieces = [masks[index] for index in shown] + rest
         return joined(pieces, sure + [False] * len(rest))[: self.settings.max_objects]
 
-    def in_box(self, box: Box, known: AnalysedPhoto) -> Mask | None:
+    def in_box(self, thing: Detection, known: AnalysedPhoto) -> Mask | None:
         """The mask in a detection's box; None where nothing fills it.
 
-        Where the network agrees with the regions of the photo, those have the thin parts.
+        Of a thing that may have thin parts, the regions of the photo are the mask where the network
+        agrees with them: they have those parts.
         """
-        mask = object_in_box(known, box, self.saliency_of, BOX_MARGIN)
-        window = scaled(box, known.working_from_photo)
-        if area(window) <= LARGEST * known.saliency.size:
-            likely = self.likely_in(window, known)
-            if likely and not (mask and overlap(likely.pixels, mask.pixels) >= AGREED):
-                mask = likely
-        return mask if mask and iou(box_around(mask, known), box) >= FILLS_BOX else None
+        window = scaled(thing.box, known.working_from_photo)
+        fits = area(window) <= LARGEST * known.saliency.size
+        mask = self.likely_in(window, known) if fits else None
+        if not fits or thing.name not in COMPACT:
+            regions = object_in_box(known, thing.box, self.saliency_of, BOX_MARGIN)
+            if mask is None or (regions and overlap(mask.pixels, regions.pixels) >= AGREED):
+                mask = regions
+        return mask if mask and iou(box_around(mask, known), thing.box) >= FILLS_BOX else None
 
     def likely_in(self, window: Box, known: AnalysedPhoto) -> Mask | None:
         """What the network finds in a box at working size, its outline moved onto the colours."""
@@ -183,7 +185,7 @@ class Lite:
             return []
         masks: list[Mask] = []
         for thing in meant(self.detect(photo.rgb), kind, self.settings.min_word_score):
-            mask = self.in_box(thing.box, known)
+            mask = self.in_box(thing, known)
             if mask is not None and not is_among(mask, masks):
                 named = prompt.label or prompt.text
                 masks.append(replace(mask, label=named, score=thing.score_as(kind)))
@@ -252,7 +254,7 @@ def load(settings: Settings, device: str) -> Lite:
 
 
 BACKEND = SegmentBackend(
-    version="5",
+    version="6",
     settings=Settings,
     load=load,
     loading=(),

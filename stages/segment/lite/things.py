@@ -20,6 +20,12 @@ ALIVE = (
     "person", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe",
     "teddy bear",
 )  # fmt: skip
+COMPACT = (  # without legs, stems, spokes or straps
+    "bottle", "wine glass", "cup", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "sports ball", "frisbee", "book", "clock",
+    "mouse", "remote", "cell phone", "microwave", "oven", "toaster", "sink", "toilet",
+    "refrigerator", "suitcase",
+)  # fmt: skip
 ABOVE_BOTTOM = 0.1  # of the vessel's height: what stands beside it reaches lower
 MAX_OVERHANG = 0.05  # of the vessel's width: as far beside it may the middle of what it holds be
 MAX_CONTENT_AREA = 2.5  # times the vessel's box: a plant, but not what stands behind a cup
