@@ -139,7 +139,7 @@ def _lowered(stage: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadInput(f"{stage}.{LOWERED}: expected settings, as in {{resolution: 1024}}")
     if value and stage not in PER_OBJECT_STAGES:
-        raise BadInput(f"{stage}.{LOWERED}: only {' and '.join(PER_OBJECT_STAGES)} have it")
+        raise BadInput(f"{stage}.{LOWERED}: only {', '.join(PER_OBJECT_STAGES)} have it")
     return {str(k): v for k, v in value.items()}
 
 

@@ -49,7 +49,7 @@ def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -
     started = time.monotonic()
     check_device(where.device)
     if asked.first not in (None, *PER_OBJECT_STAGES):
-        raise BadInput(f"--from {asked.first}: expected {' or '.join(PER_OBJECT_STAGES)}")
+        raise BadInput(f"--from {asked.first}: expected one of {', '.join(PER_OBJECT_STAGES)}")
 
     run = read_run(folder)
     check_folder(folder)
@@ -88,7 +88,7 @@ def _with_override(
     profile = replace(request.profile, stages=stages)
     for assignment in settings:
         if assignment.split(".")[0] not in PER_OBJECT_STAGES:
-            named = " and ".join(PER_OBJECT_STAGES)
+            named = ", ".join(PER_OBJECT_STAGES)
             raise BadInput(f"--set {assignment}: one object has settings of {named} only")
         if assignment.split("=")[0].endswith(".backend"):
             raise BadInput(f"--set {assignment}: the backend is the whole run's; use `run --set`")
@@ -98,7 +98,7 @@ def _with_override(
     own = {
         stage: dict(profile.stages[stage].settings)
         for stage in PER_OBJECT_STAGES
-        if profile.stages[stage] != request.profile.stages[stage]
+        if stage in profile.stages and profile.stages[stage] != request.profile.stages.get(stage)
     }
     override |= {"settings": own} if own else {}
     override |= {"seed": seed} if seed is not None else {}
