@@ -55,6 +55,8 @@ def rerun_objects(folder: Path, asked: Rerunning, where: Where, as_json: bool) -
     check_folder(folder)
     print_warnings(check_contents(folder, [], {}))
     run = read_run(folder)
+    if asked.first is not None and asked.first not in run.request.profile.stages:
+        raise BadInput(f"--from {asked.first}: {folder} was made without this stage")
     store = open_store(store_root(where.store or run.record.store))
     chosen = None if asked.object is None else find_object(run, asked.object)
     objects = [o.id for o in object_fits(run)] if chosen is None else [chosen]
