@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from functools import partial
 
@@ -201,7 +200,6 @@ def test_compiled_steps_survive_loans(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("LONG_TESTS" not in os.environ, reason="takes a minute: LONG_TESTS=1")
 def test_compiled_steps_give_the_numbers_of_plain_ones() -> None:
     layout = token_layout(_some_voxels(40).coords[:, 1:], (40,), 16)
     inputs = torch.randn(40, 2, 3, 16, dtype=torch.bfloat16), torch.rand(2, 3, 16), layout

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +62,13 @@ def children(pid: int) -> list[int]:
 def descendants(pid: int) -> list[int]:
     """A process, and all that it and they started."""
     return [pid, *(each for child in children(pid) for each in descendants(child))]
+
+
+def kill_all(pid: int) -> None:
+    """Kill a process and all its descendants; some may have ended by themselves meanwhile."""
+    for each in descendants(pid):
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 def sitecustomize(folder: Path) -> str:

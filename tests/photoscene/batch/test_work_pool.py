@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +21,7 @@ from scene import child
 from support import ROOT
 from support.batches import (
     add_backends,
-    descendants,
+    kill_all,
     line,
     scene_bytes,
     wait_for,
@@ -49,8 +47,8 @@ def worker(url: str, home: Path) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        for pid in descendants(process.pid) if process.poll() is None else ():
-            os.kill(pid, signal.SIGKILL)
+        if process.poll() is None:
+            kill_all(process.pid)
         process.wait()
 
 
@@ -95,10 +93,11 @@ def killed_once(url: str, home: Path, output: Path) -> Iterator[None]:
         first = workers.enter_context(worker(url, home))
 
         def kill() -> None:
-            wait_for(lambda: any(state["stage"] for state in working(output).values()))
-            for pid in descendants(first.pid):
-                os.kill(pid, signal.SIGKILL)
-            workers.enter_context(worker(url, home))
+            try:
+                wait_for(lambda: any(state["stage"] for state in working(output).values()))
+            finally:  # without a worker the batch would wait for ever
+                kill_all(first.pid)
+                workers.enter_context(worker(url, home))
 
         killing = threading.Thread(target=kill)
         killing.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -252,7 +251,6 @@ def test_a_device_that_is_not_there_is_no_self_test() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("LONG_TESTS" not in os.environ, reason="takes a minute: LONG_TESTS=1")
 def test_every_part_works_on_a_cpu() -> None:
     result = call("doctor", "--self-test", "--device", "cpu", "--json")
     parts = {p["part"]: p for p in json.loads(result.stdout)["parts"]}

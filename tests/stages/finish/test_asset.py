@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +24,7 @@ from stages.finish.asset.packing import packed
 from stages.finish.asset.shell import well_composed
 from stages.finish.asset.texels import covered_texels, spread
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif("LONG_TESTS" not in os.environ, reason="takes minutes: LONG_TESTS=1"),
-]
+pytestmark = pytest.mark.slow  # compiles for half a minute
 SCANS = Path(__file__).parents[3] / "benchmarks" / "ground_truth" / "objects"
 
 
