@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.lite.sources import Sources
 from benchmarks.narrow import table
-from scene.types import Camera, Float32, Float64, Mask, Photo, Uint8
+from scene.types import Camera, Float32, Float64, Mask, Photo, PointMap, Uint8
 from stages.map_points import PointMapper, ground_plane, lite
 from training.scenes.make_data import NAMES
 
@@ -47,14 +47,19 @@ def rendered_map_table(sources: Sources) -> str:
         "ground_plane": ground_plane.load(ground_plane.Settings(), "cpu"),
         "lite": network,
     }
-    rows = []
+    rows, maps = [], {}
     for word in ("unknown", "known"):
         for name, mapper in mappers.items():
-            errors = np.array([depth_errors(mapper, s, word == "known") for s in scenes])
+            maps[word, name] = [map_of(mapper, s, word == "known") for s in scenes]
+            found = zip(maps[word, name], scenes, strict=True)
+            errors = np.array([depth_errors(m.depth, s) for m, s in found])
             rows.append([word, f"`{name}`", *(f"{e:.3f}" for e in np.nanmean(errors, axis=0))])
-    tilt, focal = np.array([camera_errors(network, s) for s in scenes]).T
-    above = [s for s in scenes if -s.up[2] > math.sin(math.radians(FROM_ABOVE_DEG))]
-    sizes = np.concatenate([size_errors(network, s) for s in above])
+    found = list(zip(maps["unknown", "lite"], scenes, strict=True))
+    tilt = np.array([tilt_deg(network, s) for s in scenes])
+    focal = [abs(math.log(m.camera.fx_px / s.camera.fx_px)) for m, s in found]
+    high = math.sin(math.radians(FROM_ABOVE_DEG))
+    above = [size_errors(m.depth, s) for m, s in found if -s.up[2] > high]
+    sizes = np.concatenate(above)
     header = ["camera", "backend", "everywhere", "objects", "within an object"]
     return table(header, rows) + (
         f"\n\n{len(scenes)} scenes. The network's gravity is within 5 degrees in "
@@ -78,19 +83,38 @@ def read_scenes(folder: Path) -> Iterator[Known]:
             yield Known(Photo(rgb), depth, labels, camera, up.astype(np.float64))
 
 
-def depth_errors(mapper: PointMapper, scene: Known, known: bool) -> tuple[float, float, float]:
-    """Mean relative errors: of all pixels after one scale; of the objects' after one scale; of each
-    object's after its own."""
-    numbers = [k for k in np.unique(scene.labels) if k]
-    camera = scene.camera if known else None
-    depth = mapper.map_points(scene.photo, camera, masks_of(scene), None).depth
+def map_of(mapper: PointMapper, scene: Known, known: bool) -> PointMap:
+    """The map of a scene with its true masks, and its camera if it is known."""
+    masks = tuple(Mask(scene.labels == k) for k in numbers_of(scene))
+    return mapper.map_points(scene.photo, scene.camera if known else None, masks, None)
+
+
+def numbers_of(scene: Known) -> list[int]:
+    """The labels of the objects."""
+    return [int(k) for k in np.unique(scene.labels) if k]
+
+
+def ratio_of(depth: Float32, scene: Known) -> NDArray[np.floating]:
+    """(H, W) true over found depth, NaN where either is missing or very far."""
     with np.errstate(invalid="ignore"):
         there = np.isfinite(depth) & (scene.depth < FARTHEST)
-    ratio = np.where(there, scene.depth, 1) / np.where(there, depth, 1)
-    inside = [r for k in numbers if len(r := ratio[there & (scene.labels == k)]) >= MIN_PIXELS]
+    return np.where(there, scene.depth, np.nan) / np.where(there, depth, 1)
+
+
+def ratios_inside(depth: Float32, scene: Known) -> list[NDArray[np.floating]]:
+    """Of each object that is large enough, the ratios at its pixels."""
+    ratio = ratio_of(depth, scene)
+    inside = [ratio[(scene.labels == k) & np.isfinite(ratio)] for k in numbers_of(scene)]
+    return [r for r in inside if len(r) >= MIN_PIXELS]
+
+
+def depth_errors(depth: Float32, scene: Known) -> tuple[float, float, float]:
+    """Mean relative errors: of all pixels after one scale; of the objects' after one scale; of each
+    object's after its own."""
+    ratio, inside = ratio_of(depth, scene), ratios_inside(depth, scene)
     on_objects = scaled_error(np.concatenate(inside)) if inside else math.nan
     within = float(np.mean([scaled_error(r) for r in inside])) if inside else math.nan
-    return scaled_error(ratio[there]), on_objects, within
+    return scaled_error(ratio[np.isfinite(ratio)]), on_objects, within
 
 
 def scaled_error(ratio: NDArray[np.floating]) -> float:
@@ -98,29 +122,13 @@ def scaled_error(ratio: NDArray[np.floating]) -> float:
     return float(np.mean(np.abs(np.median(ratio) / ratio - 1)))
 
 
-def camera_errors(network: lite.LiteMap, scene: Known) -> tuple[float, float]:
-    """Angle between the true up and the network's, degrees; absolute error of the map's log focal
-    length."""
-    guess = network.guess(scene.photo)
-    angle = math.degrees(math.acos(float(np.clip(guess.up @ scene.up, -1, 1))))
-    found = network.map_points(scene.photo, None, masks_of(scene), None).camera
-    return angle, abs(math.log(found.fx_px / scene.camera.fx_px))
+def tilt_deg(network: lite.LiteMap, scene: Known) -> float:
+    """The angle between the true up and the network's."""
+    return math.degrees(math.acos(float(np.clip(network.guess(scene.photo).up @ scene.up, -1, 1))))
 
 
-def size_errors(network: lite.LiteMap, scene: Known) -> NDArray[np.floating]:
-    """(N,) relative error of each object's size beside the scene's others, camera unknown; empty
-    with fewer than two. In a photo, sizes are as depths."""
-    depth = network.map_points(scene.photo, None, masks_of(scene), None).depth
-    ratios = []
-    for mask in masks_of(scene):
-        there = mask.pixels & np.isfinite(depth) & (scene.depth < FARTHEST)
-        if there.sum() >= MIN_PIXELS:
-            ratios.append(float(np.median(depth[there]) / np.median(scene.depth[there])))
-    if len(ratios) < 2:
-        return np.zeros(0)
-    return np.abs(np.array(ratios) / np.median(ratios) - 1)
-
-
-def masks_of(scene: Known) -> tuple[Mask, ...]:
-    """The true masks."""
-    return tuple(Mask(scene.labels == k) for k in np.unique(scene.labels) if k)
+def size_errors(depth: Float32, scene: Known) -> NDArray[np.floating]:
+    """(N,) relative error of each object's size beside the scene's others; empty with fewer than
+    two. In a photo, sizes are as depths."""
+    ratios = np.array([float(np.median(r)) for r in ratios_inside(depth, scene)])
+    return np.abs(np.median(ratios) / ratios - 1) if len(ratios) > 1 else np.zeros(0)

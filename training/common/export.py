@@ -6,6 +6,7 @@ network and its graph agree to rounding of the arithmetic.
 
 from __future__ import annotations
 
+import argparse
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from training.common.checkpoint import FILE, Checkpoint, read_checkpoint
+
 OPSET = 18
 MIN_ROUNDED = 256  # values: smaller tensors stay in 32 bits in the ONNX file
+
+
+def read_run(argv: Sequence[str] | None, about: str) -> tuple[Checkpoint, Path]:
+    """What the command of an export was given: a run's checkpoint, and the folder to write to."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("weights/lite"))
+    options = parser.parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
+    return read_checkpoint(options.run / FILE), options.out
 
 
 def round_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -5,7 +5,6 @@ python -m training.completion.export --run RUN --out weights/lite
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import torch
 from torch import Tensor
 
 from stages.complete.lite.scaled import INPUT_CHANNELS, SIDE_PX
-from training.common.checkpoint import FILE, read_checkpoint
-from training.common.export import round_weights, write_onnx
+from training.common.export import read_run, round_weights, write_onnx
 from training.common.index import write_entry
 from training.completion.network import CHANNELS, Completer, Outline
 
@@ -30,15 +28,10 @@ ENTRY = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write weights/lite/completion.onnx from a run's checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("weights/lite"))
-    options = parser.parse_args(argv)
-    checkpoint = read_checkpoint(options.run / FILE)
+    checkpoint, out = read_run(argv, "Writes weights/lite/completion.onnx from a run.")
     channels = tuple(checkpoint.run["recipe"]["channels"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_graph(rounded(checkpoint.average, channels), options.out / GRAPH)
-    write_entry(options.out / "index.json", ENTRY)
+    write_graph(rounded(checkpoint.average, channels), out / GRAPH)
+    write_entry(out / "index.json", ENTRY)
 
 
 def rounded(weights: Mapping[str, Tensor], channels: tuple[int, ...] = CHANNELS) -> Completer:

@@ -5,15 +5,13 @@ The averaged weights are rounded to 16 bits; the ONNX graph and the safetensors 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from training.common.checkpoint import FILE, read_checkpoint
-from training.common.export import round_weights, write_onnx, write_safetensors
+from training.common.export import read_run, round_weights, write_onnx, write_safetensors
 from training.common.index import write_entry
 from training.generator.network import CHANNELS, INPUTS, LayeredDepth
 
@@ -28,13 +26,7 @@ SOURCE = "trained here: see generator.md"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write weights/lite/generator.onnx and .safetensors from a run's checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("weights/lite"))
-    options = parser.parse_args(argv)
-    out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint = read_checkpoint(options.run / FILE)
+    checkpoint, out = read_run(argv, "Writes weights/lite/generator.* from a run.")
     network = rounded(checkpoint.average, tuple(checkpoint.run["recipe"]["channels"]))
     write_safetensors(network, out / WEIGHTS)
     write_graph(network, out / GRAPH)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.common.layers import of_seed
+
 FEATURES = 64 + 128 + 256  # channels of strides 4, 8 and 16
 WIDTH, FINE = 48, 16  # channels of the window's coarse and fine grids
 DILATIONS = (1, 2, 4, 1)  # the last layers see the whole window
@@ -57,6 +59,5 @@ class Likely(nn.Module):
 
 
 def new_network(seed: int) -> MaskHead:
-    """The seed's initial weights."""
-    torch.manual_seed(seed)
-    return MaskHead()
+    """A network with the initial weights of a seed; the global generator is left as it was."""
+    return of_seed(seed, MaskHead)

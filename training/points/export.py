@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from training.common.checkpoint import FILE, read_checkpoint
-from training.common.export import round_weights, write_onnx
+from training.common.export import read_run, round_weights, write_onnx
 from training.common.index import write_entry
 from training.points.network import GRID_CHANNELS, Output, PointMapNetwork
 
@@ -40,14 +38,9 @@ class Asked(nn.Module):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write weights/lite/points.onnx from a run's checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("weights/lite"))
-    options = parser.parse_args(argv)
-    out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
+    checkpoint, out = read_run(argv, "Writes weights/lite/points.onnx from a run.")
     network = PointMapNetwork()
-    round_weights(network, read_checkpoint(options.run / FILE).average)
+    round_weights(network, checkpoint.average)
     write_graph(network, out / GRAPH)
     write_entry(out / "index.json", ENTRY)
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from training.generator.network import Attention, Residual
+from training.common.layers import Attention, Residual, of_seed
 
 GRID_CHANNELS = 5  # see `stages.map_points.lite.network.network_grid`
 SLOPE = 0.1
@@ -195,9 +195,8 @@ class PointMapNetwork(nn.Module):
 
 
 def new_network(seed: int, detector: Path) -> PointMapNetwork:
-    """Weights of a seed; the backbone's are the detector's."""
-    torch.manual_seed(seed)
-    network = PointMapNetwork()
+    """A network with the initial weights of a seed; the backbone's are the detector's."""
+    network = of_seed(seed, PointMapNetwork)
     network.backbone.load_state_dict(backbone_weights(detector))
     return network
 
