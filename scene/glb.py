@@ -13,7 +13,7 @@ from PIL import Image
 from scene.frames import gltf_from_opencv, gltf_node_from_similarity
 from scene.normals import vertex_tangents
 from scene.png import encode_png
-from scene.types import Camera, Float32, Material, ObjectMesh, Similarity, Uint8
+from scene.types import Camera, Float32, Float64, Material, ObjectMesh, Similarity, Uint8
 
 GENERATOR = "photoscene"
 # Dielectric and mostly matt: what most household things are when nothing better is known.
@@ -84,10 +84,16 @@ def _read_material(material: Any) -> Material:
     )
 
 
-def scene_to_glb(nodes: list[MeshNode], camera: Camera, extras: Mapping[str, Any]) -> bytes:
+def scene_to_glb(
+    nodes: list[MeshNode],
+    camera: Camera | None,
+    extras: Mapping[str, Any],
+    camera_pose: Float64 | None = None,
+) -> bytes:
     """The whole scene: camera frame turned to glTF axes, the photo's camera at the origin.
 
-    Every mesh is one node below the root; names are used as given and must differ.
+    Every mesh is one node below the root; names are used as given and must differ. camera_pose:
+    (4, 4) the matrix of the camera's node where it stands elsewhere; no camera: no such node.
     """
     meshes = [(n.name, n.mesh, gltf_node_from_similarity(n.camera_from_object)) for n in nodes]
 
@@ -97,7 +103,8 @@ def scene_to_glb(nodes: list[MeshNode], camera: Camera, extras: Mapping[str, Any
         by_name = {each.get("name"): each for each in tree["nodes"]}
         for node in nodes:
             by_name[node.name]["extras"] = dict(node.extras)
-        _add_camera(tree, camera)
+        if camera is not None:
+            _add_camera(tree, camera, camera_pose)
         tree["scenes"][0]["extras"] = dict(extras)
 
     return _export(meshes, finish)
@@ -187,8 +194,9 @@ def _name_map(tree: dict[str, Any], used: Mapping[str, int], name: str) -> None:
     texture["name"] = tree["images"][texture["source"]]["name"] = name
 
 
-def _add_camera(tree: dict[str, Any], camera: Camera) -> None:
-    """The photo's camera as a node at the origin, looking along -z; exact K rides in its extras."""
+def _add_camera(tree: dict[str, Any], camera: Camera, pose: Float64 | None) -> None:
+    """The photo's camera as a node, at the origin without a pose, looking along -z; exact K rides
+    in its extras."""
     vertical_fov_rad = 2 * float(np.arctan(camera.height / (2 * camera.fy_px)))
     perspective = {"yfov": vertical_fov_rad, "aspectRatio": camera.width / camera.height,
                    "znear": 0.001}  # fmt: skip
@@ -196,5 +204,7 @@ def _add_camera(tree: dict[str, Any], camera: Camera) -> None:
     node = {"name": "photo_camera", "camera": 0,
             "extras": {"role": "camera", "K": camera.K.tolist(),
                        "width": camera.width, "height": camera.height}}  # fmt: skip
+    if pose is not None:
+        node["matrix"] = pose.T.reshape(-1).tolist()
     tree["nodes"].append(node)
     tree["scenes"][0]["nodes"].append(len(tree["nodes"]) - 1)

@@ -53,14 +53,15 @@ def object_fit_to_json(o: ObjectFit) -> dict[str, Any]:
     return {**asdict(o), "fit": o.fit and fit_to_json(o.fit)}
 
 
-def find_object(run: Run, name: str) -> str:
-    """The id of a run's object by number (from 1), name or id; BadInput lists what there is."""
+def find_object(run: Run, name: str, option: str = "--object") -> str:
+    """The id of a run's object by number (from 1), name or id, given by an option; BadInput lists
+    what there is."""
     objects = object_fits(run)
     for o in objects:
         if name in (str(o.number), o.name, o.id):
             return o.id
     listed = ", ".join(f"{o.number} ({o.name})" for o in objects) or "none"
-    raise BadInput(f"--object {name}: the run has {listed}")
+    raise BadInput(f"{option} {name}: the run has {listed}")
 
 
 def has_failed(o: SceneObject) -> bool:

@@ -1,0 +1,1 @@
+"""Exports: a run's scene, or each of its objects, as files that other programs read."""

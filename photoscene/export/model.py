@@ -1,0 +1,77 @@
+"""What is exported: named objects with mesh, material and pose in the frame and unit of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scene.types import Camera, Float64, ObjectMesh, Similarity
+
+METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # a unit in metres
+
+
+@dataclass(frozen=True, eq=False)
+class ExportObject:
+    """One object of a file.
+
+    name: as people know it, unique; key: the same in letters, digits and underscores, unique too.
+    mesh: its vertices (and normals) have the axes and the unit of the file, and are relative to
+    position (3,), which is the centre of the object's base: nodes need no rotation and no scale.
+    metadata: plain JSON, for formats that have a place for it.
+    """
+
+    name: str
+    key: str
+    label: str
+    grade: str
+    mesh: ObjectMesh
+    position: Float64
+    metadata: Mapping[str, Any]
+
+    @property
+    def vertices(self) -> Float64:
+        """(N, 3) where the vertices are in the file."""
+        return self.mesh.vertices + self.position
+
+
+@dataclass(frozen=True, eq=False)
+class ExportScene:
+    """The content of one file, or of files that belong together.
+
+    name: the files' name without suffix; unit: m, cm or mm; up: the axis y or z; camera: the
+    photo's, None where it is left out; file_from_camera: its pose, and what turned all objects from
+    the camera's frame (with the scale of the unit); metadata: plain JSON about the whole.
+    """
+
+    name: str
+    objects: tuple[ExportObject, ...]
+    unit: str
+    up: str
+    camera: Camera | None
+    file_from_camera: Similarity
+    metadata: Mapping[str, Any]
+
+    @property
+    def textures(self) -> str:
+        """The folder of textures beside a file that cannot hold them."""
+        return f"{self.name}_textures"
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A file format: `write` puts NAME.SUFFIX, and files that belong to it, into a folder.
+
+    unit, up: where the format, or everybody who reads it, has one only; closed: it takes closed
+    meshes only; libraries: modules that must be there, each with what brings it; check: raises
+    CannotRun where anything else is missing.
+    """
+
+    name: str
+    write: Callable[[ExportScene, Path], None]
+    unit: str | None = None
+    up: str | None = None
+    closed: bool = False
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[], None] = lambda: None

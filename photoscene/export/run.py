@@ -1,0 +1,116 @@
+"""One export of a run: every format in turn, into one folder."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from photoscene.export.building import build_scene, single_scenes, unit_and_up
+from photoscene.export.folder import publish, record_name, staging
+from photoscene.export.frames import CAMERA, WORLD
+from photoscene.export.model import Exporter, ExportScene
+from photoscene.export.names import plain_name
+from photoscene.export.options import ExportOptions
+from photoscene.export.source import Source, read_source, scale_from_size
+from scene.errors import CannotRun
+from scene.store import Store
+
+RELATIVE_NOTE = (
+    "sizes are relative, since the point map is not metric: --size OBJECT=0.12m sets the scale"
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: files, relative to the folder; notes for who uses them; lost: the objects
+    that are not in them, by name with the reason."""
+
+    folder: Path
+    files: tuple[str, ...]
+    notes: tuple[str, ...]
+    lost: dict[str, str]
+
+
+def export_run(
+    run_folder: Path,
+    folder: Path,
+    exporters: Sequence[Exporter],
+    options: ExportOptions,
+    store: Store,
+) -> Exported:
+    """Write a run's scene, or each of its objects, in every format into a folder.
+
+    Raises BadInput, CannotRun or OSError; nothing is written then.
+    """
+    for exporter in exporters:
+        check_libraries(exporter)
+    run, source = read_source(run_folder, store)
+    name = plain_name(run_folder.resolve().name, "scene")
+    options, notes = _with_defaults(options, source)
+    size_scale = 1.0
+    if options.size is not None:
+        size_scale = scale_from_size(run, source, options.size)
+        notes.append(f"all lengths times {size_scale:.4g}, by --size {options.size}")
+    elif not source.metric:
+        notes.append(RELATIVE_NOTE)
+    notes += _fixed_notes(exporters, options)
+    extras = {"metric": source.metric or options.size is not None, "photo": source.photo.sha256}
+    scenes: list[ExportScene] = []
+    with staging(folder) as staged:
+        for exporter in exporters:
+            scene = build_scene(name, source, exporter, options, size_scale, extras)
+            scenes.append(scene)
+            files = single_scenes(scene, options.origin == "object")
+            for each in files if options.per_object else [scene]:
+                exporter.write(each, staged)
+        files = publish(folder, staged, name, _record(scenes[0], exporters, notes, source))
+    return Exported(folder, (*files, record_name(name)), tuple(notes), dict(source.lost))
+
+
+def check_libraries(exporter: Exporter) -> None:
+    """CannotRun, with what brings it, where a format needs something that is not there."""
+    for library, remedy in exporter.libraries.items():
+        if importlib.util.find_spec(library) is None:
+            raise CannotRun(f"format {exporter.name} needs {library}: {remedy}")
+    exporter.check()
+
+
+def _with_defaults(options: ExportOptions, source: Source) -> tuple[ExportOptions, list[str]]:
+    """Frame and origin where none was asked for: upright on the floor as far as that is known."""
+    notes = []
+    frame = options.frame
+    if frame is None:
+        frame = CAMERA if source.world_from_camera is None else WORLD
+        if frame == CAMERA:
+            notes.append("the run found no support plane: exported in the photo camera's frame")
+    origin = options.origin or (
+        "object" if options.per_object else CAMERA if frame == CAMERA else "floor"
+    )
+    return replace(options, frame=frame, origin=origin), notes
+
+
+def _fixed_notes(exporters: Sequence[Exporter], options: ExportOptions) -> list[str]:
+    """What was asked for and a format has no choice of."""
+    notes = []
+    for exporter in exporters:
+        unit, up = unit_and_up(exporter, options)
+        if options.unit not in (None, unit):
+            notes.append(f"{exporter.name} is in {unit} always")
+        if options.up not in (None, up):
+            notes.append(f"{exporter.name} has {up} up always")
+    return notes
+
+
+def _record(
+    scene: ExportScene, exporters: Sequence[Exporter], notes: Sequence[str], source: Source
+) -> dict[str, object]:
+    """What NAME.export.json has besides the list of files."""
+    return {
+        "formats": [exporter.name for exporter in exporters],
+        "scene": {k: v for k, v in scene.metadata.items() if k not in ("unit", "up")},
+        "objects": [{"name": o.name, **o.metadata} for o in scene.objects],
+        "lost": dict(source.lost),
+        "notes": list(notes),
+    }
