@@ -25,7 +25,8 @@ import tempfile
 import threading
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -48,6 +49,9 @@ NO_SPACE = ("No space left", "disk is full", "No usable temporary directory", "d
 REMEDY = "start one with `prefect server start` and set PREFECT_API_URL"
 
 
+Meanwhile = Callable[[Callable[[], bool]], object]  # is given what says that the wait is over
+
+
 class Ready(NamedTuple):
     """What a private server tells when it answers requests: its API's URL, its folder, and "" or
     why its database is not kept for later runs."""
@@ -58,10 +62,11 @@ class Ready(NamedTuple):
 
 
 @contextlib.contextmanager
-def prefect_api() -> Iterator[str]:
+def prefect_api(meanwhile: Meanwhile | None = None) -> Iterator[str]:
     """Use the configured Prefect API, else start a private server and use that; yields its URL.
 
-    Raises ServerFailed where it does not start, does not answer, or not as a Prefect server.
+    meanwhile: called while a private server starts, which takes some seconds. Raises ServerFailed
+    where it does not start, does not answer, or not as a Prefect server.
     """
     configured, home = read_settings()
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)  # at an exit it counts what is left
@@ -70,7 +75,7 @@ def prefect_api() -> Iterator[str]:
         with _explained(configured), configured_settings(configured):
             yield configured
         return
-    with without_proxies(), private_server(home) as ready, _explained(None):
+    with without_proxies(), private_server(home, meanwhile) as ready, _explained(None):
         with private_settings(ready.url, Path(ready.folder)):
             try:
                 yield ready.url
@@ -124,7 +129,7 @@ def _deliver_events() -> None:
 
 
 @contextlib.contextmanager
-def private_server(home: Path) -> Iterator[Ready]:
+def private_server(home: Path, meanwhile: Meanwhile | None = None) -> Iterator[Ready]:
     """Start a server of our own; its migrated database template lies in `home`."""
     import prefect
 
@@ -141,6 +146,8 @@ def private_server(home: Path) -> Iterator[Ready]:
     listener = threading.Thread(target=stderr.extend, args=(process.stderr,), daemon=True)
     listener.start()
     try:
+        if meanwhile is not None:
+            meanwhile(partial(_has_answered, process.stdout))
         ready = _await_ready(process.stdout)
         if ready is None:
             process.kill()
@@ -173,6 +180,11 @@ def _environment() -> dict[str, str]:
     theirs = child.environment().items()
     kept = {name: value for name, value in theirs if not name.upper().startswith("PREFECT_")}
     return kept | SWITCHES | {"PREFECT_LOGGING_LEVEL": "ERROR"}
+
+
+def _has_answered(answers: IO[bytes]) -> bool:
+    """Whether the child has told something, or ended."""
+    return bool(select.select([answers], [], [], 0)[0])
 
 
 def _await_ready(answers: IO[bytes]) -> Ready | None:

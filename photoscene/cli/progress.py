@@ -20,6 +20,7 @@ class _Lines(logging.Handler):
         super().__init__(logging.INFO)
         self.names: dict[str, str] = {}
         self.said: set[str] = set()
+        self.computed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line for one record."""
@@ -30,6 +31,10 @@ class _Lines(logging.Handler):
                 print(f"{'objects':<11} {', '.join(self.names.values())}", file=sys.stderr)
         elif "call" in extra:
             call = extra["call"]
+            if not extra["computed"] and call.key in self.computed:
+                return  # computed before the flow, which then finds it in the store
+            if extra["computed"]:
+                self.computed.add(call.key)
             whole = call.subject == WHOLE_SCENE
             subject = "" if whole else self.names.get(call.subject, call.subject)
             cost = f"{extra['seconds']:6.2f} s" if extra["computed"] else "  stored"

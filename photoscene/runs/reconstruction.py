@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from flows.cached import NotCached, cached_scene
 from flows.calls import Outcome
@@ -50,10 +50,20 @@ def reconstruct_photo(
     device = device_for(device, request.profile)
     from flows.server import prefect_api
 
-    with prefect_api():
+    ahead: list[Outcome] = []
+
+    def first_steps(enough: Callable[[], bool]) -> None:
+        from flows.ahead import compute_ahead
+        from flows.tasks import model_pool
+
+        ahead.extend(compute_ahead(request, store, model_pool(device), refresh, enough))
+
+    with prefect_api(first_steps):
         from flows.reconstruct import run_flow
 
-        return run_flow(request, store, device, list(refresh))
+        scene, outcomes = run_flow(request, store, device, list(refresh))
+    computed = {outcome.call.key for outcome in ahead if outcome.computed}
+    return scene, [replace(o, computed=o.computed or o.call.key in computed) for o in outcomes]
 
 
 def check_files(request: Request, store: Store, names: InputNames = UNNAMED) -> None:
