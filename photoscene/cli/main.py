@@ -319,6 +319,12 @@ def export(
     textures: Annotated[
         int | None, typer.Option(metavar="PX", help="Textures of at most this size.")
     ] = None,
+    colliders: Annotated[
+        bool, typer.Option("--colliders", help="Convex parts for simulators, by CoACD.")
+    ] = False,
+    density: Annotated[
+        float, typer.Option(metavar="KG/M3", help="Of the bodies in mjcf, urdf and USD.")
+    ] = 1000.0,
     store: StorePath = None,
     json: Json = False,
 ) -> int:
@@ -326,7 +332,9 @@ def export(
     from photoscene.cli.export import export_scene
     from photoscene.export.options import ExportOptions
 
-    options = ExportOptions(per_object, frame, unit, up, origin, faces, textures, size)
+    options = ExportOptions(
+        per_object, frame, unit, up, origin, faces, textures, size, colliders, density
+    )
     return export_scene(folder, output, format_ or ["glb"], options, store, json)
 
 

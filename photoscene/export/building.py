@@ -19,6 +19,8 @@ from photoscene.export.model import METRES, Exporter, ExportObject, ExportScene
 from photoscene.export.names import plain_names
 from photoscene.export.options import ExportOptions
 from photoscene.export.source import Source, metadata_of
+from photoscene.physics.bodies import body_of
+from photoscene.physics.colliders import Colliders
 from scene.placed import PlacedMesh
 from scene.types import Float64, Similarity
 
@@ -37,10 +39,12 @@ def build_scene(
     options: ExportOptions,
     size_scale: float,
     extras: Mapping[str, Any],
+    colliders: Mapping[str, Colliders],
 ) -> ExportScene:
     """All objects of a run as a format has them. size_scale: metres in a unit of the camera frame,
-    or what stands for it; extras: metadata of the whole, plain JSON. The options have a frame and
-    an origin. BadInput where these are not known."""
+    or what stands for it; extras: metadata of the whole, plain JSON; colliders: by the objects'
+    ids, in the camera frame. The options have a frame and an origin. BadInput where these are not
+    known."""
     assert options.frame is not None
     unit, up = unit_and_up(exporter, options)
     rotation = rotation_from_camera(options.frame, up, source.world_from_camera)
@@ -58,6 +62,11 @@ def build_scene(
     objects = tuple(
         _object(o, key, placed_from_camera, up) for o, key in zip(source.placed, keys, strict=True)
     )
+    if exporter.physical or options.colliders:
+        objects = tuple(
+            _with_body(o, colliders.get(each.id), placed_from_camera, METRES[unit], options.density)
+            for each, o in zip(source.placed, objects, strict=True)
+        )
     metadata = {
         "generator": "photoscene",
         "frame": options.frame,
@@ -81,6 +90,19 @@ def single_scenes(scene: ExportScene, about_object: bool) -> list[ExportScene]:
         )
         for o in scene.objects
     ]
+
+
+def _with_body(
+    o: ExportObject,
+    colliders: Colliders | None,
+    file_from_camera: Similarity,
+    metres: float,
+    density: float,
+) -> ExportObject:
+    body = body_of(
+        o.mesh.vertices, o.mesh.faces, colliders, file_from_camera, o.position, metres, density
+    )
+    return replace(o, body=body)
 
 
 def _object(placed: PlacedMesh, key: str, to_file: Similarity, up: str) -> ExportObject:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from photoscene.physics.bodies import Body
 from scene.types import Camera, Float64, ObjectMesh, Similarity
 
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # a unit in metres
@@ -19,7 +20,8 @@ class ExportObject:
     name: as people know it, unique; key: the same in letters, digits and underscores, unique too.
     mesh: its vertices (and normals) have the axes and the unit of the file, and are relative to
     position (3,), which is the centre of the object's base: nodes need no rotation and no scale.
-    metadata: plain JSON, for formats that have a place for it.
+    metadata: plain JSON, for formats that have a place for it. body: colliders and mass, where the
+    format or the user asks for them.
     """
 
     name: str
@@ -29,6 +31,7 @@ class ExportObject:
     mesh: ObjectMesh
     position: Float64
     metadata: Mapping[str, Any]
+    body: Body | None = None
 
     @property
     def vertices(self) -> Float64:
@@ -64,8 +67,8 @@ class Exporter:
     """A file format: `write` puts NAME.SUFFIX, and files that belong to it, into a folder.
 
     unit, up: where the format, or everybody who reads it, has one only; closed: it takes closed
-    meshes only; libraries: modules that must be there, each with what brings it; check: raises
-    CannotRun where anything else is missing.
+    meshes only; physical: its objects have bodies; libraries: modules that must be there, each with
+    what brings it; check: raises CannotRun where anything else is missing.
     """
 
     name: str
@@ -73,5 +76,6 @@ class Exporter:
     unit: str | None = None
     up: str | None = None
     closed: bool = False
+    physical: bool = False
     libraries: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[], None] = lambda: None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from photoscene.export.model import Exporter, ExportScene
 from photoscene.export.names import plain_name
 from photoscene.export.options import ExportOptions
 from photoscene.export.source import Source, read_source, scale_from_size
+from photoscene.physics.bodies import LIBRARIES, camera_colliders
 from scene.errors import CannotRun
 from scene.store import Store
 
@@ -46,6 +47,8 @@ def export_run(
     """
     for exporter in exporters:
         check_libraries(exporter)
+    if options.colliders:
+        require("--colliders", LIBRARIES)
     run, source = read_source(run_folder, store)
     name = plain_name(run_folder.resolve().name, "scene")
     options, notes = _with_defaults(options, source)
@@ -57,10 +60,11 @@ def export_run(
         notes.append(RELATIVE_NOTE)
     notes += _fixed_notes(exporters, options)
     extras = {"metric": source.metric or options.size is not None, "photo": source.photo.sha256}
+    colliders = camera_colliders(source.placed) if options.colliders else {}
     scenes: list[ExportScene] = []
     with staging(folder) as staged:
         for exporter in exporters:
-            scene = build_scene(name, source, exporter, options, size_scale, extras)
+            scene = build_scene(name, source, exporter, options, size_scale, extras, colliders)
             scenes.append(scene)
             files = single_scenes(scene, options.origin == "object")
             for each in files if options.per_object else [scene]:
@@ -71,10 +75,15 @@ def export_run(
 
 def check_libraries(exporter: Exporter) -> None:
     """CannotRun, with what brings it, where a format needs something that is not there."""
-    for library, remedy in exporter.libraries.items():
-        if importlib.util.find_spec(library) is None:
-            raise CannotRun(f"format {exporter.name} needs {library}: {remedy}")
+    require(f"format {exporter.name}", exporter.libraries)
     exporter.check()
+
+
+def require(what: str, libraries: Mapping[str, str]) -> None:
+    """CannotRun, with what brings it, for the first of these modules that is not there."""
+    for library, remedy in libraries.items():
+        if importlib.util.find_spec(library) is None:
+            raise CannotRun(f"{what} needs {library}: {remedy}")
 
 
 def _with_defaults(options: ExportOptions, source: Source) -> tuple[ExportOptions, list[str]]:

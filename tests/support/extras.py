@@ -55,6 +55,12 @@ EXTRAS = {
     "numba": _library("numba", "no numba: pip install -e '.[finish]'"),
     "spconv": _library("spconv", "no spconv: pip install -e '.[spconv]'"),
     "torchvision": _library("torchvision", "no torchvision: pip install torchvision"),
+    "physics": Extra(
+        lambda: all(
+            importlib.util.find_spec(n) for n in ("coacd", "mujoco", "fast_simplification")
+        ),
+        "no CoACD or MuJoCo: pip install -e '.[physics]'",
+    ),
     "open3d": Extra(
         lambda: _imports("open3d"),
         "no Open3D: pip install -e '.[benchmark]'; on Debian: apt-get install libusb-1.0-0 libgl1",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from photoscene.export.formats import glb, obj
+from photoscene.export.formats import glb, mjcf, obj, urdf
 from photoscene.export.model import Exporter
 from scene.errors import BadInput
 
-EXPORTERS: dict[str, Exporter] = {e.name: e for e in (glb.EXPORTER, obj.EXPORTER)}
+EXPORTERS: dict[str, Exporter] = {
+    e.name: e for e in (glb.EXPORTER, obj.EXPORTER, mjcf.EXPORTER, urdf.EXPORTER)
+}
 
 
 def exporters_named(given: Sequence[str]) -> list[Exporter]:

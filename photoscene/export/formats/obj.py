@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,32 @@ def write(scene: ExportScene, folder: Path) -> None:
     """NAME.obj, NAME.mtl, and the textures in NAME_textures/."""
     (folder / f"{scene.name}.obj").write_text("".join(_obj(scene)), "ascii")
     (folder / f"{scene.name}.mtl").write_text("".join(_mtl(scene, folder)), "ascii")
+
+
+@dataclass(frozen=True)
+class VisualFiles:
+    """An object's OBJ and texture, relative to the file that names them, with slashes."""
+
+    obj: str
+    base_colour: str
+
+
+def mesh_folder(scene: ExportScene) -> str:
+    """The folder of meshes beside a file of another format that names them."""
+    return f"{scene.name}_meshes"
+
+
+def write_apart(scene: ExportScene, folder: Path) -> dict[str, VisualFiles]:
+    """Write every object about its own position into `mesh_folder`; its files by key."""
+    within = mesh_folder(scene)
+    (folder / within).mkdir(exist_ok=True)
+    files = {}
+    for o in scene.objects:
+        alone = replace(scene, name=o.key, objects=(replace(o, position=np.zeros(3)),))
+        write(alone, folder / within)
+        colour = f"{within}/{alone.textures}/{o.key}_base_colour.png"
+        files[o.key] = VisualFiles(f"{within}/{o.key}.obj", colour)
+    return files
 
 
 def _obj(scene: ExportScene) -> Iterator[str]:
