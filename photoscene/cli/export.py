@@ -20,12 +20,13 @@ def export_scene(
     run: Path,
     output: Path | None,
     formats: Sequence[str],
+    blender: Path | None,
     options: ExportOptions,
     store_path: str | None,
     as_json: bool,
 ) -> int:
     """Returns the exit status: 1 where objects were lost in the run."""
-    exporters = exporters_named(formats)
+    exporters = exporters_named(formats, blender)
     store = open_store(store_root(store_path or read_run(run).record.store))
     made = export_run(run, output or run / DEFAULT_FOLDER, exporters, options, store)
     lost = [f"{name} is not exported, it was lost: {why}" for name, why in made.lost.items()]

@@ -317,7 +317,11 @@ def export(
     ] = None,
     faces: Annotated[int | None, typer.Option(help="At most so many in an object.")] = None,
     textures: Annotated[
-        int | None, typer.Option(metavar="PX", help="Textures of at most this size.")
+        int | None,
+        typer.Option(metavar="PX", help="Textures of at most this size."),
+    ] = None,
+    blender: Annotated[
+        Path | None, typer.Option(help="Writes FBX: a Blender, or a Python that has bpy.")
     ] = None,
     colliders: Annotated[
         bool, typer.Option("--colliders", help="Convex parts for simulators, by CoACD.")
@@ -335,7 +339,7 @@ def export(
     options = ExportOptions(
         per_object, frame, unit, up, origin, faces, textures, size, colliders, density
     )
-    return export_scene(folder, output, format_ or ["glb"], options, store, json)
+    return export_scene(folder, output, format_ or ["glb"], blender, options, store, json)
 
 
 @command(app)

@@ -10,6 +10,7 @@ from typing import Any
 from photoscene.physics.bodies import Body
 from scene.types import Camera, Float64, ObjectMesh, Similarity
 
+EXPORT_EXTRA = "pip install -e '.[export]'"
 METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}  # a unit in metres
 
 
@@ -79,3 +80,12 @@ class Exporter:
     physical: bool = False
     libraries: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[], None] = lambda: None
+
+
+def without_lists(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata for formats whose values are numbers and text: lists as text, no None."""
+    return {
+        name: "; ".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in metadata.items()
+        if value is not None
+    }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from photoscene.export.budgets import closed, within_budget
 from photoscene.export.building import build_scene, single_scenes, unit_and_up
 from photoscene.export.folder import publish, record_name, staging
 from photoscene.export.frames import CAMERA, WORLD
@@ -17,6 +19,7 @@ from photoscene.export.source import Source, read_source, scale_from_size
 from photoscene.physics.bodies import LIBRARIES, camera_colliders
 from scene.errors import CannotRun
 from scene.store import Store
+from scene.types import ObjectMesh
 
 RELATIVE_NOTE = (
     "sizes are relative, since the point map is not metric: --size OBJECT=0.12m sets the scale"
@@ -59,18 +62,35 @@ def export_run(
     elif not source.metric:
         notes.append(RELATIVE_NOTE)
     notes += _fixed_notes(exporters, options)
+    budget = {"faces": options.faces, "texture_px": options.texture_px}
     extras = {"metric": source.metric or options.size is not None, "photo": source.photo.sha256}
     colliders = camera_colliders(source.placed) if options.colliders else {}
     scenes: list[ExportScene] = []
     with staging(folder) as staged:
+        source = _with_meshes(source, partial(within_budget, **budget))
+        solid = source
+        if any(exporter.closed for exporter in exporters):
+            solid = _with_meshes(source, partial(closed, **budget))
+            notes += _closed_notes(source, solid)
         for exporter in exporters:
-            scene = build_scene(name, source, exporter, options, size_scale, extras, colliders)
+            taken = solid if exporter.closed else source
+            scene = build_scene(name, taken, exporter, options, size_scale, extras, colliders)
             scenes.append(scene)
             files = single_scenes(scene, options.origin == "object")
             for each in files if options.per_object else [scene]:
                 exporter.write(each, staged)
         files = publish(folder, staged, name, _record(scenes[0], exporters, notes, source))
     return Exported(folder, (*files, record_name(name)), tuple(notes), dict(source.lost))
+
+
+def _with_meshes(source: Source, change: Callable[[ObjectMesh], ObjectMesh]) -> Source:
+    return replace(source, placed=tuple(replace(o, mesh=change(o.mesh)) for o in source.placed))
+
+
+def _closed_notes(source: Source, solid: Source) -> list[str]:
+    pairs = zip(source.placed, solid.placed, strict=True)
+    names = [before.name for before, after in pairs if before.mesh is not after.mesh]
+    return [f"{', '.join(names)}: open, so the solid is a closed shell around it"] if names else []
 
 
 def check_libraries(exporter: Exporter) -> None:

@@ -52,6 +52,8 @@ EXTRAS = {
         lambda: shutil.which("node") is not None and (VALIDATOR / "node_modules").exists(),
         "no glTF validator: make validator (needs npm)",
     ),
+    "usd": _library("pxr", "no usd-core: pip install -e '.[export]'"),
+    "lib3mf": _library("lib3mf", "no lib3mf: pip install -e '.[export]'"),
     "numba": _library("numba", "no numba: pip install -e '.[finish]'"),
     "spconv": _library("spconv", "no spconv: pip install -e '.[spconv]'"),
     "torchvision": _library("torchvision", "no torchvision: pip install torchvision"),

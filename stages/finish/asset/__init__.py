@@ -57,26 +57,38 @@ class Asset:
         self, mesh: ObjectMesh, dense: DenseMesh | None, image: Cutout, camera: CropCamera
     ) -> ObjectMesh:
         """The asset of one mesh, or of the dense one that it was made from, where it is."""
-        from stages.finish.asset.baking import bake
-        from stages.finish.asset.charts import unwrapped
-        from stages.finish.asset.closest import surface_tree
-        from stages.finish.asset.photo import photo_view
-        from stages.finish.asset.shell import closed_shell
-        from stages.finish.asset.simplify import simplified
-        from stages.finish.asset.source import source_of
+        photo = (image, camera) if self.settings.photo else None
+        return finished(mesh, dense, *self.settings.budget, photo)
 
-        faces, texture_px = self.settings.budget
-        started = time.monotonic()
-        source = source_of(mesh, dense)
-        tree = surface_tree(source.vertices, source.faces)
-        shell = closed_shell(source.vertices, source.faces, tree, shell_cells(faces))
-        light = simplified(*shell, faces)
-        cut = unwrapped(*light, texture_px)
-        view = photo_view(image.rgba, camera, *light) if self.settings.photo else None
-        baked = bake(*light, cut, source, tree, texture_px, view)
-        seconds = time.monotonic() - started
-        logger.info("%d faces finished as %d: %.1f s", len(source.faces), len(baked.faces), seconds)
-        return baked
+
+def finished(
+    mesh: ObjectMesh,
+    dense: DenseMesh | None,
+    faces: int,
+    texture_px: int,
+    photo: tuple[Cutout, CropCamera] | None = None,
+) -> ObjectMesh:
+    """The asset of a mesh, or of the dense one that it was made from, with at most so many faces;
+    photo: what covers the part that it shows."""
+    from stages.finish.asset.baking import bake
+    from stages.finish.asset.charts import unwrapped
+    from stages.finish.asset.closest import surface_tree
+    from stages.finish.asset.photo import photo_view
+    from stages.finish.asset.shell import closed_shell
+    from stages.finish.asset.simplify import simplified
+    from stages.finish.asset.source import source_of
+
+    started = time.monotonic()
+    source = source_of(mesh, dense)
+    tree = surface_tree(source.vertices, source.faces)
+    shell = closed_shell(source.vertices, source.faces, tree, shell_cells(faces))
+    light = simplified(*shell, faces)
+    cut = unwrapped(*light, texture_px)
+    view = photo_view(photo[0].rgba, photo[1], *light) if photo is not None else None
+    baked = bake(*light, cut, source, tree, texture_px, view)
+    seconds = time.monotonic() - started
+    logger.info("%d faces finished as %d: %.1f s", len(source.faces), len(baked.faces), seconds)
+    return baked
 
 
 def shell_cells(faces: int) -> int:
