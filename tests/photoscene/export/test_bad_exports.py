@@ -51,7 +51,10 @@ def refused(run: Path, out: Path, status: int, *options: object) -> str:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--format", "gltf"), "expected some of glb, obj, ply, usd, usdz, stl, 3mf, fbx"),
+        (
+            ("--format", "gltf"),
+            "expected some of glb, obj, ply, usd, usdz, stl, 3mf, fbx, mjcf, urdf",
+        ),
         (("--format", "glb,skp"), "--format glb,skp: expected some of"),
         (("--format", ""), "expected some of"),
         (("--frame", "sideways"), "--frame sideways: expected camera or world"),
