@@ -21,6 +21,7 @@ from photoscene.cli.options import (
     Output,
     PhotoFile,
     ProfileName,
+    Rendering,
     ScenesGiven,
     Seed,
     Settings,
@@ -286,6 +287,19 @@ def inspect(
 
     asked = Inspecting(object_, stage, open_, html, diff)
     return inspect_run(folder, asked, store, json)
+
+
+@command(app)
+def render(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    rendering: Rendering,
+    store: StorePath = None,
+    json: Json = False,
+) -> int:
+    """Draw the scene or one object from any side: stills and turntables."""
+    from photoscene.cli.render import render_run
+
+    return render_run(folder, rendering, store, json)
 
 
 @command(app)

@@ -112,6 +112,39 @@ class Choosing:
             raise BadInput("--resume goes on with a choice: add --interactive or --browser")
 
 
+@dataclass(frozen=True)
+class Rendering:
+    """What of a run is drawn, how, and into which files."""
+
+    views: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--view",
+            metavar="NAME|AZIMUTH,ELEVATION",
+            help="camera, front, left, right, back, top, three-quarter, or angles in degrees.",
+        ),
+    ] = None
+    object: Annotated[
+        str | None,
+        typer.Option("--object", metavar="N", help="One object by number, name or id; else all."),
+    ] = None
+    size: Annotated[
+        str, typer.Option(metavar="PX|WxH", help="The longer side, or width and height.")
+    ] = "960"
+    background: Annotated[
+        str, typer.Option(help="light, white, dark, transparent, or a colour as #ffcc00.")
+    ] = "light"
+    turntable: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="One turn as .gif, .png or .mp4.")
+    ] = None
+    frames: Annotated[int, typer.Option(help="Of the turntable; 20 are a second.")] = 60
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="A .png, or a folder.  [default: RUN/views]"),
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False
+
+
 def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., int]], Any]:
     """Make a function that returns an exit status a command of the app.
 

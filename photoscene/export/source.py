@@ -50,7 +50,7 @@ def read_source(folder: Path, store: Store) -> tuple[Run, Source]:
         mesh = CODECS[ObjectMesh].decode(data)
         placed.append(PlacedMesh(o.id, o.name, o.label, mesh, o.camera_from_object, o.fit))
     if not placed or scene.camera is None or scene.points is None:
-        raise BadInput(f"{folder} has no placed object to export{_why(lost)}")
+        raise BadInput(f"{folder} has no placed object{_why(lost)}")
     points = CODECS[PointMap].decode(_read(scene.points, store, folder / "point_map.npz"))
     return run, Source(
         tuple(placed), lost, scene.camera, scene.world_from_camera, points.metric, scene.photo

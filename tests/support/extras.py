@@ -55,6 +55,7 @@ EXTRAS = {
     "usd": _library("pxr", "no usd-core: pip install -e '.[export]'"),
     "lib3mf": _library("lib3mf", "no lib3mf: pip install -e '.[export]'"),
     "numba": _library("numba", "no numba: pip install -e '.[finish]'"),
+    "av": _library("av", "no PyAV: pip install -e '.[video]'"),
     "spconv": _library("spconv", "no spconv: pip install -e '.[spconv]'"),
     "torchvision": _library("torchvision", "no torchvision: pip install torchvision"),
     "physics": Extra(
