@@ -15,7 +15,7 @@ from scene.keys import digest
 from scene.png import encode_png
 
 NAMESPACE = uuid.UUID("5b0c8e2e-6d0c-4a87-9f53-6d5d2f1c9a10")
-DETAILS = "https://github.com/photoscene/2026/details"  # a name of ours, nothing to be fetched
+DETAILS = "urn:photoscene:object"
 TEXTURE_RELATION = "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dtexture"
 
 

@@ -76,9 +76,8 @@ def _write_stage(scene: ExportScene, folder: Path, file: str) -> Path:
 
 
 def _add_object(stage: Any, path: Any, o: ExportObject, folder: Path, textures: str) -> None:
-    Gf, Kind, Usd, UsdGeom, UsdSemantics, UsdShade = _pxr(
-        "Gf", "Kind", "Usd", "UsdGeom", "UsdSemantics", "UsdShade"
-    )
+    Gf, Kind, Sdf, Usd = _pxr("Gf", "Kind", "Sdf", "Usd")
+    UsdGeom, UsdSemantics, UsdShade = _pxr("UsdGeom", "UsdSemantics", "UsdShade")
     node = UsdGeom.Xform.Define(stage, path)
     node.AddTranslateOp().Set(Gf.Vec3d(*o.position.tolist()))
     prim = node.GetPrim()
@@ -88,9 +87,13 @@ def _add_object(stage: Any, path: Any, o: ExportObject, folder: Path, textures: 
     if o.label:
         labels = UsdSemantics.LabelsAPI.Apply(prim, LABELS_OF)
         labels.CreateLabelsAttr().Set([o.label])
-    mesh = _add_mesh(stage, path.AppendChild("mesh"), o)
+    for name, value in without_lists(o.metadata).items():
+        if isinstance(value, str):  # Blender and others show these with the object
+            attribute = prim.CreateAttribute(f"userProperties:{name}", Sdf.ValueTypeNames.String)
+            attribute.Set(value)
+    mesh = _add_mesh(stage, path.AppendChild(o.key), o)
     material = _add_material(
-        stage, path.AppendChild("material"), write_textures(o, folder, textures)
+        stage, path.AppendChild(f"{o.key}_material"), write_textures(o, folder, textures)
     )
     UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
 

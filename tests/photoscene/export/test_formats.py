@@ -79,12 +79,12 @@ def test_usd_is_valid_and_stands_where_it_says(tmp_path: Path, name: str, unit: 
     assert UsdGeom.GetStageUpAxis(stage) == "Y"
     mug = stage.GetPrimAtPath("/run/red_mug")
     assert (mug.GetDisplayName(), mug.GetCustomData()["grade"]) == ("red mug", "good")
-    assert _size_of(stage, "/run/red_mug/mesh", UsdGeom) == pytest.approx(
+    assert _size_of(stage, "/run/red_mug/red_mug", UsdGeom) == pytest.approx(
         SIZE_MM[[0, 2, 1]] / 1000 / metres
     )
     files = [p.Get() for s in stage.Traverse() if (p := s.GetAttribute("inputs:file"))]
     assert len(files) == 6 and all(f.resolvedPath for f in files)
-    assert stage.GetPrimAtPath("/run/object/mesh")
+    assert stage.GetPrimAtPath("/run/object/object")
 
 
 def _size_of(stage: Any, path: str, UsdGeom: Any) -> list[float]:
