@@ -4,8 +4,12 @@ python fbx_in_blender.py in.glb out.fbx
 blender --background --factory-startup --python fbx_in_blender.py -- in.glb out.fbx
 """
 
+import math
 import sys
 from pathlib import Path
+from typing import Any
+
+APERTURE_MM = 36.0
 
 
 def convert(source: Path, target: Path) -> None:
@@ -14,7 +18,10 @@ def convert(source: Path, target: Path) -> None:
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.import_scene.gltf(filepath=str(source))
-    bpy.context.scene.unit_settings.scale_length = 0.01
+    scene = bpy.context.scene
+    scene.unit_settings.scale_length = 0.01
+    for camera in (o for o in bpy.data.objects if o.type == "CAMERA"):
+        set_photo_aperture(camera, scene.render)
     bpy.ops.export_scene.fbx(
         filepath=str(target),
         axis_forward="-Z",
@@ -27,6 +34,17 @@ def convert(source: Path, target: Path) -> None:
         bake_anim=False,
         add_leaf_bones=False,
     )
+
+
+def set_photo_aperture(camera: Any, render: Any) -> None:
+    """FBX fits an aperture by its width, so give it the photo's shape, and keep the angle."""
+    width, height = camera["width"], camera["height"]
+    angle = camera.data.angle_y
+    render.resolution_x, render.resolution_y = width, height
+    camera.data.sensor_fit = "HORIZONTAL"
+    camera.data.sensor_width = APERTURE_MM
+    camera.data.sensor_height = APERTURE_MM * height / width
+    camera.data.lens = camera.data.sensor_height / 2 / math.tan(angle / 2)
 
 
 if __name__ == "__main__":
