@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from stages.map_points.lite.network import (
     network_grid,
     network_image,
 )
+from stages.map_points.lite.objects import object_cells
 from training.common import task
 from training.points.augmentation import View, mirrored, recoloured, rotated_view
 from training.scenes.make_data import NAMES
@@ -27,6 +29,7 @@ CHECKED = 4  # shards, the last ones, which only the learning curve sees
 FARTHEST = 3.4  # of log depth over its median: what is farther is not learned
 MAX_OBJECTS = 9
 ALL_TURNED = 0.45  # of the steps, at the start, show every scene in a turned camera
+NO_MASKS, MISSED, MISDRAWN = 0.1, 0.07, 0.4  # of scenes; of the objects of the others
 UP_ERROR, FOCAL_ERROR = 0.09, 0.15  # radians, share: of the camera that the ground is drawn by
 
 
@@ -46,13 +49,13 @@ class Recipe(task.Recipe):
 
 
 class PartBatch(NamedTuple):
-    """image, grid, ground: what the network gets; log_depth (B, h, w), valid (B, h, w): 1 where
+    """image, grid, objects: what the network gets; log_depth (B, h, w), valid (B, h, w): 1 where
     there is depth; inside (B, h, w): of the photo; labels (B, h, w) int64; up (B, 3); log_focal
     (B,)."""
 
     image: Tensor
     grid: Tensor
-    ground: Tensor
+    objects: Tensor
     log_depth: Tensor
     valid: Tensor
     inside: Tensor
@@ -110,13 +113,15 @@ def drawn(
     rgb = recoloured(view.rgb, generator)
     known_focal = view.focal if generator.random() < recipe.known else None
     believed = believed_camera(view.up, view.focal, known_focal, generator)
-    return sample_of(view._replace(rgb=rgb), known_focal, believed)
+    masks = outlined(network_size(view.labels), generator)
+    return sample_of(view._replace(rgb=rgb), known_focal, believed, masks)
 
 
 def clean(shard: Shard, row: int, known: bool = False) -> tuple[Tensor, ...]:
     """One scene as it is."""
     view = view_of(shard, row)
-    return sample_of(view, view.focal if known else None, (view.up, view.focal))
+    masks = network_size(view.labels)
+    return sample_of(view, view.focal if known else None, (view.up, view.focal), masks)
 
 
 def view_of(shard: Shard, row: int) -> View:
@@ -126,9 +131,10 @@ def view_of(shard: Shard, row: int) -> View:
 
 
 def sample_of(
-    view: View, known_focal: float | None, believed: tuple[NDArray, float]
+    view: View, known_focal: float | None, believed: tuple[NDArray, float], masks: NDArray
 ) -> tuple[Tensor, ...]:
-    """The fields of a PartBatch for one scene; believed: up and focal length of its ground."""
+    """The fields of a PartBatch for one scene; believed: up and focal length of its ground; masks:
+    labels of the objects as they were found."""
     frame = frame_of(view.rgb.shape[1], view.rgb.shape[0])
     grid = network_grid(frame, known_focal)
     log_depth = at_centres(view.log_depth, frame, np.inf)
@@ -136,10 +142,11 @@ def sample_of(
     known = np.isfinite(log_depth) & (inside > 0)
     middle = float(np.median(log_depth[known])) if known.any() else 0.0
     near = known & (log_depth < middle + FARTHEST)
+    ground = log_ground_depth(*believed, grid[0], grid[1]).astype(np.float32)
     arrays = (
         network_image(view.rgb, frame),
         grid,
-        log_ground_depth(*believed, grid[0], grid[1])[None],
+        object_cells(masks, ground, *believed, frame),
         np.where(near, log_depth, 0),
         near,
         inside,
@@ -152,6 +159,33 @@ def sample_of(
         torch.from_numpy(np.asarray(view.up, np.float32)),
         torch.tensor(np.log(view.focal), dtype=torch.float32),
     )
+
+
+def network_size(labels: NDArray) -> NDArray[np.uint8]:
+    """Labels (H, W) at the network's size."""
+    frame = frame_of(labels.shape[1], labels.shape[0])
+    size = (frame.inner_width, frame.inner_height)
+    return np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def outlined(labels: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Labels as a segmentation finds them: objects are missed, outlines are off by some pixels."""
+    g = generator
+    if g.random() < NO_MASKS:
+        return np.zeros_like(labels)
+    out = labels.copy()
+    for number in np.unique(labels[labels > 0]):
+        mask = labels == number
+        if g.random() < MISSED:
+            out[mask] = 0
+        elif g.random() < MISDRAWN:
+            # A blurred mask cut at another level than a half, moved: wider or narrower, and smooth.
+            soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), float(g.uniform(0.7, 3)))
+            other = soft > g.uniform(0.25, 0.75)
+            other = np.roll(other, tuple(g.integers(-1, 2, 2)), (0, 1))
+            out[mask & ~other & (out == number)] = 0
+            out[other & ((out == 0) | (out == number))] = number
+    return out
 
 
 def believed_camera(

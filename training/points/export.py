@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 from training.common.export import read_run, round_weights, write_onnx
 from training.common.index import write_entry
-from training.points.network import GRID_CHANNELS, Output, PointMapNetwork
+from training.points.network import (
+    GRID_CHANNELS,
+    OBJECT_CHANNELS,
+    Output,
+    PointMapNetwork,
+)
 
 GRAPH = "points.onnx"
 ENTRY = {
@@ -31,9 +36,9 @@ class Asked(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor, grid: Tensor, ground: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, image: Tensor, grid: Tensor, objects: Tensor) -> tuple[Tensor, ...]:
         """As the network, without the last of its answers."""
-        return tuple(self.network(image, grid, ground)[:-1])
+        return tuple(self.network(image, grid, objects)[:-1])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,12 +56,12 @@ def write_graph(network: PointMapNetwork, path: Path) -> None:
     inputs = {
         "image": torch.zeros(1, 3, height, width),
         "grid": torch.ones(1, GRID_CHANNELS, height // 4, width // 4),
-        "ground": torch.zeros(1, 1, height // 4, width // 4),
+        "objects": torch.zeros(1, OBJECT_CHANNELS, height // 4, width // 4),
     }
     axes = {
         "image": {2: "height", 3: "width"},
         "grid": {2: "rows", 3: "columns"},
-        "ground": {2: "rows", 3: "columns"},
+        "objects": {2: "rows", 3: "columns"},
         "log_depth": {1: "rows", 2: "columns"},
         "valid": {1: "rows", 2: "columns"},
     }

@@ -11,7 +11,7 @@ from training.points.batches import MAX_OBJECTS, PartBatch
 from training.points.network import Output, perspective_field
 
 OBJECTS_WEIGHT = 0.5  # of the depth's error that objects make up, however small they are
-SLOPES, SHAPE, VALID, UP, FOCAL, FIELD = 1.0, 1.0, 0.15, 0.15, 0.1, 0.7
+SLOPES, SHAPE, VALID, UP, FOCAL, FIELD = 1.0, 1.5, 0.15, 0.15, 0.1, 0.7
 
 
 def loss_of(output: Output, batch: PartBatch) -> Loss:

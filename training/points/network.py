@@ -1,8 +1,8 @@
 """The point map network: a photo -> depth over the ground, validity, gravity, focal length.
 
 Its first stages are those of the detector NanoDet-g, tuned. It is asked twice: for the camera, and
-then, given the depth of the level ground that this camera means, for the depth of everything: the
-ground's where the photo shows the ground, another one where something stands on it.
+then, given the depths that this camera means for the level ground and for the objects as blocks on
+it, for the depth of everything: those where they hold, corrected or other ones elsewhere.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from stages.map_points.lite.objects import CHANNELS as OBJECT_CHANNELS
 from training.common.layers import Attention, Residual, of_seed
 
 GRID_CHANNELS = 5  # see `stages.map_points.lite.network.network_grid`
@@ -23,7 +24,7 @@ DEEP, AT_16, AT_8, AT_4 = 128, 96, 64, 48
 START_LOG_FOCAL = 0.0  # over the longer side: about 53 degrees
 START_UP = (0.0, -0.85, -0.45)
 MOMENTS = 6  # of the perspective field about the middle: 1, x, y, xx, xy, yy
-START_GROUND, START_DEPTH = 1.0, 0.7  # logit that a pixel shows the ground; log depth elsewhere
+START_FIRST, START_DEPTH = 1.0, 0.7  # logit that a first guess holds; log depth elsewhere
 SMALLEST_SPREAD = 0.02
 
 
@@ -110,7 +111,7 @@ class PointMapNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.backbone = Backbone()
-        grid = GRID_CHANNELS
+        grid, place = GRID_CHANNELS, GRID_CHANNELS + OBJECT_CHANNELS
         self.deepen = nn.Conv2d(256 + grid, DEEP, 3, 2, 1)
         self.deep = nn.Sequential(
             Residual(DEEP, DEEP), Attention(DEEP), Residual(DEEP, DEEP), Attention(DEEP)
@@ -121,14 +122,14 @@ class PointMapNetwork(nn.Module):
         self.up = nn.ModuleList(
             nn.Sequential(convolution(i, o), Residual(o, o))
             for i, o in (
-                (DEEP + AT_16 + grid + 1, AT_16),
-                (AT_16 + AT_8 + grid + 1, AT_8),
-                (AT_8 + AT_4 - 16 + grid + 1, AT_4),
+                (DEEP + AT_16 + place, AT_16),
+                (AT_16 + AT_8 + place, AT_8),
+                (AT_8 + AT_4 - 16 + place, AT_4),
             )
         )
         self.head = nn.Sequential(
             nn.GroupNorm(8, AT_4), nn.SiLU(), nn.Conv2d(AT_4, 32, 3, padding=1),
-            nn.GroupNorm(8, 32), nn.SiLU(), nn.Conv2d(32, 3, 1),
+            nn.GroupNorm(8, 32), nn.SiLU(), nn.Conv2d(32, 4, 1),
         )  # fmt: skip
         self.attend = nn.Conv2d(DEEP, 4, 1)
         self.field = nn.Conv2d(DEEP, 4, 1)
@@ -138,17 +139,17 @@ class PointMapNetwork(nn.Module):
         )  # fmt: skip
         nn.init.zeros_(self.head[-1].weight)  # type: ignore[arg-type]
         with torch.no_grad():
-            start = torch.tensor([START_GROUND, START_DEPTH, 2.0])
+            start = torch.tensor([START_FIRST, START_DEPTH, 2.0, 0.0])
             self.head[-1].bias.copy_(start)  # type: ignore[operator]
             last = self.camera[-1]
             last.weight.mul_(0.1)  # type: ignore[operator]
             last.bias.copy_(torch.tensor([*START_UP, -1.5, START_LOG_FOCAL, -1.5]))  # type: ignore[operator]
 
-    def forward(self, image: Tensor, grid: Tensor, ground: Tensor) -> Output:
-        """Answers at stride 4; those about the camera do not depend on the ground.
+    def forward(self, image: Tensor, grid: Tensor, objects: Tensor) -> Output:
+        """Answers at stride 4; those about the camera do not depend on the objects.
 
-        image (B, 3, H, W), sides multiples of 32; grid (B, 5, H/4, W/4); ground (B, 1, H/4, W/4):
-        its log depth.
+        image (B, 3, H, W), sides multiples of 32; grid (B, 5, H/4, W/4); objects (B, 5, H/4, W/4):
+        see `stages.map_points.lite.objects.object_cells`.
         """
         at_4, at_8, at_16 = self.backbone(image)
         grids = [grid]
@@ -157,7 +158,7 @@ class PointMapNetwork(nn.Module):
         h = self.deep(self.deepen(torch.cat([at_16, grids[2]], 1)))
         field = self.field(h)
         camera = self._camera(h, field, grids[3])
-        places = [torch.cat([grid, ground], 1)]
+        places = [torch.cat([grid, objects], 1)]
         for _ in range(2):
             places.append(functional.avg_pool2d(places[-1], 2))
         levels = ((at_16, places[2]), (at_8, places[1]), (at_4, places[0]))
@@ -168,8 +169,10 @@ class PointMapNetwork(nn.Module):
         with torch.autocast(h.device.type, enabled=False):
             dense = self.head(h.float())
         share = torch.sigmoid(dense[:, 0])
+        ground, block, covered = objects[:, 0], objects[:, 1], objects[:, 2]
+        first = torch.where(covered >= 0.5, block, ground) + dense[:, 3]
         return Output(
-            share * ground[:, 0] + (1 - share) * dense[:, 1],
+            share * first + (1 - share) * dense[:, 1],
             dense[:, 2],
             functional.normalize(camera[:, :3], dim=1),
             functional.softplus(camera[:, 3]) + SMALLEST_SPREAD,

@@ -50,7 +50,7 @@ def loss_on(network: nn.Module, batch: PartBatch) -> Loss:
     """Of a network's answer to a batch."""
     # The layers alone, in half the time: angles and differences of depths need all digits.
     with torch.autocast("cpu", torch.bfloat16):
-        output = network(batch.image, batch.grid, batch.ground)
+        output = network(batch.image, batch.grid, batch.objects)
     return loss_of(Output(*(values.float() for values in output)), batch)
 
 

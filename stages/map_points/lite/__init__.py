@@ -2,8 +2,8 @@
 
 It says which way is up and how long the lens is, and how sure it is of both; the photo's own cues
 (rims of round things, upright edges, contacts) are weighed against its word on the pitch. Then,
-given the ground that this means, it says the depth of everything (`training.points`). An object's
-depth is the mean of its word and of where a block stands that has the object's outline.
+given the depths that this means for the ground and for blocks of the objects' outlines on it, it
+says the depth of everything (`training.points`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from scene.types import Bool, Camera, Float32, Mask, Photo, PointMap
 from stages.bundled import Graph, load_graph
 from stages.map_points import MapPointsBackend
 from stages.map_points.lite.camera import Guess, settled_camera, settled_up
-from stages.map_points.lite.depth import ground_of_cells, scene_depth, weighed_with_blocks
+from stages.map_points.lite.depth import ground_of_cells, scene_depth
 from stages.map_points.lite.network import frame_of, network_grid, network_image
+from stages.map_points.lite.objects import CHANNELS, network_labels, object_cells
 
 WEIGHTS_FILE = "points.onnx"
 WEIGHTS_SHA256 = "351683498e976b79c9e1d1d54cbd885747dfa15477af5743e94ca49b494a4127"
@@ -79,25 +80,26 @@ class LiteMap:
         guess = self.guess(photo, known)
         settled, notes = settled_camera(photo, camera, guess, s.fov_x_deg, s.unsure_focal)
         up, words = settled_up(photo, settled, outlines, guess, s.pitch_deg, s.unsure_up_deg)
-        answer = self.ask(photo, known, ground_of_cells(settled, up, frame))
+        ground, focal = ground_of_cells(settled, up, frame), settled.fx_px / longer
+        cells = object_cells(network_labels(outlines, frame), ground, up, focal, frame)
+        answer = self.ask(photo, known, cells)
         depth = scene_depth(settled, up, answer.log_depth, answer.valid, frame, outlines)
-        depth = weighed_with_blocks(depth, settled, up, outlines)
         notes = ["unit: the camera is 1 above the ground", *notes, *words]
         return PointMap(depth, settled, metric=False, notes=tuple(notes), guessed=True)
 
     def guess(self, photo: Photo, focal: float | None = None) -> Guess:
         """The network's guess at the camera; focal: over the photo's longer side, if known."""
         frame = frame_of(photo.width, photo.height)
-        return self.ask(photo, focal, np.zeros(frame.cells, np.float32)).guess
+        return self.ask(photo, focal, np.zeros((CHANNELS, *frame.cells), np.float32)).guess
 
-    def ask(self, photo: Photo, focal: float | None, ground: Float32) -> Answer:
-        """The network's answer; focal: over the photo's longer side, if it is known; ground (rows,
-        columns): its log depth, which the camera's guess does not depend on."""
+    def ask(self, photo: Photo, focal: float | None, cells: Float32) -> Answer:
+        """The network's answer; focal: over the photo's longer side, if it is known; cells: see
+        `object_cells`; the camera's guess does not depend on them."""
         frame = frame_of(photo.width, photo.height)
         log_depth, valid, up, up_spread, log_focal, focal_spread = self._graph(
             image=network_image(photo.rgb, frame)[None],
             grid=network_grid(frame, focal)[None],
-            ground=ground[None, None],
+            objects=cells[None],
         )
         guess = Guess(
             up[0].astype(np.float64), float(up_spread[0]), float(np.exp(log_focal[0])),
@@ -121,5 +123,5 @@ def _checked(mask: Mask, photo: Photo) -> Bool:
 
 
 BACKEND = MapPointsBackend(
-    version="2", settings=Settings, load=load, needs_masks=True, weights_sha256=WEIGHTS_SHA256
+    version="3", settings=Settings, load=load, needs_masks=True, weights_sha256=WEIGHTS_SHA256
 )

@@ -11,18 +11,13 @@ import cv2
 import numpy as np
 
 from scene.types import Bool, Camera, Float32, Float64
-from stages.map_points.lite.camera import pitch_and_roll_deg
 from stages.map_points.lite.network import CELL_PX, Frame, log_ground_depth
-from stages.map_points.shared.blocks import row_rays
-from stages.map_points.shared.blocks import scene_depth as block_depths
 
 MIN_CELL_FRACTION = 0.5  # of a cell that belongs to what it counts for
 # Heights (of log depth) that close to the commonest one of the surroundings are the ground's.
 ON_GROUND, OFF_GROUND = 0.04, 0.12
 MIN_GROUND_FRACTION = 0.12  # of the surroundings' cells that must be ground for there to be one
 BIN = 0.02
-BLOCK_ROLL_DEG, BLOCK_PITCH_DEG = 5.0, 75.0
-DEPTH_OVER_WIDTH, BACKDROP = 0.6, 1.3  # as `ground_plane` assumes
 
 
 def scene_depth(
@@ -58,21 +53,6 @@ def scene_depth(
         depth[window][here] = _interpolated(log_depth - level, inside, frame, rows, columns)[here]
         sure[window][here] = 1
     return np.where(sure > 0, np.exp(depth), np.nan).astype(np.float32)
-
-
-def weighed_with_blocks(depth: Float32, camera: Camera, up: Float64, masks: list[Bool]) -> Float32:
-    """Depths (H, W) of objects, weighed against those of blocks of their outlines on the ground.
-
-    The two err in different places: the geometric mean is better than either. Blocks need a camera
-    with next to no roll that sees their sides.
-    """
-    pitch_deg, roll_deg = pitch_and_roll_deg(up)
-    if not masks or abs(roll_deg) > BLOCK_ROLL_DEG or not 0 <= pitch_deg <= BLOCK_PITCH_DEG:
-        return depth
-    rows = row_rays(camera, np.radians(pitch_deg), 1.0)
-    blocks = block_depths(rows, camera, masks, DEPTH_OVER_WIDTH, BACKDROP)
-    objects = np.any(masks, axis=0)
-    return np.where(objects, np.sqrt(depth * blocks), depth)
 
 
 def ground_level(height: Float32, around: Float32, below: Bool) -> float:

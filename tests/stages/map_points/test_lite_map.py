@@ -8,14 +8,16 @@ import pytest
 from scene.types import Camera, Float64, Photo
 from stages.map_points.lite import camera as cameras
 from stages.map_points.lite.camera import Guess, pitch_and_roll_deg, settled_camera, up_from
-from stages.map_points.lite.depth import ground_of_cells, scene_depth, weighed_with_blocks
+from stages.map_points.lite.depth import ground_of_cells, scene_depth
 from stages.map_points.lite.network import (
     CELL_PX,
+    Frame,
     frame_of,
     log_ground_depth,
     network_grid,
     network_image,
 )
+from stages.map_points.lite.objects import Labels, block_depths, network_labels, object_cells
 
 SIZES = [(320, 240), (240, 320), (900, 130), (50, 40)]
 UP = up_from(40.0, 3.0)
@@ -163,19 +165,78 @@ def test_the_frame_of_a_photo_pads_and_never_crops() -> None:
         assert columns * CELL_PX >= frame.inner_width >= 1
 
 
-def test_objects_are_between_the_networks_word_and_blocks() -> None:
-    camera = camera_of(320, 240)
-    up = up_from(30.0, 0.0)
-    truth = true_ground(camera, up)
-    mask = np.zeros((240, 320), bool)
-    mask[100:170, 130:180] = True
-    foot = truth[169, 155]
-    depth = np.where(mask, 2 * foot, truth).astype(np.float32)
-    mixed = weighed_with_blocks(depth, camera, up, [mask])
-    # An upright front keeps its distance, so its depth is that of its foot but for the slant.
-    ratio = np.median(mixed[mask] / foot)
-    assert 1.2 < ratio < 1.6
-    np.testing.assert_array_equal(mixed[~mask], depth[~mask])
-    rolled = up_from(30.0, 8.0)
-    np.testing.assert_array_equal(weighed_with_blocks(depth, camera, rolled, [mask]), depth)
-    np.testing.assert_array_equal(weighed_with_blocks(depth, camera, up, []), depth)
+BOARD = 1.9  # horizontal distance of an upright board
+
+
+def board_seen(up: Float64, focal: float, frame: Frame) -> tuple[Labels, Float64]:
+    """Labels (inner_height, inner_width) of an upright board on the ground, and its depths."""
+    width, height = frame.inner_width, frame.inner_height
+    longer = max(width, height)
+    y, x = np.mgrid[:height, :width] + 0.5
+    rays = np.stack([(x - width / 2) / longer / focal, (y - height / 2) / longer / focal,
+                     np.ones_like(x)], -1)  # fmt: skip
+    level = np.array([0.0, 0.0, 1.0]) - up[2] * up
+    level /= np.linalg.norm(level)
+    depth = BOARD / np.maximum(rays @ level, 1e-6)
+    points = depth[..., None] * rays
+    above, across = points @ up + 1, points @ np.cross(level, up)
+    board = (above >= 0) & (above < 0.7) & (np.abs(across) < 0.3)
+    return board.astype(np.uint8), depth
+
+
+@pytest.mark.parametrize("roll", [-12.0, 0.0, 9.0])
+def test_an_upright_board_stands_where_it_is_in_a_tilted_picture_too(roll: float) -> None:
+    frame, up, focal = frame_of(320, 240), up_from(20.0, roll), 1.1
+    labels, depth = board_seen(up, focal, frame)
+    assert labels.sum() > 500
+    found = block_depths(labels, up, focal, frame)
+    known = np.isfinite(found)
+    assert not known[labels == 0].any()
+    assert known.sum() > 0.9 * labels.sum()
+    # The lowest row of a mask lies up to a pixel above the foot; a block's front may be curved.
+    error = np.abs(found[known] / depth[known] - 1)
+    assert np.percentile(error, 90) < 0.03
+    assert error.max() < 0.15
+
+
+def test_cells_show_where_objects_would_stand_and_the_ground_elsewhere() -> None:
+    frame, up, focal = frame_of(320, 240), up_from(20.0, 0.0), 1.1
+    labels, depth = board_seen(up, focal, frame)
+    ground = ground_of_cells(camera_of(320, 240, focal), up, frame)
+    level, block, covered, x, y = object_cells(labels, ground, up, focal, frame)
+    np.testing.assert_array_equal(level, ground)
+    whole = covered == 1
+    assert whole.sum() > 20
+    centres = depth[2::4, 2::4][: frame.cells[0], : frame.cells[1]]
+    error = np.abs(np.exp(block[whole]) / centres[whole] - 1)
+    assert np.percentile(error, 90) < 0.03
+    np.testing.assert_array_equal(block[covered == 0], ground[covered == 0])
+    rows, columns = np.nonzero(whole)
+    assert (np.diff(x[rows[0], columns[rows == rows[0]]]) > 0).all()
+    assert (np.diff(y[rows[columns == columns[0]], columns[0]]) > 0).all()
+    assert max(np.abs(x).max(), np.abs(y).max()) <= 0.5
+
+
+def test_without_masks_or_sides_only_the_ground_is_told() -> None:
+    frame, focal = frame_of(320, 240), 1.1
+    ground = ground_of_cells(camera_of(320, 240, focal), UP, frame)
+    nothing = np.zeros((frame.inner_height, frame.inner_width), np.uint8)
+    cells = object_cells(nothing, ground, UP, focal, frame)
+    np.testing.assert_array_equal(cells[1], ground)
+    assert not cells[2:].any()
+    down = up_from(85.0, 0.0)
+    ground = ground_of_cells(camera_of(320, 240, focal), down, frame)
+    nothing[80:120, 100:160] = 1
+    block = object_cells(nothing, ground, down, focal, frame)[1]
+    np.testing.assert_allclose(block, ground, atol=0.01)
+
+
+def test_small_and_thin_masks_keep_their_labels() -> None:
+    frame = frame_of(3200, 2400)
+    large, thin = np.zeros((2, 2400, 3200), bool)
+    large[100:1000, 100:1000] = True
+    thin[1200:2000, 1600:1603] = True
+    labels = network_labels([large, thin], frame)
+    assert labels.shape == (frame.inner_height, frame.inner_width)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    np.testing.assert_allclose((labels == 1).sum(), 900 * 900 * 0.08**2, rtol=0.05)

@@ -15,7 +15,15 @@ import torch.nn.functional as functional
 from stages.map_points.lite.network import frame_of, log_ground_depth
 from training.common.train import train
 from training.points.augmentation import View, rotated_view
-from training.points.batches import CHECKED, PartBatch, Recipe, at_centres, sample_of
+from training.points.batches import (
+    CHECKED,
+    PartBatch,
+    Recipe,
+    at_centres,
+    network_size,
+    outlined,
+    sample_of,
+)
 from training.points.export import OUTPUTS, write_graph
 from training.points.losses import loss_of
 from training.points.network import Output, PointMapNetwork, new_network, perspective_field
@@ -85,14 +93,14 @@ def test_the_perspective_field_of_a_level_camera_is_the_angle_of_its_rays() -> N
 
 
 def test_a_perfect_answer_has_no_error() -> None:
-    sample = sample_of(level_view(), None, (UP, 1.2))
+    sample = sample_of(level_view(), None, (UP, 1.2), network_size(level_view().labels))
     batch = PartBatch(*(values[None] for values in sample))
     small = torch.tensor([0.02])
     up, focal = torch.from_numpy(UP)[None], torch.tensor([1.2]).log()
     valid = 20 * (2 * batch.valid - 1)
     x, y = (functional.avg_pool2d(batch.grid[:, i], 8) for i in (0, 1))
     field = perspective_field(up, focal, x, y)
-    answer = Output(batch.ground[:, 0], valid, up, small, focal, small, field)
+    answer = Output(batch.objects[:, 0], valid, up, small, focal, small, field)
     errors = loss_of(answer, batch).errors
     assert errors["up_deg"] < 1
     assert errors["focal"] < 1e-4
@@ -132,10 +140,24 @@ def test_the_exported_graph_says_what_the_network_says(tmp_path: Path) -> None:
     for height, width in ((64, 96), (96, 64), (128, 32)):
         image = torch.randn(1, 3, height, width)
         grid = torch.rand(1, 5, height // 4, width // 4)
-        ground = torch.randn(1, 1, height // 4, width // 4)
+        objects = torch.rand(1, 5, height // 4, width // 4)
         with torch.no_grad():
-            wanted = network(image, grid, ground)[:-1]
-        inputs = {"image": image.numpy(), "grid": grid.numpy(), "ground": ground.numpy()}
+            wanted = network(image, grid, objects)[:-1]
+        inputs = {"image": image.numpy(), "grid": grid.numpy(), "objects": objects.numpy()}
         found = session.run(list(OUTPUTS), inputs)
         for ours, theirs in zip(found, wanted, strict=True):
             np.testing.assert_allclose(np.asarray(ours), theirs.numpy(), atol=2e-4)
+
+
+def test_outlines_are_missed_and_misdrawn_but_never_exchanged() -> None:
+    labels = np.zeros((192, 256), np.uint8)
+    labels[40:90, 30:110], labels[60:150, 150:200] = 1, 2
+    kinds = set()
+    for seed in range(60):
+        found = outlined(labels, np.random.default_rng(seed))
+        for number in (1, 2):
+            mask, truth = found == number, labels == number
+            kinds.add("missed" if not mask.any() else "same" if (mask == truth).all() else "other")
+            if mask.any():
+                assert (mask & truth).sum() > 0.75 * max(mask.sum(), truth.sum())
+    assert kinds == {"missed", "same", "other"}
