@@ -14,12 +14,16 @@ from stages.map_points.shared.pitch import (
     mask_below,
     rim_pitch_deg,
     row_range,
+    standing_rows,
 )
 
 # Ground at or above the horizon counts as this many camera heights away.
 FARTHEST_GROUND = 30.0
 # With less of its lower outline visible an object's own contact does not count.
 MIN_CONTACT_FRACTION = 0.2
+# Part of an object's height that its feet are in; and how much farther than the back of what they
+# touch the ground would have to be for the object not to stand on that.
+FEET_FRACTION, FAR_CONTACT = 0.15, 1.5
 # Share of an object that cuts into another's convex outline when it stands on it.
 STANDING_FRACTION = 0.01
 # Share of an object's rows below which its top is seen too flatly to be modelled.
@@ -123,11 +127,14 @@ def find_contact(
     visible = columns[below[columns] == 0]
     share = len(visible) / len(columns)
     under = int(np.bincount(below, minlength=2)[1:].argmax())
-    if share <= MIN_CONTACT_FRACTION:
-        nearest = _hidden_distance(rows, mask, masks[under], below == under + 1, blocks[under])
+    touching = below == under + 1
+    carried = under in blocks and _is_carried(rows, mask, touching, blocks[under])
+    if share <= MIN_CONTACT_FRACTION or carried:
+        carried = carried or _cuts_into(mask, masks[under])
+        nearest = _hidden_distance(rows, mask, touching, blocks[under], carried)
         return Contact(columns, np.full(len(columns), nearest), nearest)
-    hull = _hull_bottom(visible, lowest_rows(mask)[visible], mask.shape)
-    distance = np.interp(columns, visible, rows.ground_distance(hull))
+    feet = standing_rows(mask, visible)
+    distance = np.interp(columns, visible, rows.ground_distance(feet))
     nearest = float(np.percentile(distance, 3))
     if share < 0.5:
         # The hidden part of the foot lies between what hides it and the visible part.
@@ -135,10 +142,20 @@ def find_contact(
     return Contact(columns, distance, nearest)
 
 
-def _hidden_distance(rows: Rows, mask: Bool, lower: Bool, touching: Bool, block: Block) -> float:
-    """Distance of an object without visible contact: on the lower object's block, or behind it."""
+def _is_carried(rows: Rows, mask: Bool, touching: Bool, block: Block) -> bool:
+    """Whether the feet of a mask end at another object, and the ground behind that would be too far
+    away for them, whatever hangs over beside it."""
+    columns = np.flatnonzero(mask.any(axis=0))
+    feet = standing_rows(mask, columns)
+    low = feet >= feet.max() - FEET_FRACTION * np.ptp(row_range(mask))
+    far = rows.ground_distance(feet.max()) > FAR_CONTACT * block.back
+    return bool(far and touching[columns[low]].mean() > 0.5)
+
+
+def _hidden_distance(rows: Rows, mask: Bool, touching: Bool, block: Block, carried: bool) -> float:
+    """Distance of an object without visible contact: on the block that it touches, or behind it."""
     nearest = block.back
-    if _stands_on(mask, lower):
+    if carried:
         nearest = _distance_below(rows, block, mask, np.flatnonzero(touching))
         # The distance on a level top seen at a grazing angle is too unsure to leave its middle.
         nearest = min(nearest, (float(block.front.min()) + block.back) / 2)
@@ -193,12 +210,7 @@ def block_depth(rows: Rows, block: Block, mask: Bool) -> Float64:
     return np.where(over, np.clip(on_top, front, back), front)
 
 
-def _hull_bottom(columns: Int, rows: Int, shape: tuple[int, ...]) -> Int:
-    """Lower edge of the convex hull: an object stands on its feet, not on its belly."""
-    return lowest_rows(_filled_hull(np.stack([columns, rows], 1), shape))[columns]
-
-
-def _stands_on(upper: Bool, lower: Bool) -> bool:
+def _cuts_into(upper: Bool, lower: Bool) -> bool:
     """Whether the upper mask cuts into the lower one's convex outline, so is not hidden by it."""
     outline = _filled_hull(np.argwhere(lower)[:, ::-1], lower.shape)
     return bool((upper & outline).sum() > STANDING_FRACTION * upper.sum())

@@ -123,14 +123,26 @@ def lowest_rows(mask: Bool) -> Int:
     return np.where(mask.any(axis=0), mask.shape[0] - 1 - mask[::-1].argmax(axis=0), -1)
 
 
+def standing_rows(mask: Bool, columns: Int) -> Int:
+    """(C,) rows of the lower edge of the convex hull of some columns of a mask: an object stands on
+    its feet, not on its belly."""
+    canvas = np.zeros(mask.shape, np.uint8)
+    hull = cv2.convexHull(np.stack([columns, lowest_rows(mask)[columns]], 1).astype(np.int32))
+    return lowest_rows(cv2.fillConvexPoly(canvas, hull, 1).astype(bool))[columns]
+
+
 def mask_below(mask: Bool, others: Int) -> Int:
-    """(W,) the entry of `others` (H, W) that begins just below the mask in each column, else 0."""
+    """(W,) the entry of `others` (H, W) that begins just below the mask's feet or the line between
+    them in each column, else 0."""
     reach = max(2, round(TOUCHING * mask.shape[0]))
     # Looks down and to both sides, since an occluder's outline may rise steeply.
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     kernel[:reach] = 0
     near = cv2.dilate(np.where(mask, 0, others).astype(np.uint16), kernel)
-    return np.where(mask.any(axis=0), near[lowest_rows(mask), np.arange(mask.shape[1])], 0)
+    columns = np.flatnonzero(mask.any(axis=0))
+    below = np.zeros(mask.shape[1], near.dtype)
+    below[columns] = near[standing_rows(mask, columns), columns]
+    return below
 
 
 def row_range(mask: Bool) -> tuple[int, int]:

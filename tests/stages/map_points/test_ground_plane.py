@@ -95,6 +95,39 @@ def test_object_on_another_is_not_behind_it() -> None:
     assert 1.5 < np.median(depth[upper]) < 2.2
 
 
+def animal(distance: float, height: float, pitch: float) -> Bool:
+    """(SIZE, SIZE) a body with a snout on two legs."""
+    parts = [
+        box(0.0, distance, 0.5, 0.15, 0.15) + np.array([0, 0, height + 0.2]),
+        box(0.3, distance, 0.4, 0.1, 0.1) + np.array([0, 0, height + 0.3]),
+        box(-0.2, distance, 0.06, 0.1, 0.25) + np.array([0, 0, height]),
+        box(0.2, distance, 0.06, 0.1, 0.25) + np.array([0, 0, height]),
+    ]
+    return np.any([outline(part, pitch) for part in parts], axis=0)
+
+
+def depth_of_feet(depth: Float64, mask: Bool) -> float:
+    """Median of the lowest rows' depth."""
+    lowest = np.flatnonzero(mask.any(axis=1))[-4:]
+    return float(np.median(depth[lowest][mask[lowest]]))
+
+
+def test_what_stands_on_another_at_eye_level_is_there_although_it_hangs_over() -> None:
+    pitch = np.radians(8.0)
+    lower = outline(box(-0.1, 1.8, 0.5, 0.3, 0.6), pitch)
+    upper = animal(1.9, 0.6, pitch) & ~lower
+    depth = depth_of([upper, lower], Settings(pitch_deg=8.0))
+    assert 1.8 < depth_of_feet(depth, upper) < 2.2
+
+
+def test_legs_that_end_behind_another_object_stand_on_the_ground_there() -> None:
+    pitch = np.radians(25.0)
+    lower = outline(box(-0.25, 1.6, 0.12, 0.1, 0.1), pitch)
+    upper = animal(2.4, 0.0, pitch) & ~lower
+    depth = depth_of([upper, lower], Settings(pitch_deg=25.0))
+    assert 2.3 < depth_of_feet(depth, upper) < 2.7
+
+
 @pytest.mark.parametrize("pitch_deg", [20.0, 45.0])
 def test_round_rim_tells_the_pitch(pitch_deg: float) -> None:
     angle = np.linspace(0, 2 * np.pi, 200)
