@@ -22,7 +22,7 @@ from stages.map_points.lite.network import frame_of, network_grid, network_image
 from stages.map_points.lite.objects import CHANNELS, network_labels, object_cells
 
 WEIGHTS_FILE = "points.onnx"
-WEIGHTS_SHA256 = "351683498e976b79c9e1d1d54cbd885747dfa15477af5743e94ca49b494a4127"
+WEIGHTS_SHA256 = "1a934d38496daa34d4b3186fe41893c5c1badf3c60320bbc2958baa70d82d12a"
 
 
 @dataclass(frozen=True)
