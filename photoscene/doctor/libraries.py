@@ -18,6 +18,7 @@ EXTRAS = {"torch": ("torch", "pixal3d"), "safetensors": ("safetensors", "pixal3d
           "transformers": ("transformers", "full"),
           "diffusers": ("diffusers", "full"), "accelerate": ("accelerate", "full"),
           "huggingface-hub": ("huggingface_hub", "models"), "spconv": ("spconv", "spconv"),
+          "usd-core": ("pxr", "export"), "lib3mf": ("lib3mf", "export"),
           "coacd": ("coacd", "physics"), "mujoco": ("mujoco", "physics"),
           "prefect-ray": ("prefect_ray", "cluster")}  # fmt: skip
 

@@ -7,8 +7,10 @@ NAME.export.json lists the files that exports of this name wrote, by sha256.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +26,7 @@ from scene.keys import digest
 from scene.store import write_atomically
 
 FORMAT = "photoscene-export/1"
+STAGING_NAME = re.compile(r"\.exporting-[0-9a-f]{32}")
 FILES, WRITING = "files", "writing"
 Digests = Mapping[str, str]
 
@@ -40,15 +43,32 @@ def staging(folder: Path) -> Iterator[Path]:
     check_folder(folder)
     new_folders = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(parents=True, exist_ok=True)
+    _clear_abandoned(folder)
     place = folder / f".exporting-{uuid.uuid4().hex}"
     try:
         place.mkdir()
-        yield place
+        with locked(place):  # for as long as it is in use
+            yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
         for new in new_folders:
             with contextlib.suppress(OSError):  # it holds what was written
                 new.rmdir()
+
+
+def _clear_abandoned(folder: Path) -> None:
+    """Remove what exports that were killed have left; those that still work hold a lock."""
+    for path in folder.glob(".exporting-*"):
+        if not STAGING_NAME.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+            continue
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:  # it is in use, or its file system has no locks
+            pass
+        finally:
+            os.close(descriptor)
 
 
 def publish(folder: Path, staged: Path, name: str, record: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 MAX_LENGTH = 48
 # Windows opens no file of such a name, whatever its suffix.
+CAMERA_NODE = "photo_camera"  # which files have beside the objects
 DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
 
 
@@ -22,7 +23,7 @@ def plain_name(text: str, instead: str) -> str:
 def plain_names(texts: Sequence[str], instead: str = "object") -> list[str]:
     """`plain_name` of each; those that clash, capitals aside, get a number."""
     names: list[str] = []
-    taken: set[str] = set()
+    taken = {CAMERA_NODE}
     for text in texts:
         base = name = plain_name(text, instead)
         number = 2

@@ -24,7 +24,7 @@ from photoscene.export.model import (
     ExportScene,
     without_lists,
 )
-from photoscene.export.names import plain_name
+from photoscene.export.names import CAMERA_NODE, plain_name
 from photoscene.export.textures import TextureFiles, write_textures
 from scene.glb import METALLIC, ROUGHNESS
 from scene.normals import smooth_normals
@@ -32,7 +32,7 @@ from scene.types import Camera, Float64
 
 APERTURE_MM = 36.0  # of a full-frame camera: only its ratio to the focal length counts
 EARLIEST = time.mktime((1980, 1, 1, 0, 0, 0, 0, 0, -1))  # that a zip file can have
-NEAR_FAR_M = (0.001, 1000.0)
+CLIPPING_M = (0.001, 1000.0)
 FLAT_NORMAL = ((2.0, 2.0, 2.0, 1.0), (-1.0, -1.0, -1.0, 0.0))  # scale and bias of 8-bit maps
 LABELS_OF = "category"  # the taxonomy under which training tools look for labels
 
@@ -71,7 +71,7 @@ def _write_stage(scene: ExportScene, folder: Path, file: str) -> Path:
     for o in scene.objects:
         _add_object(stage, root.GetPath().AppendChild(o.key), o, folder, scene.textures)
     if scene.camera is not None:
-        _add_camera(stage, root.GetPath().AppendChild("photo_camera"), scene, scene.camera)
+        _add_camera(stage, root.GetPath().AppendChild(CAMERA_NODE), scene, scene.camera)
     stage.GetRootLayer().Save()
     return Path(stage.GetRootLayer().realPath)
 
@@ -172,8 +172,8 @@ def _add_camera(stage: Any, path: Any, scene: ExportScene, camera: Camera) -> No
     pose: Float64 = camera_pose(scene)
     shape.AddTransformOp().Set(Gf.Matrix4d(pose.T.tolist()))  # USD multiplies rows
     height_mm = APERTURE_MM * camera.height * camera.fx_px / (camera.width * camera.fy_px)
-    near_far = Gf.Vec2f(*(np.array(NEAR_FAR_M) / METRES[scene.unit]).tolist())
-    shape.CreateClippingRangeAttr(near_far)  # from 1 by default, which cuts what is nearer
+    clipping = Gf.Vec2f(*(np.array(CLIPPING_M) / METRES[scene.unit]).tolist())
+    shape.CreateClippingRangeAttr(clipping)  # from 1 by default, which cuts what is nearer
     shape.CreateHorizontalApertureAttr(APERTURE_MM)
     shape.CreateVerticalApertureAttr(height_mm)
     shape.CreateFocalLengthAttr(APERTURE_MM * camera.fx_px / camera.width)

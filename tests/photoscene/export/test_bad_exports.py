@@ -92,7 +92,7 @@ def test_runs_without_a_placed_object(
     tmp_path: Path, store: Store, meshes: dict[str, None]
 ) -> None:
     run = write_placed_run(tmp_path / "run", store, {**meshes})
-    assert "no placed object to export" in refused(run, tmp_path / "out", BAD_INPUT)
+    assert "has no placed object" in refused(run, tmp_path / "out", BAD_INPUT)
 
 
 def test_folders_that_are_no_runs(run: Path, tmp_path: Path) -> None:

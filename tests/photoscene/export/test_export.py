@@ -8,6 +8,7 @@ import pytest
 import trimesh
 
 from fingerprints.measure import glb_tree
+from photoscene.runs.transaction import locked
 from scene.store import Store
 from support.placed_runs import letters, write_placed_run
 from support.run_folders import contents
@@ -122,6 +123,31 @@ def test_an_export_again_replaces_its_own_files_alone(run: Path, tmp_path: Path)
     assert refused.exit_code == 2 and "my_run.mtl" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert contents(folder) == before
+
+
+def test_what_a_killed_export_left_is_removed_and_nothing_else(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    left, used = out / f".exporting-{'0' * 32}", out / f".exporting-{'1' * 32}"
+    mine = out / ".exporting-mine"
+    for folder in (left, used, mine):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("x")
+    with locked(used):
+        exported(run, "-o", out)
+    assert not left.exists() and (used / "file").exists() and (mine / "file").exists()
+
+
+def test_files_of_a_killed_move_are_replaced(run: Path, tmp_path: Path) -> None:
+    """Its record lists what it was about to write, beside what was there before."""
+    folder, files = exported(run, "-o", tmp_path / "out")
+    record = folder / "my_run.export.json"
+    new = (folder / "my_run.glb").read_bytes()
+    lists = json.loads(record.read_bytes())
+    lists |= {"writing": lists["files"], "files": {"my_run.glb": "0" * 64}}
+    record.write_text(json.dumps(lists))
+    exported(run, "-o", folder)
+    assert (folder / "my_run.glb").read_bytes() == new
+    assert "writing" not in json.loads(record.read_bytes())
 
 
 def test_a_run_folder_without_its_store_exports_the_same(run: Path, tmp_path: Path) -> None:

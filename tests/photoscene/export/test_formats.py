@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import subprocess
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import trimesh
 from scene.seams import is_closed
 from scene.store import Store
 from scene.types import Material, ObjectMesh
+from support.extras import VALIDATOR
 from support.placed_runs import letters, write_placed_run
 from support.shapes import box_mesh, letter_f
 from support.small_photo import call
@@ -63,13 +65,26 @@ def test_obj_has_all_maps_of_a_material(tmp_path: Path) -> None:
     assert all((folder / file).is_file() for file in maps.values())
 
 
+@pytest.mark.extra("validator")
+def test_glb_is_valid(tmp_path: Path) -> None:
+    meshes = {"red mug": shiny(), **letters("photo camera")}
+    folder = exported(tmp_path, meshes, "--format", "glb")
+    report = json.loads(
+        subprocess.run(
+            ["node", VALIDATOR / "validate.js", folder / "run.glb"],
+            capture_output=True, text=True, check=True,
+        ).stdout
+    )  # fmt: skip
+    assert (report["issues"]["numErrors"], report["issues"]["numWarnings"]) == (0, 0)
+
+
 @pytest.mark.extra("usd")
 @pytest.mark.parametrize(("name", "unit"), [("usd", "cm"), ("usdz", "cm")])
 def test_usd_is_valid_and_stands_where_it_says(tmp_path: Path, name: str, unit: str) -> None:
     Usd, UsdGeom, UsdValidation = (
         importlib.import_module(f"pxr.{m}") for m in ("Usd", "UsdGeom", "UsdValidation")
     )
-    meshes = {"red mug": shiny(), **letters("杯子")}
+    meshes = {"red mug": shiny(), **letters("杯子", "photo camera")}
     folder = exported(tmp_path, meshes, "--format", name, "--unit", unit)
     stage = Usd.Stage.Open(str(folder / f"run.{name}"))
     validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
@@ -83,8 +98,10 @@ def test_usd_is_valid_and_stands_where_it_says(tmp_path: Path, name: str, unit: 
         SIZE_MM[[0, 2, 1]] / 1000 / metres
     )
     files = [p.Get() for s in stage.Traverse() if (p := s.GetAttribute("inputs:file"))]
-    assert len(files) == 6 and all(f.resolvedPath for f in files)
+    assert len(files) == 7 and all(f.resolvedPath for f in files)
     assert stage.GetPrimAtPath("/run/object/object")
+    assert stage.GetPrimAtPath("/run/photo_camera").GetTypeName() == "Camera"
+    assert stage.GetPrimAtPath("/run/photo_camera_2/photo_camera_2")
 
 
 def _size_of(stage: Any, path: str, UsdGeom: Any) -> list[float]:
