@@ -20,10 +20,11 @@ class NotCached(LookupError):
 def cached_scene(request: Request, store: Store) -> tuple[Scene, list[Outcome]]:
     """The scene of a request whose every step is in the store, whole; else raises NotCached."""
 
-    def from_store(call: StageCall) -> Outcome:
-        manifest = store.lookup(call.key)
-        if manifest is None:
-            raise NotCached(call)
-        return Outcome(call, manifest)
+    def from_store(calls: list[StageCall]) -> list[Outcome]:
+        known = store.lookup_all(call.key for call in calls)
+        for call in calls:
+            if known[call.key] is None:
+                raise NotCached(call)
+        return [Outcome(call, known[call.key]) for call in calls]
 
-    return carry_out(plan_scene(request, store), lambda calls: [from_store(c) for c in calls])
+    return carry_out(plan_scene(request, store), from_store)

@@ -57,6 +57,6 @@ def _computed(call: StageCall, store: Store, pool: ModelPool, refresh: bool) -> 
         call.key, call.stage, call.subject, call.backend, call.version, call.settings_json,
         call.weights, call.seed, call.inputs, outputs, round(seconds, 4),
     )  # fmt: skip
-    store.publish(manifest)
+    manifest = store.publish(manifest, replace=refresh)
     logger.info("computed", extra={"call": call, "seconds": seconds, "computed": True})
     return Outcome(call, manifest, computed=True)

@@ -107,8 +107,8 @@ def _check_output(arguments: ObjectArguments, store: Store) -> None:
     for path in (arguments.cutout, arguments.views):
         if path is not None and path.exists() and output.samefile(path):
             raise BadInput(f"-o {output} is an input: give another name")
-    stored = store.path(Artifact("mesh", digest(output.read_bytes()), ".glb"))
-    if not arguments.force and not stored.exists():
+    made_before = store.has(Artifact("mesh", digest(output.read_bytes()), ".glb"))
+    if not arguments.force and not made_before:
         raise BadInput(
             f"-o {output} exists, and is no result in this store, or was changed since: give "
             "another name, or --force to write over it"

@@ -1,10 +1,11 @@
 """The content-addressed store: artifacts named by their sha256, results found by their key.
 
-    ROOT/artifacts/ab/abcdef....png     a file, named by the sha256 of its bytes
-    ROOT/results/12/123456....json      a manifest: which artifacts a stage call with this key made
-    ROOT/claims                         locks: which keys are being computed now
+    artifacts/ab/abcdef....png     a file, named by the sha256 of its bytes
+    results/12/123456....json      a manifest: which artifacts a stage call with this key made
+    claims                         which keys are being computed now (`scene/claims.py`)
 
-Both are published by an atomic rename, artifacts before the manifest that names them, so a process
+It is a folder, or an object store behind a folder that keeps what was read and written (`scene/
+blobs.py`). Artifacts are written before the manifest that names them, each as a whole, so a process
 may die at any moment. Nothing in the store holds a path: it may be moved, copied or shared.
 """
 
@@ -13,21 +14,31 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import re
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
-from scene.claims import claims_at
+from scene.atomic import write_atomically
+from scene.blobs import Blobs, FolderBlobs
+from scene.claims import Claims, claims_at
 from scene.errors import CannotRun
+from scene.expiring_claims import ExpiringClaims
 from scene.files import CODECS
 from scene.keys import canonical_json, digest
+from scene.object_blobs import open_blobs
 from scene.types import Artifact
 
+S = TypeVar("S")
 T = TypeVar("T")
+ARTIFACTS, RESULTS = "artifacts", "results"
+# What was read from stores at URLs and written there; it may be removed at any time.
+KEPT_HERE = Path("~/.cache/photoscene/kept")
+REQUESTS_AT_ONCE = 16  # of one process, to a place that is not a folder
 SHA256, SUFFIX = re.compile("[0-9a-f]{64}"), re.compile(r"(\.[a-z0-9]{1,8})?")
 logger = logging.getLogger(__name__)
 
@@ -55,15 +66,25 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of artifacts and manifests. `checked` remembers which files were verified."""
+    """Artifacts and manifests in a folder, or in a place behind it, whose files the folder keeps.
+
+    checked: which of the folder's files were verified; damaged: which artifacts were found so.
+    """
 
     root: Path
+    remote: Blobs | None = None
     checked: dict[Artifact, tuple[int, int]] = field(default_factory=dict, compare=False)
+    damaged: set[Artifact] = field(default_factory=set, compare=False)
+
+    @property
+    def blobs(self) -> Blobs:
+        """Where the artifacts and manifests are."""
+        return self.remote or FolderBlobs(self.root)
 
     @property
     def address(self) -> str:
         """What `open_store` takes, in another process too."""
-        return str(self.root)
+        return self.blobs.address
 
     def save(self, value: Any) -> Artifact:
         """Write a value as an ordinary file and return its name; saving it twice writes it once."""
@@ -75,8 +96,11 @@ class Store:
     def save_bytes(self, data: bytes, kind: str, suffix: str) -> Artifact:
         """Write bytes under their own sha256."""
         artifact = Artifact(kind, digest(data), suffix)
-        if not self._intact(artifact):
+        known = self._is_intact_here(artifact)
+        if not known:
             write_atomically(self.path(artifact), data)
+        if self.remote is not None:
+            self._upload(artifact, data, self.remote, known)
         return artifact
 
     def load(self, artifact: Artifact, as_type: type[T]) -> T:
@@ -88,69 +112,103 @@ class Store:
 
     def read(self, artifact: Artifact) -> bytes:
         """The verified bytes of an artifact."""
-        try:
-            data = self.path(artifact).read_bytes()
-        except FileNotFoundError:
-            raise DamagedArtifact(
-                f"{self.path(artifact)} is missing; run again to remake it"
-            ) from None
-        if digest(data) != artifact.sha256:
-            raise DamagedArtifact(f"{self.path(artifact)} is damaged; run again to remake it")
-        return data
+        name, state = artifact_name(artifact), "missing"
+        for place in (FolderBlobs(self.root), self.remote):
+            try:
+                data = None if place is None else place.read(name)
+            except FileNotFoundError:
+                data = None
+            if data is not None and digest(data) == artifact.sha256:
+                if place is self.remote:
+                    write_atomically(self.path(artifact), data)
+                return data
+            state = state if data is None else "damaged"
+        self.damaged.add(artifact)
+        raise DamagedArtifact(f"{self.blobs.location(name)} is {state}; run again to remake it")
 
     def path(self, artifact: Artifact) -> Path:
-        """Where an artifact lies now. Paths are never stored."""
-        name = artifact.sha256
-        return self.root / "artifacts" / name[:2] / f"{name}{artifact.suffix}"
+        """Where an artifact lies here once it was read or saved. Paths are never stored."""
+        return self.root / artifact_name(artifact)
 
-    def publish(self, manifest: Manifest) -> None:
-        """Make a result findable by its key; its artifacts must have been saved before."""
-        write_atomically(self._manifest_path(manifest.key), _sealed(asdict(manifest)))
+    def has(self, artifact: Artifact) -> bool:
+        """Whether an artifact is there, with the right bytes."""
+        if self._is_intact_here(artifact) or self.remote is None:
+            return self._is_intact_here(artifact)
+        try:
+            self.read(artifact)
+        except DamagedArtifact:
+            return False
+        return True
+
+    def publish(self, manifest: Manifest, replace: bool = False) -> Manifest:
+        """Make a result findable by its key; its artifacts must have been saved before.
+
+        The first one that is whole stays, and is returned, unless it is to be replaced.
+        """
+        name, data = result_name(manifest.key), _sealed(asdict(manifest))
+        if replace or not self.blobs.create(name, data):
+            first = None if replace else self.lookup(manifest.key)
+            if first is not None:
+                return first
+            self.blobs.write(name, data)
+        return manifest
 
     def lookup(self, key: str) -> Manifest | None:
         """The result of a key, or None when it is absent or any of its artifacts is damaged."""
-        path = self._manifest_path(key)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        manifest = _unsealed(data)
-        if manifest is None or manifest.key != key:
-            logger.warning("result %s is damaged and will be computed again", key[:12])
-            return None
-        for name, artifact in manifest.outputs.items():
-            if not self._intact(artifact):
-                logger.warning(
-                    "%s of %s %s is missing or damaged and will be computed again",
-                    name, manifest.stage, manifest.subject,
-                )  # fmt: skip
-                return None
-        return manifest
+        return self.lookup_all([key])[key]
+
+    def lookup_all(self, keys: Iterable[str]) -> dict[str, Manifest | None]:
+        """As `lookup`, for many keys at once."""
+        unique = list(dict.fromkeys(keys))
+        read = dict(zip(unique, self._each(self._manifest, unique), strict=True))
+        listed = {a for m in read.values() if m is not None for a in m.outputs.values()}
+        artifacts = list(listed)
+        intact = dict(zip(artifacts, self._each(self.has, artifacts), strict=True))
+        return {key: m if m and _is_whole(m, intact) else None for key, m in read.items()}
 
     def claim(self, key: str, wait: bool = True) -> contextlib.AbstractContextManager[bool]:
-        """Keep others from computing the result of a key while inside; see `scene/claims.py`."""
-        return claims_at(self.root.absolute() / "claims").claim(key, wait)
+        """Keep others from computing the result of a key while inside; see `scene/claims.py`
+        and, for what is no folder, `scene/expiring_claims.py`."""
+        return self._claims.claim(key, wait)
 
     def verify(self) -> list[str]:
         """Re-read every file and list the damaged ones, one line each; an intact store gives []."""
         damaged = []
-        for path in _files(self.root / "artifacts"):
-            if digest(path.read_bytes()) != path.name.split(".")[0]:
-                damaged.append(f"{path}: checksum differs")
-        for path in _files(self.root / "results"):
-            manifest = _unsealed(path.read_bytes())
+        for entry in self.blobs.listed(ARTIFACTS):
+            if digest(self.blobs.read(entry.name)) != Path(entry.name).name.split(".")[0]:
+                damaged.append(f"{self.blobs.location(entry.name)}: checksum differs")
+        for entry in self.blobs.listed(RESULTS):
+            where, manifest = self.blobs.location(entry.name), unsealed(self.blobs.read(entry.name))
             if manifest is None:
-                damaged.append(f"{path}: not a readable result")
+                damaged.append(f"{where}: not a readable result")
                 continue
             damaged += [
-                f"{path}: {name} {artifact.sha256[:12]} is missing"
+                f"{where}: {name} {artifact.sha256[:12]} is missing"
                 for name, artifact in manifest.outputs.items()
-                if not self.path(artifact).exists()
+                if self.blobs.entry(artifact_name(artifact)) is None
             ]
         return damaged
 
-    def _intact(self, artifact: Artifact) -> bool:
-        """Whether the file is there with the right bytes; re-read only if it changed since."""
+    @cached_property
+    def _claims(self) -> Claims | ExpiringClaims:
+        if self.remote is None:
+            return claims_at(self.root.absolute() / "claims")
+        return ExpiringClaims(self.remote)
+
+    def _manifest(self, key: str) -> Manifest | None:
+        """What a key's record says, whether or not its artifacts are there."""
+        try:
+            data = self.blobs.read(result_name(key))
+        except FileNotFoundError:
+            return None
+        manifest = unsealed(data)
+        if manifest is None or manifest.key != key:
+            logger.warning("result %s is damaged and will be computed again", key[:12])
+            return None
+        return manifest
+
+    def _is_intact_here(self, artifact: Artifact) -> bool:
+        """Whether the folder has the right bytes; they are only read if the file changed since."""
         try:
             stat = self.path(artifact).stat()
             mark = (stat.st_mtime_ns, stat.st_size)
@@ -162,13 +220,65 @@ class Store:
             return False
         return True
 
-    def _manifest_path(self, key: str) -> Path:
-        return self.root / "results" / key[:2] / f"{key}.json"
+    def _upload(self, artifact: Artifact, data: bytes, remote: Blobs, known: bool) -> None:
+        """Write an artifact to the place behind the folder, unless it is there whole.
+
+        known: the folder had it, so that this place has it most likely: it is asked first.
+        """
+        name = artifact_name(artifact)
+        if not known and remote.create(name, data):
+            return
+        entry = remote.entry(name)
+        if entry is None or entry.size != len(data) or artifact in self.damaged:
+            remote.write(name, data)
+            self.damaged.discard(artifact)
+
+    def _each(self, function: Callable[[S], T], values: Sequence[S]) -> Iterable[T]:
+        """A function of many values: by many requests at once where each has to travel."""
+        if self.remote is None or len(values) < 2:
+            return map(function, values)
+        return _threads().map(function, values)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(REQUESTS_AT_ONCE, "store")
+
+
+def artifact_name(artifact: Artifact) -> str:
+    """Where an artifact lies in its place."""
+    return f"{ARTIFACTS}/{artifact.sha256[:2]}/{artifact.sha256}{artifact.suffix}"
+
+
+def result_name(key: str) -> str:
+    """Where the manifest of a key lies."""
+    return f"{RESULTS}/{key[:2]}/{key}.json"
+
+
+def _is_whole(manifest: Manifest, intact: Mapping[Artifact, bool]) -> bool:
+    """Whether all that a stage call made is there."""
+    for name, artifact in manifest.outputs.items():
+        if not intact[artifact]:
+            logger.warning(
+                "%s of %s %s is missing or damaged and will be computed again",
+                name, manifest.stage, manifest.subject,
+            )  # fmt: skip
+            return False
+    return True
 
 
 def open_store(address: str) -> Store:
-    """The store at an address, today the path of a folder."""
-    return Store(Path(address))
+    """The store at an address: the path of a folder, or a URL."""
+    scheme, _, path = address.partition("://")
+    if not path:
+        return Store(Path(address))
+    return Store(Path(unquote(path))) if scheme == "file" else _remote_store(address)
+
+
+@cache
+def _remote_store(url: str) -> Store:
+    """The one object of this process for a URL: its server is checked once."""
+    return Store(KEPT_HERE.expanduser(), open_blobs(url))
 
 
 def holds(target: Path, sha256: str) -> bool:
@@ -183,30 +293,6 @@ def copy_artifact(store: Store, artifact: Artifact, target: Path) -> None:
     """Put an artifact's bytes at a path outside the store, unless they are there already."""
     if not holds(target, artifact.sha256):
         write_atomically(target, store.read(artifact))
-
-
-def write_atomically(target: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old bytes or the new ones, never a part."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _writing_path(target)
-    try:
-        write_bytes(temporary, data)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)  # still there only if something failed
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file where nobody reads yet; an error names the folder."""
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        error.filename = error.filename or str(path.parent)  # a full disk does not say which
-        raise
-
-
-def _writing_path(target: Path) -> Path:
-    return target.parent / f".writing-{uuid.uuid4().hex}"
 
 
 def artifact_from_json(value: Mapping[str, str]) -> Artifact:
@@ -231,7 +317,8 @@ def _sealed(body: dict[str, Any]) -> bytes:
     return (json.dumps({"sha256": seal, "result": body}, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _unsealed(data: bytes) -> Manifest | None:
+def unsealed(data: bytes) -> Manifest | None:
+    """The manifest of a record's bytes, None where they are damaged."""
     try:
         text = json.loads(data)
         if digest(canonical_json(text["result"]).encode()) != text["sha256"]:
@@ -239,9 +326,3 @@ def _unsealed(data: bytes) -> Manifest | None:
         return manifest_from_json(text["result"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """All finished files below a folder, in order."""
-    if folder.exists():
-        yield from sorted(p for p in folder.glob("*/*") if not p.name.startswith("."))

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from scene.store import write_atomically
+from scene.atomic import write_atomically
 
 RECORD_NAME = ".photoscene-model.json"
 KnownBy = Literal["hub sha256", "hub git id", "made here"]

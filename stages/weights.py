@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from scene.atomic import write_atomically
 from scene.errors import BadInput, CannotRun
-from scene.store import write_atomically
 from stages.model_record import RECORD_NAME, matching, read_record
 from stages.model_table import ModelEntry, known_model
 

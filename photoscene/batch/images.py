@@ -6,8 +6,9 @@ from pathlib import Path
 
 from photoscene.batch.records import KEPT
 from photoscene.report.flat_images import jpeg, shrunk
+from scene.atomic import write_atomically
 from scene.files import decode_png
-from scene.store import Store, write_atomically
+from scene.store import Store
 from scene.types import Artifact, Photo, Scene
 
 SIDE_PX, QUALITY = 240, 78  # 8 to 14 kB an image: a thousand scenes stay below 30 MB

@@ -18,9 +18,9 @@ from prometheus_client.exposition import start_http_server
 
 from photoscene.batch.records import COMPUTED
 from photoscene.batch.supervisor import Report
+from scene.atomic import write_atomically
 from scene.errors import BadInput, CannotRun
 from scene.loopback import ADDRESS
-from scene.store import write_atomically
 
 SUFFIX = ".prom"
 FIRST_LINE = b"# HELP photoscene_"

@@ -17,8 +17,8 @@ from typing import Any
 
 from photoscene.batch.records import COMPUTED, KEPT, read_json
 from photoscene.batch.shard_files import shard_files
+from scene.atomic import write_atomically
 from scene.files import encode_json
-from scene.store import write_atomically
 
 CANCELLED = "cancelled"
 RENEW_S = 2.0

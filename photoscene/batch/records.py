@@ -28,9 +28,9 @@ from photoscene.batch.entries import KEPT, Entry
 from photoscene.inputs.request import Arguments, absolute, arguments_to_json, input_files
 from photoscene.runs.fits import FAILED, GOOD, has_failed
 from photoscene.runs.ownership import FILES, unchecked_record
+from scene.atomic import write_atomically
 from scene.files import encode_json
 from scene.keys import canonical_json, digest
-from scene.store import write_atomically
 from scene.types import Scene
 
 State = Literal["done", "incomplete", "failed"]

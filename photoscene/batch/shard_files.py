@@ -17,8 +17,8 @@ from photoscene.batch.entries import KEPT, Entry, entry_from_json, entry_to_json
 from photoscene.batch.records import read_json
 from photoscene.batch.supervisor import Limits
 from photoscene.inputs.request import absolute
+from scene.atomic import write_atomically
 from scene.files import encode_json
-from scene.store import write_atomically
 
 FORMAT = "photoscene-shard/1"
 

@@ -17,11 +17,11 @@ from photoscene.batch.records import (
     read_json,
     read_scene_record,
 )
+from scene.atomic import write_atomically
 from scene.claims import claims_at
 from scene.errors import BadInput
 from scene.files import encode_json
 from scene.keys import digest
-from scene.store import write_atomically
 
 LOCK = digest(SUMMARY.encode())
 STATES = ("done", "incomplete", "failed", "missing")

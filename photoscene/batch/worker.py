@@ -38,13 +38,14 @@ from photoscene.batch.records import (
     stamps_of,
     write_record,
 )
-from photoscene.cli.errors import environment_fault, keep_quiet, store_root
+from photoscene.cli.errors import environment_fault, faults_root, keep_quiet
 from photoscene.cli.faults import write_fault
 from photoscene.inputs.request import build_request, input_files
 from photoscene.runs.folder import check_contents, check_folder, files_until
 from photoscene.runs.reconstruction import InputNames, check_files
 from photoscene.runs.writing import Reconstruction, write_run
 from scene.errors import BadInput, BadWeights, ObjectError
+from scene.object_blobs import StoreFailed
 from scene.store import Store, open_store
 from stages.devices import ModelPool
 
@@ -221,7 +222,7 @@ def reason_of(error: BaseException, store: str) -> tuple[str, str]:
     missing = environment_fault(error)
     if missing:
         return ENVIRONMENT, missing
-    path = write_fault(error, store_root(store))
+    path = write_fault(error, faults_root(store))
     where = f"; its traceback is in {path}" if path else ""
     return FAULT, f"a fault of photoscene itself: {type(error).__name__}: {error}{where}"
 
@@ -235,7 +236,7 @@ def _result(outcome: Outcome) -> str:
 def _stops_all(error: BaseException) -> bool:
     """Whether every other scene would fail of the same, too."""
     full_or_locked = isinstance(error, OSError) and error.errno in STOPPING
-    return full_or_locked or isinstance(error, (BadWeights, ImportError))
+    return full_or_locked or isinstance(error, (BadWeights, ImportError, StoreFailed))
 
 
 def _read(entry: Entry, store: Store, output: Path) -> _Scene:

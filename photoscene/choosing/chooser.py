@@ -17,11 +17,12 @@ from photoscene.choosing.choice_image import draw_choice
 from photoscene.choosing.entries import Session, begin, enter, split_entry
 from photoscene.choosing.prompt_file import ChosenPhoto, load_session, save_prompts
 from photoscene.runs.ownership import is_owned, owned_files
+from scene.atomic import write_atomically
 from scene.bundles import unpack_masks
 from scene.errors import BadInput
 from scene.keys import digest
 from scene.png import encode_png
-from scene.store import Store, write_atomically
+from scene.store import Store
 from scene.types import Artifact, Bool, Mask, ObjectPrompt, Photo, Uint8
 from stages.backends import find_backend
 from stages.devices import ModelPool

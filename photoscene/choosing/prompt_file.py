@@ -10,8 +10,8 @@ from typing import Any
 
 from flows.request import prompt_from_json
 from photoscene.choosing.entries import Session, begin
+from scene.atomic import write_atomically
 from scene.errors import BadInput
-from scene.store import write_atomically
 from scene.types import ObjectPrompt
 
 FORMAT = "photoscene-prompts/1"

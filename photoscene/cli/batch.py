@@ -36,7 +36,7 @@ from photoscene.inputs.request import (
     check_local,
     check_seed,
 )
-from photoscene.runs.folder import check_folder
+from photoscene.runs.folder import check_folder, check_store
 from scene.errors import BadInput
 
 MAX_WORKERS, MAX_SHARD_SIZE = 256, 64
@@ -107,8 +107,8 @@ def _make_scenes(
     if defaults.fov_x_deg is not None:
         check_field_of_view(defaults.fov_x_deg)
     store = store_root(where.store)
-    for folder in (output, Path(store)):
-        check_folder(folder)
+    check_folder(output)
+    check_store(store)
     check_output(output)
     chosen = Chosen(scenes.include or (), scenes.exclude or (), scenes.limit)
     entries = read_entries(source, scenes.root, defaults, chosen, output)

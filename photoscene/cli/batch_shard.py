@@ -24,7 +24,7 @@ from photoscene.cli.batch_here import exit_status, make_here, stopped_by_signals
 from photoscene.cli.batch_progress import show_scenes
 from photoscene.cli.errors import INTERRUPTED, reported
 from photoscene.cli.output import print_result, print_warnings
-from photoscene.runs.folder import check_folder
+from photoscene.runs.folder import check_store
 from scene.claims import claims_at
 from scene.errors import BadInput, CannotRun
 from scene.keys import digest
@@ -46,7 +46,7 @@ def make_shard(path: Path) -> int:
 
 def _make(path: Path, shard: Shard) -> int:
     output, making = output_of(path), shard.making
-    check_folder(Path(making.store))
+    check_store(making.store)
     work = plan_work(shard.entries, shard.entries, output, making.retry_failed)
     _check_versions(work, shard)
     with show_scenes(len(work.missing), as_json=False) as report:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 from photoscene.cli.errors import ENVIRONMENT, store_root
 from photoscene.cli.output import DONE, INCOMPLETE, print_result
@@ -14,7 +13,7 @@ from photoscene.doctor import diagnose, diagnosis_table
 def show_doctor(store_path: str | None, as_json: bool) -> int:
     """`photoscene doctor`: returns the exit status."""
 
-    found = diagnose(Path(store_root(store_path)))
+    found = diagnose(store_root(store_path))
     print_result(found, diagnosis_table(found), as_json)
     return DONE if found["profiles"]["lite"]["runs"] else INCOMPLETE
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, cast
+from urllib.parse import unquote
 
 import typer
 from typer.core import TyperGroup
@@ -18,6 +19,7 @@ from typer.core import TyperGroup
 from photoscene.cli.faults import write_fault
 from photoscene.cli.streams import OutputFailed, ReaderGone, open_streams
 from scene.errors import BadInput, CannotRun, ObjectError, is_device_error
+from scene.object_blobs import SCHEMES
 from scene.text import printable
 
 BAD_INPUT, ENVIRONMENT, FAULT, INTERRUPTED = 2, 3, 4, 130
@@ -131,8 +133,7 @@ def _stop(message: str, status: int, debug: bool) -> NoReturn:
 
 def _stop_at_fault(error: Exception, debug: bool) -> NoReturn:
     """Write the traceback down and say where; to standard error where no file can be written."""
-    root = os.environ.get("PHOTOSCENE_STORE", "")
-    path = write_fault(error, store_root("" if "://" in root else root))
+    path = write_fault(error, faults_root(os.environ.get("PHOTOSCENE_STORE", "")))
     if debug or path is None:
         traceback.print_exception(error)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -149,8 +150,20 @@ def _print_error(message: str) -> None:
 
 
 def store_root(given: str | None) -> str:
-    """The store's absolute folder: --store, else PHOTOSCENE_STORE, else ~/.cache/photoscene."""
+    """The store's absolute folder or its URL: --store, else PHOTOSCENE_STORE, else
+    ~/.cache/photoscene."""
     root = given if given is not None else os.environ.get("PHOTOSCENE_STORE", "")
-    if "://" in root:
-        raise BadInput(f"store {root}: only folders are supported; mount it and give its path")
+    scheme, marked, rest = root.partition("://")
+    if scheme == "file" and rest.startswith("/"):
+        root = unquote(rest)
+    elif marked and (scheme not in SCHEMES or not rest):
+        kinds = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise BadInput(f"store {root}: expected a folder, or a URL that begins with {kinds}")
+    elif marked:
+        return root.rstrip("/")
     return os.path.abspath(os.path.expanduser(root or DEFAULT_STORE))
+
+
+def faults_root(store: str) -> str:
+    """The folder below which faults are written down: the store, or the default one for a URL."""
+    return store_root("" if "://" in store else store)

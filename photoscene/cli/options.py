@@ -19,7 +19,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and every 
 StorePath = Annotated[
     str | None,
     typer.Option(
-        "--store", help="The content store.  [default: PHOTOSCENE_STORE, else ~/.cache/photoscene]"
+        "--store",
+        help="The content store: a folder, or a URL as s3://bucket/path.  [default: "
+        "PHOTOSCENE_STORE, else ~/.cache/photoscene]",
     ),
 ]
 Settings = Annotated[

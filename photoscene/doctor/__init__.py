@@ -14,12 +14,14 @@ from photoscene.doctor.device import largest_device_gb, torch_state
 from photoscene.doctor.libraries import LIBRARIES, installed_libraries
 from photoscene.doctor.profiles import profile_states
 from photoscene.doctor.text import diagnosis_table
+from scene.errors import BadInput, CannotRun
+from scene.store import open_store
 from stages.weights import models_folder
 
 __all__ = ["diagnose", "diagnosis_table"]
 
 
-def diagnose(store_root: Path) -> dict[str, Any]:
+def diagnose(store: str) -> dict[str, Any]:
     """Everything that decides whether a profile runs here, as plain values."""
     torch = torch_state()
     libraries = installed_libraries(torch["cuda"])
@@ -37,11 +39,19 @@ def diagnose(store_root: Path) -> dict[str, Any]:
         "backends": all_backends(),
         "profiles": profile_states(profile_names(), base, largest_device_gb(torch)),
         "models": str(models_folder()),
-        "store": _store(store_root),
+        "store": _store(store),
     }
 
 
-def _store(root: Path) -> dict[str, Any]:
+def _store(address: str) -> dict[str, Any]:
+    """Whether a store can be written, or why not; free_gb is None where nobody knows it."""
+    if "://" in address:
+        try:
+            open_store(address).blobs.check()
+        except (BadInput, CannotRun) as error:
+            return {"root": address, "writable": False, "free_gb": None, "reason": str(error)}
+        return {"root": address, "writable": True, "free_gb": None}
+    root = Path(address)
     existing = next(p for p in (root, *root.parents) if p.exists())
     return {
         "root": str(root),

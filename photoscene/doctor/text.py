@@ -87,6 +87,8 @@ def _memory_lines(memory: Mapping[str, Any]) -> list[str]:
 
 def _store_lines(store: Mapping[str, Any]) -> list[str]:
     state = "writable" if store["writable"] else "NOT writable; choose another --store"
+    if store["free_gb"] is None:
+        return [store.get("reason", f"store {store['root']}: {state}")]
     lines = [f"store {store['root']}: {store['free_gb']:.1f} GB free, {state}"]
     if store["free_gb"] < MIN_FREE_GB:
         lines.append("  little space: free some, or point PHOTOSCENE_STORE to another disk")

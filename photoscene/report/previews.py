@@ -156,7 +156,7 @@ def _preview(
     key = stage_key(STAGE, what, VERSION, settings, "", inputs, 0)
     known = store.lookup(key)
     if known is not None:
-        return {name: store.path(a).read_bytes() for name, a in known.outputs.items()}
+        return {name: store.read(a) for name, a in known.outputs.items()}
     started = time.monotonic()
     try:
         files = draw()

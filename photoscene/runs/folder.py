@@ -28,6 +28,7 @@ from photoscene.runs.record import FORMAT, RECORD, RunRecord, record_from_json
 from photoscene.runs.transaction import finish_interrupted, locked
 from scene.errors import BadInput
 from scene.scene_json import scene_from_json
+from scene.store import open_store
 from scene.types import Scene, SceneObject
 
 SCENE, REPORT, PHOTO, OBJECTS = "scene.json", "report.html", "photo.png", "objects"
@@ -71,6 +72,14 @@ def files_until(stage: str) -> list[str]:
     names += [MASKS] if stage == "segment" else ["point_map.npz"]
     names += ["scene.glb", "overlay.png"] if stage == "compose" else []
     return names if stage == "map_points" else [*names, OBJECTS]
+
+
+def check_store(address: str) -> None:
+    """Raise now, not after the work, where a store cannot be written."""
+    if "://" in address:
+        open_store(address).blobs.check()
+    else:
+        check_folder(Path(address))
 
 
 def check_contents(folder: Path, names: Sequence[str], inputs: Mapping[str, Path]) -> list[str]:

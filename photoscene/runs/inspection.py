@@ -19,7 +19,6 @@ from photoscene.runs.folder import Run
 from photoscene.runs.record import StepRecord
 from scene.bundles import split_name
 from scene.errors import BadInput
-from scene.keys import digest
 from scene.store import Store
 from scene.types import Artifact
 
@@ -168,9 +167,9 @@ def _files(step: StepRecord, store: Store) -> dict[str, InspectedFile]:
 
 
 def _inspect_file(artifact: Artifact, store: Store) -> InspectedFile:
-    path = store.path(artifact)
-    intact = path.exists() and digest(path.read_bytes()) == artifact.sha256
-    return InspectedFile(str(path), artifact.sha256, artifact.kind, intact)
+    return InspectedFile(
+        str(store.path(artifact)), artifact.sha256, artifact.kind, store.has(artifact)
+    )
 
 
 def _order(source: str) -> tuple[int, str]:

@@ -31,10 +31,10 @@ from photoscene.runs.ownership import (
     set_aside,
 )
 from photoscene.runs.record import FILES, RECORD, RunRecord, encode_record
+from scene.atomic import write_bytes
 from scene.errors import BadInput
 from scene.files import encode_json
 from scene.keys import digest
-from scene.store import write_bytes
 
 STAGING_NAME, STAGED_NAME = re.compile(r"\.writing-[0-9a-f]{32}"), re.compile(r"\d{6}")
 REMEDY = "move it away, or give another -o; finished steps are kept"

@@ -1,6 +1,7 @@
 """The store: what goes in comes out, damage is found, keys depend on everything that matters."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 
 from scene.cameras import camera_from_fov, rotation_to
 from scene.keys import object_seed, stage_key
-from scene.store import DamagedArtifact, Manifest, Store, copy_artifact
+from scene.store import (
+    DamagedArtifact,
+    Manifest,
+    Store,
+    artifact_name,
+    copy_artifact,
+    result_name,
+)
 from scene.types import (
     Artifact,
     CropCamera,
@@ -18,6 +26,7 @@ from scene.types import (
     Photo,
     PointMap,
 )
+from support.places import PLACES, new_places
 from support.shapes import letter_f
 
 RNG = np.random.default_rng(0)
@@ -33,6 +42,13 @@ VALUES = [
     CropCamera(CAMERA, rotation_to(np.array([0.2, 0.1, 1]))),
     {"any": ["plain", 1.5, None]},
 ]  # fmt: skip
+
+
+@pytest.fixture(params=PLACES)
+def open_it(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Opens one empty store, as another machine would at every call."""
+    with new_places(request.param, tmp_path) as open_place:
+        yield open_place
 
 
 def _manifest(store: Store, output: Artifact) -> Manifest:
@@ -70,41 +86,59 @@ def test_loading_as_another_type_is_refused(tmp_path: Path) -> None:
         store.save(object())
 
 
-def test_damage_is_found_and_mended(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_damage_is_found_and_mended(open_it: Callable[[], Store]) -> None:
+    store = open_it()
     artifact = store.save(VALUES[0])
     manifest = _manifest(store, artifact)
     store.publish(manifest)
-    assert store.lookup(manifest.key) == manifest and store.verify() == []
-    path = store.path(artifact)
-    data = bytearray(path.read_bytes())
+    assert open_it().lookup(manifest.key) == manifest and store.verify() == []
+    name = artifact_name(artifact)
+    data = bytearray(store.blobs.read(name))
     data[-20] ^= 1
-    path.write_bytes(data)
+    store.blobs.write(name, bytes(data))
+    store = open_it()
     assert store.lookup(manifest.key) is None
     assert len(store.verify()) == 1
     with pytest.raises(DamagedArtifact, match="damaged"):
         store.load(artifact, Photo)
     store.save(VALUES[0])
-    assert store.lookup(manifest.key) == manifest
-    path.unlink()
+    assert open_it().lookup(manifest.key) == manifest
+    store.blobs.remove(name)
+    store = open_it()
     assert store.lookup(manifest.key) is None
     with pytest.raises(DamagedArtifact, match="missing"):
         store.read(artifact)
+    store.save(VALUES[0])
+    assert open_it().lookup_all([manifest.key, "0" * 64]) == {
+        manifest.key: manifest,
+        "0" * 64: None,
+    }
 
 
-def test_a_flipped_byte_in_a_result_is_found(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_the_first_result_stays_unless_it_is_replaced(open_it: Callable[[], Store]) -> None:
+    store, other = open_it(), open_it()
+    first = _manifest(store, store.save(VALUES[1]))
+    second = dataclasses.replace(first, outputs={"mask": other.save(VALUES[0])}, seconds=2.0)
+    assert store.publish(first) == first
+    assert other.publish(second) == first == open_it().lookup(first.key)
+    assert other.publish(second, replace=True) == second == open_it().lookup(first.key)
+    store.blobs.remove(artifact_name(second.outputs["mask"]))  # what is not whole does not stay
+    assert store.publish(first) == first == open_it().lookup(first.key)
+
+
+def test_a_flipped_byte_in_a_result_is_found(open_it: Callable[[], Store]) -> None:
+    store = open_it()
     manifest = _manifest(store, store.save(VALUES[0]))
     store.publish(manifest)
-    path = next((tmp_path / "results").glob("*/*.json"))
-    whole = path.read_bytes()
+    name = result_name(manifest.key)
+    whole = store.blobs.read(name)
     for position in range(0, len(whole), 7):
         broken = bytearray(whole)
         broken[position] ^= 1
-        path.write_bytes(broken)
+        store.blobs.write(name, bytes(broken))
         found = store.lookup(manifest.key)
         assert found is None or found == manifest  # a changed blank changes nothing
-    path.write_bytes(b"")
+    store.blobs.write(name, b"")
     assert store.lookup(manifest.key) is None
 
 

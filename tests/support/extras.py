@@ -56,6 +56,10 @@ EXTRAS = {
     "lib3mf": _library("lib3mf", "no lib3mf: pip install -e '.[export]'"),
     "numba": _library("numba", "no numba: pip install -e '.[finish]'"),
     "av": _library("av", "no PyAV: pip install -e '.[video]'"),
+    "obstore": Extra(
+        lambda: all(importlib.util.find_spec(name) for name in ("obstore", "moto", "flask")),
+        "no obstore, or no S3 server for tests: pip install obstore 'moto[s3]' flask flask-cors",
+    ),
     "spconv": _library("spconv", "no spconv: pip install -e '.[spconv]'"),
     "torchvision": _library("torchvision", "no torchvision: pip install torchvision"),
     "physics": Extra(

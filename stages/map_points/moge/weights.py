@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scene.atomic import write_atomically
 from scene.errors import BadWeights
-from scene.store import write_atomically
 
 # As released: a pickle of {model_config, model}. Converted: the same two, of which no code can run.
 CHECKPOINT = "model.pt"

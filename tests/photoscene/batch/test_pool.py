@@ -27,9 +27,9 @@ from photoscene.batch.shard_files import Making, cut_shards, read_shard, shard_f
 from photoscene.batch.supervisor import Limits
 from photoscene.cli.batch_shard import make_shard
 from photoscene.inputs.request import Arguments, absolute
+from scene.atomic import write_atomically
 from scene.errors import CannotRun
 from scene.files import encode_json
-from scene.store import write_atomically
 from support import ROOT
 from support.small_photo import call
 
