@@ -20,10 +20,10 @@ from typing import Any
 from photoscene.runs.folder import check_folder
 from photoscene.runs.ownership import in_the_way, is_owned, is_plain_name
 from photoscene.runs.transaction import locked
+from scene.atomic import write_atomically
 from scene.errors import BadInput
 from scene.files import encode_json
 from scene.keys import digest
-from scene.store import write_atomically
 
 FORMAT = "photoscene-export/1"
 STAGING_NAME = re.compile(r"\.exporting-[0-9a-f]{32}")
