@@ -310,7 +310,11 @@ def export(
     ] = None,
     format_: Annotated[
         list[str] | None,
-        typer.Option("--format", metavar="NAMES", help="As glb,obj,stl.  [default: glb]"),
+        typer.Option(
+            "--format",
+            metavar="NAMES",
+            help="Of glb,obj,ply,usd,usdz,stl,3mf,fbx,mjcf,urdf.  [default: glb]",
+        ),
     ] = None,
     per_object: Annotated[
         bool, typer.Option("--per-object", help="A file for every object instead of the scene.")

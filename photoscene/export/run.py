@@ -121,14 +121,12 @@ def _with_defaults(options: ExportOptions, source: Source) -> tuple[ExportOption
 
 
 def _fixed_notes(exporters: Sequence[Exporter], options: ExportOptions) -> list[str]:
-    """What was asked for and a format has no choice of."""
+    """The formats that leave no choice of what was asked for."""
     notes = []
     for exporter in exporters:
         unit, up = unit_and_up(exporter, options)
-        if options.unit not in (None, unit):
-            notes.append(f"{exporter.name} is in {unit} always")
-        if options.up not in (None, up):
-            notes.append(f"{exporter.name} has {up} up always")
+        if options.unit not in (None, unit) or options.up not in (None, up):
+            notes.append(f"{exporter.name} is in {unit} with {up} up, whatever is asked for")
     return notes
 
 

@@ -8,6 +8,7 @@ import pytest
 import trimesh
 
 from fingerprints.measure import glb_tree
+from photoscene.export.formats import EXPORTERS
 from photoscene.runs.transaction import locked
 from scene.store import Store
 from support.placed_runs import letters, write_placed_run
@@ -42,6 +43,16 @@ def corners(path: Path, name: str) -> np.ndarray:
     matrix, geometry = scene.graph[name]
     vertices = scene.geometry[geometry].vertices @ matrix[:3, :3].T + matrix[:3, 3]
     return np.array([vertices.min(0), vertices.max(0)])
+
+
+def test_the_help_names_every_format() -> None:
+    assert ",".join(EXPORTERS) in "".join(call("export", "--help").stdout.split())
+
+
+def test_formats_that_leave_no_choice_are_named(run: Path) -> None:
+    done = call("export", run, "--format", "glb,ply,stl", "--up", "z", "--unit", "mm")
+    (note,) = done.stderr.splitlines()
+    assert note == "photoscene: glb is in m with y up, whatever is asked for"
 
 
 def test_a_scene_stands_upright_on_the_floor_below_the_camera(run: Path) -> None:
