@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from photoscene.cli.errors import store_root
+from photoscene.cli.options import Exporting
 from photoscene.cli.output import DONE, INCOMPLETE, print_result, print_warnings
 from photoscene.export.formats import exporters_named
 from photoscene.export.options import ExportOptions
@@ -17,16 +17,22 @@ DEFAULT_FOLDER = "export"
 
 
 def export_scene(
-    run: Path,
-    output: Path | None,
-    formats: Sequence[str],
-    blender: Path | None,
-    options: ExportOptions,
-    store_path: str | None,
-    as_json: bool,
+    run: Path, output: Path | None, asked: Exporting, store_path: str | None, as_json: bool
 ) -> int:
     """Returns the exit status: 1 where objects were lost in the run."""
-    exporters = exporters_named(formats, blender)
+    exporters = exporters_named(asked.formats or ["glb"], asked.blender)
+    options = ExportOptions(
+        per_object=asked.per_object,
+        frame=asked.frame,
+        unit=asked.unit,
+        up=asked.up,
+        origin=asked.origin,
+        faces=asked.faces,
+        texture_px=asked.textures,
+        size=asked.size,
+        colliders=asked.colliders,
+        density=asked.density,
+    )
     store = open_store(store_root(store_path or read_run(run).record.store))
     made = export_run(run, output or run / DEFAULT_FOLDER, exporters, options, store)
     lost = [f"{name} is not exported, it was lost: {why}" for name, why in made.lost.items()]

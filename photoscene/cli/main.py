@@ -14,6 +14,7 @@ from photoscene.cli.options import (
     Boxes,
     Choosing,
     Device,
+    Exporting,
     FieldOfView,
     Json,
     Masks,
@@ -305,59 +306,17 @@ def render(
 @command(app)
 def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    exporting: Exporting,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A folder.  [default: RUN/export]")
     ] = None,
-    format_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format",
-            metavar="NAMES",
-            help="Of glb,obj,ply,usd,usdz,stl,3mf,fbx,mjcf,urdf.  [default: glb]",
-        ),
-    ] = None,
-    per_object: Annotated[
-        bool, typer.Option("--per-object", help="A file for every object instead of the scene.")
-    ] = False,
-    frame: Annotated[
-        str | None,
-        typer.Option(metavar="world|camera", help="Upright, or as the photo's camera has it."),
-    ] = None,
-    origin: Annotated[
-        str | None,
-        typer.Option(metavar="floor|camera|object", help="What is at zero; object: its base."),
-    ] = None,
-    unit: Annotated[str | None, typer.Option(metavar="m|cm|mm", help="Of lengths.")] = None,
-    up: Annotated[str | None, typer.Option(metavar="y|z", help="The axis that is up.")] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(metavar="OBJECT=LENGTH", help="As cup=0.12m: scales everything by it."),
-    ] = None,
-    faces: Annotated[int | None, typer.Option(help="At most so many in an object.")] = None,
-    textures: Annotated[
-        int | None,
-        typer.Option(metavar="PX", help="Textures of at most this size."),
-    ] = None,
-    blender: Annotated[
-        Path | None, typer.Option(help="Writes FBX: a Blender, or a Python that has bpy.")
-    ] = None,
-    colliders: Annotated[
-        bool, typer.Option("--colliders", help="Convex parts for simulators, by CoACD.")
-    ] = False,
-    density: Annotated[
-        float, typer.Option(metavar="KG/M3", help="Of the bodies in mjcf, urdf and USD.")
-    ] = 1000.0,
     store: StorePath = None,
     json: Json = False,
 ) -> int:
     """Write the scene or its objects for other programs; status 1 where the run lost objects."""
     from photoscene.cli.export import export_scene
-    from photoscene.export.options import ExportOptions
 
-    options = ExportOptions(
-        per_object, frame, unit, up, origin, faces, textures, size, colliders, density
-    )
-    return export_scene(folder, output, format_ or ["glb"], blender, options, store, json)
+    return export_scene(folder, output, exporting, store, json)
 
 
 @command(app)

@@ -147,6 +147,50 @@ class Rendering:
     force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False
 
 
+@dataclass(frozen=True)
+class Exporting:
+    """In which formats a run is exported, in what axes and unit, and within which budget."""
+
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="NAMES",
+            help="Of glb,obj,ply,usd,usdz,stl,3mf,fbx,mjcf,urdf.  [default: glb]",
+        ),
+    ] = None
+    per_object: Annotated[
+        bool, typer.Option("--per-object", help="A file for every object instead of the scene.")
+    ] = False
+    frame: Annotated[
+        str | None,
+        typer.Option(metavar="world|camera", help="Upright, or as the photo's camera has it."),
+    ] = None
+    origin: Annotated[
+        str | None,
+        typer.Option(metavar="floor|camera|object", help="What is at zero; object: its base."),
+    ] = None
+    unit: Annotated[str | None, typer.Option(metavar="m|cm|mm", help="Of lengths.")] = None
+    up: Annotated[str | None, typer.Option(metavar="y|z", help="The axis that is up.")] = None
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="OBJECT=LENGTH", help="As cup=0.12m: scales everything by it."),
+    ] = None
+    faces: Annotated[int | None, typer.Option(help="At most so many in an object.")] = None
+    textures: Annotated[
+        int | None, typer.Option(metavar="PX", help="Textures of at most this size.")
+    ] = None
+    blender: Annotated[
+        Path | None, typer.Option(help="Writes FBX: a Blender, or a Python that has bpy.")
+    ] = None
+    colliders: Annotated[
+        bool, typer.Option("--colliders", help="Convex parts for simulators, by CoACD.")
+    ] = False
+    density: Annotated[
+        float, typer.Option(metavar="KG/M3", help="Of the bodies in mjcf, urdf and USD.")
+    ] = 1000.0
+
+
 def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., int]], Any]:
     """Make a function that returns an exit status a command of the app.
 
