@@ -1,6 +1,7 @@
 """Measures the stage finish and writes its section of docs/benchmarks.md.
 
     python -m benchmarks.finishing [shapes] [relief] [scenes] [cost]
+    python -m benchmarks.finishing --before CHECKOUT
 
 Without names everything is measured: how near assets of known shapes stay, how well normal maps
 give relief back, what becomes of outlines and of the lite generator's objects, and what the parts
@@ -17,17 +18,17 @@ import numpy as np
 import trimesh
 
 from benchmarks import shapes_to_finish as shapes
-from benchmarks.finishing_cost import cost_tables
+from benchmarks.finishing_cost import checkouts_table, cost_tables
 from benchmarks.finishing_scenes import scenes_table
 from benchmarks.known_scenes import GROUND_TRUTH
 from benchmarks.narrow import table
 from benchmarks.report import replace_section
+from meshes.nearest import at_nearest, nearest_points, surface_tree
 from scene.seams import is_closed
 from scene.types import Cutout, Float64, ObjectMesh
 from stages import finish
 from stages.crops import cutout_crop
 from stages.finish.asset import Settings, load
-from stages.finish.asset.closest import at_nearest, nearest_points, surface_tree
 
 DOCUMENT = Path("docs/benchmarks.md")
 SHAPES: dict[str, Callable[[], trimesh.Trimesh]] = {
@@ -49,7 +50,12 @@ def main() -> None:
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("parts", nargs="*", choices=[*parts, []], help="all where none is named")
-    for name in parser.parse_args().parts or parts:
+    parser.add_argument("--before", type=Path, help="only time baking, with another checkout, too")
+    arguments = parser.parse_args()
+    if arguments.before is not None:
+        older = arguments.before
+        parts = {"before": ("Finishing: two checkouts", lambda: checkouts_table(older))}
+    for name in arguments.parts or parts:
         title, measure = parts[name]
         text = measure()
         replace_section(DOCUMENT, title, text)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.narrow import table
-from pixal3d.mesh_repair import clean_mesh, simplify
+from meshes.nearest import surface_tree
+from pixal3d.mesh_repair import clean_mesh
 from pixal3d.nearest import nearest_points as nearest_on_dense
+from pixal3d.simplify import simplify
 from pixal3d.surface import surface_points, unwrap
 from scene.types import DenseMesh
 from stages.finish.asset import PRESETS, shell_cells
 from stages.finish.asset.baking import bake
 from stages.finish.asset.charts import MAX_XATLAS_FACES, by_normals, unwrapped
-from stages.finish.asset.closest import surface_tree
 from stages.finish.asset.shell import closed_shell
 from stages.finish.asset.simplify import simplified
 from stages.finish.asset.source import source_of_dense
 
+ROOT = Path(__file__).parents[1]
 AROUND, ACROSS = 2400, 1198  # quads of the bumpy ring: 5.75 million faces
 GENERATOR_FACES, GENERATOR_PX = 20_000, 1024  # what the generator keeps
 CHART_CELLS, CHART_PX = 386, 4096
@@ -115,6 +121,24 @@ def generator_clock(dense: DenseMesh) -> Clock:
     with clock.part("nearest points of the dense surface"):
         nearest_on_dense(vertices, faces, points[covered])
     return clock
+
+
+def checkouts_table(older: Path) -> str:
+    """CPU seconds of `benchmarks.bake_seconds` with another checkout and with this one, twice each
+    in turn; the smaller ones count."""
+    seconds: dict[str, list[float]] = {"before": [], "now": []}
+    for _ in range(2):
+        for name, checkout in (("before", older), ("now", ROOT)):
+            command = [sys.executable, str(ROOT / "benchmarks" / "bake_seconds.py")]
+            environment = os.environ | {"PYTHONPATH": str(checkout)}
+            made = subprocess.run(
+                command, env=environment, check=True, capture_output=True, text=True
+            )
+            seconds[name].append(float(made.stdout))
+    before, now = (min(s) for s in seconds.values())
+    rows = [["`bake`, 5.75 million faces to 20,000, 1024 px", f"{before:.1f}", f"{now:.1f}",
+             f"{now / before:.2f}"]]  # fmt: skip
+    return table(["CPU seconds", "before", "now", "ratio"], rows)
 
 
 def charts_clock(dense: DenseMesh) -> Clock:

@@ -1,7 +1,7 @@
 """Pixal3D: one picture of an object, or several posed ones, to a textured mesh.
 
-Usable alone; needs torch, safetensors, NumPy and Pillow (meshes also trimesh, fast-simplification
-and xatlas):
+Usable alone, with `meshes` beside it; needs torch, safetensors, NumPy and Pillow (meshes also
+numba, fast-simplification and xatlas):
 
     checkpoint = pixal3d.open_checkpoint(Path("Pixal3D"))
     pictures = pixal3d.from_cutout(rgba, fov_x_rad=0.6)
@@ -29,6 +29,7 @@ from pixal3d.images import (
 )
 from pixal3d.mesh_repair import clean_mesh
 from pixal3d.precision import describe_precision
+from pixal3d.simplify import coarsened
 from pixal3d.surface import (
     TexturedMesh,
     VoxelAttributes,
@@ -57,6 +58,7 @@ __all__ = [
     "bake",
     "bake_cleaned",
     "clean_mesh",
+    "coarsened",
     "computing_type",
     "describe_precision",
     "from_crop",

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pixal3d.errors import NothingMade
-from pixal3d.mesh_repair import clean_mesh, simplify
+from pixal3d.mesh_repair import clean_mesh
 from pixal3d.nearest import nearest_points
+from pixal3d.simplify import simplify
 
 # Channels of the attributes: base colour 0:3, metallic 3, roughness 4, alpha 5.
 ATTRIBUTES = 6
@@ -75,8 +76,8 @@ def bake(
     vertices (V, 3) float32, object frame; faces (F, 3) int64, as decoded; texture_size in pixels.
     Values are those of the nearest points of the mesh before it was simplified, clipped to [0, 1]
     and cut off to whole numbers of 0 to 255, as in the reference.
-    Needs xatlas and fast-simplification. Raises NothingMade for an empty mesh, ValueError for a
-    texture below 16 pixels or wrong attributes.
+    Needs numba, xatlas and fast-simplification. Raises NothingMade for an empty mesh, ValueError
+    for a texture below 16 pixels or wrong attributes.
     """
     return bake_cleaned(*clean_mesh(vertices, faces), attributes, texture_size, target_faces)
 
@@ -87,13 +88,15 @@ def bake_cleaned(
     attributes: VoxelAttributes,
     texture_size: int = 1024,
     target_faces: int = 20_000,
+    coarse: tuple[Tensor, Tensor] | None = None,
 ) -> TexturedMesh:
-    """`bake` of a mesh that `clean_mesh` has cleaned already."""
+    """`bake` of a mesh that `clean_mesh` has cleaned already; coarse: what `coarsened` made of its
+    vertices and faces, where that is done."""
     if not len(faces):
         raise NothingMade("faces: at least one with three different corners, got none")
     if texture_size < 16:
         raise ValueError(f"texture_size: at least 16, got {texture_size}")
-    charts = unwrap(*simplify(vertices, faces, target_faces), texture_size)
+    charts = unwrap(*simplify(*(coarse or (vertices, faces)), target_faces), texture_size)
     points, covered = surface_points(*charts, texture_size)
     texels = points.new_zeros(texture_size, texture_size, ATTRIBUTES)
     on_surface = nearest_points(vertices, faces, points[covered])

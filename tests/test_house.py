@@ -14,14 +14,16 @@ from support import ROOT
 
 MAY_IMPORT = {
     "scene": set(),
-    "pixal3d": set(),
+    "meshes": set(),
+    "pixal3d": {"meshes"},
     "alignment": {"scene"},
-    "stages": {"scene", "alignment", "pixal3d"},
+    "stages": {"scene", "meshes", "alignment", "pixal3d"},
     "flows": {"scene", "stages"},
     "photoscene": {"scene", "alignment", "pixal3d", "stages", "flows"},
     "training": {"scene", "alignment", "pixal3d", "stages"},
     "benchmarks": {
         "scene",
+        "meshes",
         "alignment",
         "pixal3d",
         "stages",
@@ -30,7 +32,7 @@ MAY_IMPORT = {
         "training",
     },
 }
-LATE = ("torch", "prefect", "trimesh", "scipy", "onnxruntime", "open3d", "rich")
+LATE = ("torch", "prefect", "trimesh", "scipy", "onnxruntime", "open3d", "rich", "numba")
 
 
 def _imports(path: Path) -> set[str]:

@@ -58,6 +58,7 @@ def test_the_wheel_carries_profiles_and_weights(tmp_path: Path) -> None:
     tops = {n.split("/")[0] for n in names if not n.startswith("photoscene-")}
     assert tops == {
         "scene",
+        "meshes",
         "alignment",
         "pixal3d",
         "stages",

@@ -161,29 +161,33 @@ class Pixal3D:
             options = generation_options(self.settings, seed, loaded.checkpoint)
             what = f"resolution {options.resolution}"
             work = partial(self._work, loaded, posed_images, options)
-            made = retrying_after_freeing(work, self.release, what, REMEDY)
+            made, coarse = retrying_after_freeing(work, self.release, what, REMEDY)
         with after_the_loan():
-            return self._finish(made, options)
+            return self._finish(made, coarse, options)
 
     def _work(
         self, loaded: LoadedCheckpoint, posed_images: PosedImages, options: GenerationOptions
-    ) -> Generated:
-        """The decoded surface, cleaned on the device, in main memory."""
-        from pixal3d import clean_mesh, generate
+    ) -> tuple[Generated, tuple[Tensor, Tensor]]:
+        """The decoded surface, cleaned on the device, and coarsened there; both in main memory."""
+        from pixal3d import clean_mesh, coarsened, generate
 
         borrow = partial(loaded.networks.borrow, keeping=self.settings.memory)
         made = generate(posed_images, loaded.checkpoint, options, self.device, borrow, _log_steps)
         logger.info("decoded %d faces at resolution %d", len(made.faces), made.resolution)
         vertices, faces = clean_mesh(made.vertices, made.faces)
+        coarse = coarsened(vertices, faces, self.settings.faces)
         coords, values = made.attributes.coords.cpu(), made.attributes.values.cpu()
         attributes = replace(made.attributes, coords=coords, values=values)
-        return replace(made, vertices=vertices.cpu(), faces=faces.cpu(), attributes=attributes)
+        made = replace(made, vertices=vertices.cpu(), faces=faces.cpu(), attributes=attributes)
+        return made, (coarse[0].cpu(), coarse[1].cpu())
 
-    def _finish(self, made: Generated, options: GenerationOptions) -> ObjectMesh:
+    def _finish(
+        self, made: Generated, coarse: tuple[Tensor, Tensor], options: GenerationOptions
+    ) -> ObjectMesh:
         from pixal3d import bake_cleaned, sample_attributes
 
         px, faces = self.settings.texture_px, self.settings.faces
-        baked = bake_cleaned(made.vertices, made.faces, made.attributes, px, faces)
+        baked = bake_cleaned(made.vertices, made.faces, made.attributes, px, faces, coarse)
         mesh = object_mesh(baked, _notes(options, made.resolution))
         if not self.settings.dense:
             return mesh
@@ -300,7 +304,7 @@ def _log_steps(name: str, done: int, steps: int) -> None:
 
 
 BACKEND = GenerateBackend(
-    version="3",
+    version="4",
     settings=Settings,
     load=load,
     loading=("precision", "convolution", "compiled", "model", "weights"),
@@ -311,7 +315,8 @@ BACKEND = GenerateBackend(
     models=lambda settings: (settings.model,),
     weights_folder=lambda settings: settings.weights,
     libraries=dict.fromkeys(
-        ("torch", "safetensors", "fast_simplification", "xatlas"), "pip install -e '.[pixal3d]'"
+        ("torch", "safetensors", "fast_simplification", "numba", "xatlas"),
+        "pip install -e '.[pixal3d]'",
     ),
     fov_range_deg=(10.0, 70.0),  # of the pictures that it was trained on
 )

@@ -70,9 +70,9 @@ def finished(
 ) -> ObjectMesh:
     """The asset of a mesh, or of the dense one that it was made from, with at most so many faces;
     photo: what covers the part that it shows."""
+    from meshes.nearest import surface_tree
     from stages.finish.asset.baking import bake
     from stages.finish.asset.charts import unwrapped
-    from stages.finish.asset.closest import surface_tree
     from stages.finish.asset.photo import photo_view
     from stages.finish.asset.shell import closed_shell
     from stages.finish.asset.simplify import simplified

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from meshes.nearest import SurfaceTree, at_nearest, nearest_points
 from scene.material import alpha_without_noise
 from scene.normals import smooth_normals, vertex_tangents
 from scene.types import Float32, Float64, Material, ObjectMesh, Uint8
 from stages.finish.asset.charts import Unwrapped
-from stages.finish.asset.closest import SurfaceTree, at_nearest, nearest_points
 from stages.finish.asset.photo import PhotoView, photo_colours
 from stages.finish.asset.source import Source
 from stages.finish.asset.texels import Texels, covered_texels, spread

@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from meshes.nearest import SurfaceTree, at_nearest, nearest_points
 from scene.types import Bool, Float32, Float64, Uint8
-from stages.finish.asset.closest import SurfaceTree, at_nearest, nearest_points
 
 BAND = 0.6  # cells around the surface that the flood does not enter; over 0.5 nothing leaks
 SAMPLE_CELLS = 0.25  # between the samples of a face by which the cells of the surface are found

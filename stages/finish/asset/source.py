@@ -10,10 +10,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from meshes.nearest import Nearest, at_nearest
 from scene.glb import METALLIC, ROUGHNESS
 from scene.normals import smooth_normals
 from scene.types import DenseMesh, Float32, Float64, ObjectMesh, Uint8
-from stages.finish.asset.closest import Nearest, at_nearest
 
 CHANNELS = 6  # base colour, metallic, roughness, alpha
 

@@ -12,6 +12,7 @@ pytest.importorskip("numba", reason="finishing: pip install -e '.[finish]'")
 pytest.importorskip("xatlas", reason="finishing: pip install -e '.[finish]'")
 
 from benchmarks import shapes_to_finish as shapes
+from meshes.nearest import at_nearest, nearest_points, surface_tree
 from scene.glb import object_from_glb, object_to_glb
 from scene.seams import is_closed
 from scene.types import Cutout, ObjectMesh
@@ -19,7 +20,6 @@ from stages import finish
 from stages.crops import cutout_crop
 from stages.finish.asset import Settings, load
 from stages.finish.asset.charts import by_normals, overlapping
-from stages.finish.asset.closest import at_nearest, nearest_points, surface_tree
 from stages.finish.asset.packing import packed
 from stages.finish.asset.shell import well_composed
 from stages.finish.asset.texels import covered_texels, spread

@@ -1,0 +1,1 @@
+"""Loops over large triangle meshes, compiled by numba; imports nothing of ours."""
