@@ -1,4 +1,4 @@
-"""One object from its cut-out, or from posed views: the generate stage by itself, cached."""
+"""One object from its cut-out, or from posed views: the stages generate and finish, cached."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from scene.images import NotCutOut, decode_cutout, decode_photo
 from scene.keys import digest
 from scene.store import Store, copy_artifact
 from scene.types import Artifact, Cutout, ObjectMesh, Photo, PointMap, PosedView, Uint8
-from stages import generate, map_points
+from stages import finish, generate, map_points
 from stages.crops import cutout_crop
 from stages.devices import ModelPool
+from stages.settings import make_settings
 
 SUBJECT = "object"
 MAX_FOV_DEG = 170.0
@@ -36,7 +37,7 @@ class ObjectArguments:
 
     choice: the generate backend and its settings; fov_x_deg: of the framed cut-out, None to
     estimate it; device: where the networks run, as `--device` names it; force: write over any
-    output that is there.
+    output that is there; finisher: the finish backend and its settings, None for none.
     """
 
     cutout: Path | None
@@ -47,18 +48,19 @@ class ObjectArguments:
     seed: int
     device: str
     force: bool = False
+    finisher: StageChoice | None = None
 
 
 @dataclass(frozen=True)
 class MadeObject:
-    """The outcome of the generate step, and what is to be said of its input."""
+    """The outcome of the last step, and what is to be said of the input and earlier steps."""
 
     outcome: Outcome
     notes: tuple[str, ...] = ()
 
 
 def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> MadeObject:
-    """Generate the object and write its GLB; the result is in the store too.
+    """Generate the object, finish it if that is asked for, and write its GLB; the store has both.
 
     Raises BadInput for input that cannot be used, before anything heavy is loaded.
     """
@@ -69,6 +71,7 @@ def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Made
     fov_x_deg = arguments.fov_x_deg
     if fov_x_deg is not None and not 1 <= fov_x_deg <= MAX_FOV_DEG:
         raise BadInput(f"--fov {fov_x_deg:g}: expected 1 to {MAX_FOV_DEG:g} degrees, or auto")
+    _check_finisher(arguments)
     _check_output(arguments, store)
     check_device(arguments.device)
     check_seed(arguments.seed)
@@ -82,11 +85,39 @@ def make_object(arguments: ObjectArguments, store: Store, refresh: bool) -> Made
         generate.STAGE, chosen.backend, chosen.settings, SUBJECT, inputs, arguments.seed
     )
     outcome = _known_or_made(call, store, arguments.device, refresh)
+    if arguments.finisher is not None:
+        notes = (*notes, *notes_of(outcome, store))
+        outcome = _finished(arguments.finisher, inputs, outcome, store, arguments, refresh)
     assert outcome.manifest is not None  # a failure raises
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     # Through a link that the user named, not over it.
     copy_artifact(store, outcome.manifest.outputs["mesh"], arguments.output.resolve())
     return MadeObject(outcome, notes)
+
+
+def _finished(
+    chosen: StageChoice, crop: dict[str, Artifact], generated: Outcome, store: Store,
+    arguments: ObjectArguments, refresh: bool,
+) -> Outcome:  # fmt: skip
+    """The asset of what was generated in an object crop."""
+    assert generated.manifest is not None
+    made = generated.manifest.outputs
+    inputs = {name: made[name] for name in ("mesh", "dense") if name in made}
+    inputs |= {name: crop[name] for name in ("image", "camera")}
+    call = backend_call(
+        finish.STAGE, chosen.backend, chosen.settings, SUBJECT, inputs, arguments.seed
+    )
+    return _known_or_made(call, store, arguments.device, refresh)
+
+
+def _check_finisher(arguments: ObjectArguments) -> None:
+    """BadInput where finishing must fail after all that generating takes."""
+    chosen = arguments.finisher
+    if chosen is None:
+        return
+    if arguments.views is not None:
+        raise BadInput("--set finish.backend: an asset needs one CUTOUT, not --view: leave it out")
+    make_settings(finish.STAGE, chosen.backend, chosen.settings)
 
 
 def _known_or_made(call: StageCall, store: Store, device: str, refresh: bool = False) -> Outcome:

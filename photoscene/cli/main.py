@@ -169,7 +169,7 @@ def one_object(
     backend: Annotated[str, typer.Option(help="The generate backend.")] = "pixal3d",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="generate.NAME=VALUE", help="Change one setting."),
+        typer.Option("--set", metavar="STAGE.NAME=VALUE", help="Of generate or finish."),
     ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Generate again.")] = False,
     force: Annotated[
@@ -179,7 +179,7 @@ def one_object(
     json: Json = False,
 ) -> int:
     """Generate one object from its cut-out, or from several posed views, as a GLB."""
-    from photoscene.cli.object import field_of_view, generate_object, generator
+    from photoscene.cli.object import field_of_view, generate_object, object_choices
     from photoscene.single_object import ObjectArguments
 
     given = {
@@ -189,9 +189,11 @@ def one_object(
         "weights": None if weights is None else str(weights),
         "memory": "one_at_a_time" if low_vram else None,
     }
-    choice = generator(backend, given, settings or ())
+    choice, finisher = object_choices(backend, given, settings or ())
     degrees = field_of_view(fov)
-    arguments = ObjectArguments(cutout, view, output, choice, degrees, seed, device, force)
+    arguments = ObjectArguments(
+        cutout, view, output, choice, degrees, seed, device, force, finisher
+    )
     return generate_object(arguments, store, refresh, json)
 
 

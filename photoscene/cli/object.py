@@ -18,7 +18,7 @@ from scene.store import open_store
 from scene.text import printable
 
 DONE = 0
-STAGE = "generate"
+STAGES = ("generate", "finish")
 
 
 def generate_object(
@@ -54,16 +54,19 @@ def generate_object(
     return DONE
 
 
-def generator(backend: str, given: Mapping[str, Any], assignments: Sequence[str]) -> StageChoice:
+def object_choices(
+    backend: str, given: Mapping[str, Any], assignments: Sequence[str]
+) -> tuple[StageChoice, StageChoice | None]:
     """The generate backend with the settings of options of their own, None for not given, and of
-    --set."""
+    --set; the finish backend, if --set names one."""
     settings = {name: value for name, value in given.items() if value is not None}
-    profile = Profile("object", {STAGE: StageChoice(backend, settings)})
+    profile = Profile("object", {"generate": StageChoice(backend, settings)})
     for assignment in assignments:
-        if not assignment.startswith(f"{STAGE}."):
-            raise BadInput(f"--set {assignment}: one object has settings of {STAGE} only")
+        if assignment.partition(".")[0].strip() not in STAGES:
+            stages = " and ".join(STAGES)
+            raise BadInput(f"--set {assignment}: one object has settings of {stages} only")
         profile = with_setting(profile, assignment)
-    return profile.stages[STAGE]
+    return profile.stages["generate"], profile.stages.get("finish")
 
 
 def field_of_view(given: str) -> float | None:

@@ -22,6 +22,7 @@ from photoscene.self_test.tiny_pixal3d import write_tiny_checkpoint  # noqa: E40
 from photoscene.single_object import decoded_cutout  # noqa: E402
 from scene.glb import object_from_glb  # noqa: E402
 from scene.png import encode_png  # noqa: E402
+from scene.seams import is_closed  # noqa: E402
 from stages.devices import (  # noqa: E402
     ModelPool,
     NetworkPool,
@@ -34,6 +35,7 @@ from support.borrowing import borrowed, settings_of  # noqa: E402
 from support.posed_views import cutout, write_rig  # noqa: E402
 from support.small_photo import call  # noqa: E402
 
+FINISH = ("--set", "finish.backend=asset")
 QUICK = ["--steps", "1", "--set", "generate.texture_px=128", "--set", "generate.faces=300"]
 
 
@@ -167,6 +169,24 @@ def test_spconv_where_it_is_not_installed(
     assert result.exit_code == 3 and "spconv is not installed: pip install" in result.stderr
 
 
+@pytest.mark.slow
+def test_an_object_is_finished_where_that_is_asked_for(
+    made: Path, weights: Path, picture: Path, tmp_path: Path
+) -> None:
+    """Of the mesh that is in the store, and once."""
+    pytest.importorskip("numba", reason="finishing: pip install -e '.[finish]'")
+    asset = (*FINISH, "--set", "finish.faces=900", "--set", "finish.texture_px=256", "--json")
+    told = json.loads(make(weights, made / "store", tmp_path / "a.glb", picture, *asset).stdout)
+    mesh = object_from_glb((tmp_path / "a.glb").read_bytes())
+    assert told["computed"] and told["faces"] == len(mesh.faces) <= 900 and told["notes"] == []
+    assert is_closed(mesh.vertices, mesh.faces) and mesh.material.normal_map is not None
+    known = np.abs(object_from_glb((made / "new" / "thing.glb").read_bytes()).vertices).max()
+    assert np.abs(mesh.vertices).max() == pytest.approx(known, abs=0.02)
+    again = make(weights, made / "store", tmp_path / "b.glb", picture, *asset)
+    assert json.loads(again.stdout)["computed"] is False
+    assert (tmp_path / "b.glb").read_bytes() == (tmp_path / "a.glb").read_bytes()
+
+
 def _alpha(value: int) -> Image.Image:
     return Image.fromarray(np.full((40, 40, 4), value, np.uint8))
 
@@ -184,7 +204,22 @@ MISTAKES = {
     "fov": (("thing.png", "--fov", "0"), 2, "--fov 0: expected 1 to 170 degrees"),
     "device": (("thing.png", "--device", "tpu"), 2, "--device tpu: expected auto, cpu, cuda"),
     "output": (("thing.png", "-o", "thing.obj"), 2, "expected a name that ends in .glb"),
-    "stage": (("thing.png", "--set", "place.loss=1"), 2, "one object has settings of generate"),
+    "stage": (
+        ("thing.png", "--set", "place.loss=1"),
+        2,
+        "has settings of generate and finish only",
+    ),
+    "finish of nothing": (
+        ("thing.png", "--set", "finish.preset=game"),
+        2,
+        "finish.backend=NAME first",
+    ),
+    "finish": (("thing.png", *FINISH, "--set", "finish.faces=3"), 2, "faces: expected 100 to"),
+    "finish of views": (
+        ("--view", "rig.json", *FINISH),
+        2,
+        "an asset needs one CUTOUT, not --view",
+    ),
     "views": (("--view", "rig.json"), 2, "frames, a list of 1 to"),
     "skewed": (("--view", "skewed.json"), 2, "view 1"),
     "folder": (("thing.png", "--weights", "nowhere"), 2, "there is no folder nowhere"),
