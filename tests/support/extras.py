@@ -53,6 +53,10 @@ EXTRAS = {
         "no glTF validator: make validator (needs npm)",
     ),
     "usd": _library("pxr", "no usd-core: pip install -e '.[export]'"),
+    "blender": Extra(
+        lambda: shutil.which("blender") is not None,
+        "no Blender; on Debian: apt-get install blender python3-numpy",
+    ),
     "lib3mf": _library("lib3mf", "no lib3mf: pip install -e '.[export]'"),
     "numba": _library("numba", "no numba: pip install -e '.[finish]'"),
     "av": _library("av", "no PyAV: pip install -e '.[video]'"),

@@ -46,8 +46,9 @@ def write(scene: ExportScene, folder: Path, blender: Path | None = None) -> None
         command = [*_program(blender), str(source), str(made)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode or not made.exists():
-            last = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-            raise CannotRun(f"format fbx: {command[0]} failed and reported: {last}")
+            lines = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
+            errors = [line for line in lines if "Error" in line] or lines or ["nothing"]
+            raise CannotRun(f"format fbx: {command[0]} failed and reported: {errors[-1].strip()}")
         shutil.move(made, target)
 
 

@@ -15,9 +15,14 @@ APERTURE_MM = 36.0
 def convert(source: Path, target: Path) -> None:
     """The numbers of the GLB are centimetres, FBX's own unit, and so they are kept."""
     import bpy  # pyright: ignore[reportMissingImports]
+    import numpy
 
+    # Debian's Blender 3.4 reads glTF by a name that its own numpy 1.24 has no more.
+    vars(numpy).setdefault("bool", bool)
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.import_scene.gltf(filepath=str(source))
+    for image in bpy.data.images:  # else Blender 3 takes all for one file
+        image.filepath = str(source.parent / f"{image.name}.png")
     scene = bpy.context.scene
     scene.unit_settings.scale_length = 0.01
     for camera in (o for o in bpy.data.objects if o.type == "CAMERA"):

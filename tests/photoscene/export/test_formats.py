@@ -158,3 +158,33 @@ def test_an_open_mesh_is_closed_for_printers_and_left_open_for_others(tmp_path: 
     np.testing.assert_allclose(printed.extents, [1600] * 3, rtol=0.02)
     shown = trimesh.load_scene(run / "export" / "run.glb", process=False).to_mesh()
     assert len(shown.faces) == 10
+
+
+@pytest.mark.extra("blender")
+def test_fbx_keeps_names_textures_and_centimetres(tmp_path: Path) -> None:
+    folder = exported(tmp_path, {"red mug": shiny(), **letters("cup")}, "--format", "fbx")
+    (tmp_path / "read.py").write_text(READ_FBX)
+    command = ["blender", "--background", "--factory-startup", "--python", tmp_path / "read.py"]
+    done = subprocess.run([*command, "--", folder / "run.fbx"], capture_output=True, text=True)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    read = json.loads(line)
+    assert read.keys() == {"red mug", "cup"}
+    for size, grade in read.values():  # in Blender's metres, z up
+        assert (grade, size) == ("good", pytest.approx(SIZE_MM / 1000, rel=1e-4))
+    data = (folder / "run.fbx").read_bytes()
+    assert data.count(b"\x89PNG") >= 2 and b"UnitScaleFactor" in data
+
+
+READ_FBX = """
+import bpy, json, sys
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.import_scene.fbx(filepath=sys.argv[-1])
+bpy.context.view_layer.update()
+meshes = [o for o in bpy.data.objects if o.type == "MESH"]
+sizes = {}
+for o in meshes:
+    ends = [o.matrix_world @ v.co for v in o.data.vertices]
+    size = [max(e[i] for e in ends) - min(e[i] for e in ends) for i in range(3)]
+    sizes[o.name] = size, o["grade"]
+print(json.dumps(sizes))
+"""
