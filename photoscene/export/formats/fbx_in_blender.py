@@ -18,7 +18,7 @@ def convert(source: Path, target: Path) -> None:
     import numpy
 
     # Debian's Blender 3.4 reads glTF by a name that its own numpy 1.24 has no more.
-    vars(numpy).setdefault("bool", bool)
+    numpy.__dict__.setdefault("bool", bool)
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.import_scene.gltf(filepath=str(source))
     for image in bpy.data.images:  # else Blender 3 takes all for one file

@@ -17,7 +17,8 @@ from scene.normals import smooth_normals
 
 def write(scene: ExportScene, folder: Path) -> None:
     """NAME.obj, NAME.mtl, and the textures in NAME_textures/."""
-    (folder / f"{scene.name}.obj").write_text("".join(_obj(scene)), "ascii")
+    with (folder / f"{scene.name}.obj").open("w", encoding="ascii", newline="\n") as file:
+        file.writelines(_obj(scene))  # of a large scene it is half a gigabyte
     (folder / f"{scene.name}.mtl").write_text("".join(_mtl(scene, folder)), "ascii")
 
 
