@@ -80,7 +80,8 @@ class Request:
 
     camera: {} (unknown), {"fov_x_deg": ...} or {"width", "height", "K"}; overrides: per object id,
     stage settings that differ from the profile's, and perhaps a "seed"; edits: per object id;
-    notes: what was said when the files were read, for the scene's.
+    notes: what was said when the files were read, for the scene's; licence: of the photo, in words,
+    "" where nobody said.
     """
 
     photo: Artifact
@@ -94,6 +95,7 @@ class Request:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     edits: Mapping[str, Edits] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    licence: str = ""
 
     def edits_of(self, object_id: str) -> Edits:
         """What was changed by hand of one object."""
@@ -102,7 +104,10 @@ class Request:
 
 def request_to_json(request: Request) -> dict[str, Any]:
     """Plain JSON; `request_from_json` reads it back."""
-    return asdict(request)
+    value = asdict(request)
+    if not request.licence:
+        del value["licence"]  # records of versions that knew none stay as they are
+    return value
 
 
 def request_from_json(value: Mapping[str, Any]) -> Request:
@@ -124,6 +129,7 @@ def request_from_json(value: Mapping[str, Any]) -> Request:
             for object_id, files in value.get("edits", {}).items()
         },
         notes=tuple(value.get("notes", ())),
+        licence=value.get("licence", ""),
     )
 
 

@@ -100,6 +100,9 @@ class Backend(Generic[SettingsT, ModelT]):
     """The digest of the weights, a part of the key: of bundled ones, or of those that the settings
     name. Raises BadInput where these are wrong, MissingWeights where the weights are not here."""
 
+    bundled: tuple[str, ...] = ()
+    """The files of weights/lite that are read."""
+
     models: Callable[[SettingsT], tuple[str, ...]] = _no_models
     """The rows of weights/models.yaml that are read, unless `weights_folder` names a folder."""
 

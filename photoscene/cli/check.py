@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flows.steps.photo import MAX_SIDE_PX
-from photoscene.inputs.request import read_boxes, read_file
+from photoscene.inputs.request import check_licence, read_boxes, read_file
 from photoscene.readiness import READY, Readiness, check_photo
 from photoscene.readiness.findings import NOTABLE
 from scene.errors import BadInput
@@ -17,8 +17,11 @@ from scene.text import printable
 DONE, NOT_READY = 0, 1
 
 
-def check_readiness(photo: Path, masks: Sequence[Path], boxes: Sequence[str], as_json: bool) -> int:
+def check_readiness(
+    photo: Path, masks: Sequence[Path], boxes: Sequence[str], licence: str, as_json: bool
+) -> int:
     """Check a photo, print the findings, return the exit status."""
+    licence = check_licence(licence)
     data = read_file(photo, "photo")
     named = [(str(mask), read_file(mask, "--mask")) for mask in masks]
     try:
@@ -28,16 +31,36 @@ def check_readiness(photo: Path, masks: Sequence[Path], boxes: Sequence[str], as
         raise BadInput(
             message if message.startswith("--") else f"photo {photo} {message}"
         ) from None
-    print(readiness_json(found) if as_json else readiness_text(found, photo.name))
+    print(
+        readiness_json(found, licence)
+        if as_json
+        else f"{readiness_text(found, photo.name)}\n{licence_text(licence)}"
+    )
     return DONE if found.ready else NOT_READY
 
 
-def readiness_json(found: Readiness) -> str:
+def readiness_json(found: Readiness, licence: str) -> str:
     """One JSON document."""
     listed = [asdict(finding) for finding in found.findings]
     return json.dumps(
-        {"score": found.score, "ready": found.ready, "threshold": READY, "findings": listed},
+        {
+            "score": found.score,
+            "ready": found.ready,
+            "threshold": READY,
+            "findings": listed,
+            "licence": licence or None,
+        },
         indent=1,
+    )
+
+
+def licence_text(licence: str) -> str:
+    """What is known of the right to use the photo, or the question for it."""
+    if licence:
+        return f"  licence: {printable(licence)}"
+    return (
+        "  licence: not given: whose photo is it, and what may be done with it? Name it by "
+        "`run --licence`: scene.json and exports carry it"
     )
 
 

@@ -17,7 +17,10 @@ from photoscene.cli.options import (
     Exporting,
     FieldOfView,
     Json,
+    Licence,
     Masks,
+    MaxFaces,
+    MaxTexture,
     ObjectsGiven,
     Output,
     PhotoFile,
@@ -59,6 +62,7 @@ def run(
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    licence: Licence = "",
     until: Annotated[str, typer.Option(metavar="STAGE", help="Stop after a stage.")] = "compose",
     refresh: Annotated[
         list[str] | None, typer.Option("--refresh", metavar="STAGE", help="Compute a stage again.")
@@ -78,6 +82,7 @@ def run(
         point_map=pointmap,
         seed=seed,
         until=until,
+        licence=licence,
     )
     return run_photo(arguments, output, Where(store, device), refresh or (), choosing, json)
 
@@ -120,6 +125,7 @@ def batch(
     settings: Settings = None,
     fov: FieldOfView = None,
     seed: Seed = 0,
+    licence: Licence = "",
     device: Device = "auto",
     store: StorePath = None,
     json: Json = False,
@@ -131,7 +137,7 @@ def batch(
     from photoscene.cli.reconstruct import Where
 
     arguments = _arguments(Path(), ObjectsGiven(), profile, settings)
-    arguments = replace(arguments, fov_x_deg=fov, seed=seed)
+    arguments = replace(arguments, fov_x_deg=fov, seed=seed, licence=licence)
     limits = limits_from(step_limit, recycle)
     asked = Asked(output, workers, pool, shard_size, dry_run, retry_failed, metrics, limits)
     return batch_photos(words, scenes, asked, arguments, Where(store, device), json)
@@ -293,6 +299,23 @@ def inspect(
 
 
 @command(app)
+def brief(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    destination: Annotated[str, typer.Option(help="Where it goes, as a web viewer.")] = "",
+    format_: Annotated[str, typer.Option("--format", help="The file format, as glb.")] = "",
+    faces: MaxFaces = None,
+    textures: MaxTexture = None,
+    store: StorePath = None,
+    json: Json = False,
+) -> int:
+    """Write the hand-off of a run on one page: RUN/brief.md and brief.json."""
+    from photoscene.cli.brief import write_brief
+    from photoscene.provenance.brief import Purpose
+
+    return write_brief(folder, Purpose(destination, format_, faces, textures), store, json)
+
+
+@command(app)
 def render(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
     rendering: Rendering,
@@ -326,12 +349,13 @@ def check(
     photo: PhotoFile,
     mask: Masks = None,
     box: Boxes = None,
+    licence: Licence = "",
     json: Json = False,
 ) -> int:
     """Judge a photo from 0 to 100 before it is reconstructed; status 1 where it is not ready."""
     from photoscene.cli.check import check_readiness
 
-    return check_readiness(photo, mask or (), box or (), json)
+    return check_readiness(photo, mask or (), box or (), licence, json)
 
 
 @command(app)

@@ -43,6 +43,13 @@ FieldOfView = Annotated[
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="The run folder.  [default: runs/PHOTO]")
 ]
+Licence = Annotated[
+    str, typer.Option(metavar="WORDS", help="The photo's licence, as CC-BY-4.0; files carry it.")
+]
+MaxFaces = Annotated[int | None, typer.Option(help="At most so many in an object.")]
+MaxTexture = Annotated[
+    int | None, typer.Option(metavar="PX", help="Textures of at most this size.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
@@ -176,10 +183,8 @@ class Exporting:
         str | None,
         typer.Option(metavar="OBJECT=LENGTH", help="As cup=0.12m: scales everything by it."),
     ] = None
-    faces: Annotated[int | None, typer.Option(help="At most so many in an object.")] = None
-    textures: Annotated[
-        int | None, typer.Option(metavar="PX", help="Textures of at most this size.")
-    ] = None
+    faces: MaxFaces = None
+    textures: MaxTexture = None
     blender: Annotated[
         Path | None, typer.Option(help="Writes FBX: a Blender, or a Python that has bpy.")
     ] = None

@@ -17,6 +17,7 @@ from photoscene.export.names import plain_name
 from photoscene.export.options import ExportOptions
 from photoscene.export.source import Source, read_source, scale_from_size
 from photoscene.physics.bodies import LIBRARIES, camera_colliders
+from photoscene.runs.folder import read_asset
 from scene.errors import CannotRun
 from scene.store import Store
 from scene.types import ObjectMesh
@@ -65,6 +66,8 @@ def export_run(
     budget = {"faces": options.faces, "texture_px": options.texture_px}
     extras = {"metric": source.metric or options.size is not None, "photo": source.photo.sha256}
     colliders = camera_colliders(source.placed) if options.colliders else {}
+    asset = read_asset(run_folder)
+    extras |= {"asset": asset} if asset else {}
     scenes: list[ExportScene] = []
     with staging(folder) as staged:
         source = _with_meshes(source, partial(within_budget, **budget))

@@ -44,8 +44,10 @@ class Arguments:
     point_map: Path | None = None
     seed: int = 0
     until: str = "compose"
+    licence: str = ""
 
 
+MAX_LICENCE_LENGTH = 300
 PROFILE_SUFFIXES = (".yaml", ".yml")
 PATHS = ("photo", "label_map", "annotations", "prompts", "camera", "point_map")
 
@@ -107,7 +109,19 @@ def build_request(arguments: Arguments, store: Store) -> Request:
         camera=_camera(arguments),
         seed=arguments.seed,
         until=arguments.until,
+        licence=check_licence(arguments.licence),
     )
+
+
+def check_licence(licence: str) -> str:
+    """The licence of a photo, in words; BadInput where they cannot be."""
+    words = " ".join(licence.split())
+    if len(words) > MAX_LICENCE_LENGTH or not words.isprintable():
+        raise BadInput(
+            f"--licence: expected at most {MAX_LICENCE_LENGTH} printable characters, as CC-BY-4.0 "
+            "or who allowed what"
+        )
+    return words
 
 
 def input_files(arguments: Arguments) -> dict[str, Path]:

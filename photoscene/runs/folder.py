@@ -32,6 +32,7 @@ from scene.store import open_store
 from scene.types import Scene, SceneObject
 
 SCENE, REPORT, PHOTO, OBJECTS = "scene.json", "report.html", "photo.png", "objects"
+ASSET = "asset"  # the asset record in scene.json
 MAX_FOLDER_NAME_LENGTH, MAX_FOLDER_NAME_BYTES = 64, 200  # a file system takes 255 bytes
 
 
@@ -164,6 +165,13 @@ def read_scene(folder: Path) -> Scene:
         json.JSONDecodeError, UnicodeDecodeError,
     ):  # fmt: skip
         raise BadInput(f"{path} is missing or damaged: repeat the run") from None
+
+
+def read_asset(folder: Path) -> dict[str, Any] | None:
+    """The asset record of a run's scene.json; None where an older version wrote that. BadInput
+    where it is missing or damaged."""
+    read_scene(folder)
+    return _json(folder / SCENE).get(ASSET)
 
 
 def _json(path: Path) -> Any:

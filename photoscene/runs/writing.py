@@ -15,9 +15,10 @@ from pathlib import Path
 from flows.calls import WHOLE_SCENE, Outcome
 from flows.request import Request
 from photoscene.choosing import MASKS
+from photoscene.provenance.asset import asset_record
 from photoscene.report.page import report_page
 from photoscene.runs.changes import why_computed
-from photoscene.runs.folder import REPORT, SCENE, Run, object_folder, read_run, read_scene
+from photoscene.runs.folder import ASSET, REPORT, SCENE, Run, object_folder, read_run, read_scene
 from photoscene.runs.ownership import identities, owned_files
 from photoscene.runs.record import RunRecord, StepRecord
 from photoscene.runs.transaction import Content, content_of, renew
@@ -27,7 +28,7 @@ from scene.png import encode_png
 from scene.scene_json import scene_to_json
 from scene.store import Store
 from scene.text import printable
-from scene.types import Artifact, Mask, Photo, Scene, SceneObject
+from scene.types import Artifact, Mask, Photo, PointMap, Scene, SceneObject
 
 VERSIONS_OF = ("numpy", "scipy", "pillow", "opencv-python-headless", "trimesh", "prefect")
 
@@ -55,7 +56,10 @@ def write_run(
     an earlier run wrote is replaced or removed.
     """
     run = run_of(folder, made, store)
-    pages = {REPORT: report_page(run, made.scene, store)}
+    points = made.scene.points and store.load(made.scene.points, PointMap)
+    asset = asset_record(made.request, run.record.steps, made.scene, points)
+    scene_file = encode_json({**scene_to_json(made.scene), ASSET: asset})
+    pages = {REPORT: report_page(run, made.scene, store), SCENE: scene_file}
     if made.request.until == "segment":
         pages[MASKS] = _masks_image(made, store)
     return write_files(run, made.scene, store, pages, inputs)
@@ -84,7 +88,8 @@ def write_files(
     pages: Mapping[str, bytes],
     inputs: Iterable[Path] = (),
 ) -> list[str]:
-    """Write a run's record, the files of its scene and pages, by name, beside them."""
+    """Write a run's record, the files of its scene and pages, by name, beside them; scene.json is
+    one of the pages where it has more than the scene."""
     artifacts: dict[str, Artifact | None] = {"scene.glb": scene.glb, "overlay.png": scene.overlay}
     artifacts |= {"photo.png": scene.photo, "point_map.npz": scene.points}
     for index, o in enumerate(scene.objects):
@@ -98,7 +103,7 @@ def write_files(
         for name, artifact in artifacts.items()
         if artifact is not None
     }
-    pages = {**pages, SCENE: encode_json(scene_to_json(scene))}
+    pages = {SCENE: encode_json(scene_to_json(scene)), **pages}
     contents |= {name: content_of(data) for name, data in pages.items()}
     return renew(run.folder, contents, run.record, identities(inputs), kept=[MASKS])
 

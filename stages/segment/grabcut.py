@@ -10,7 +10,7 @@ from stages.segment import SegmentBackend, name_of
 from stages.segment.shared.analysed import Settings, analyse, propose
 from stages.segment.shared.outline import enlarged
 from stages.segment.shared.pointed import segment_prompt
-from stages.segment.shared.saliency import WEIGHTS_SHA256, SaliencyMap, load_saliency
+from stages.segment.shared.saliency import WEIGHTS_FILE, WEIGHTS_SHA256, SaliencyMap, load_saliency
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,5 +59,10 @@ def check_prompt(prompt: ObjectPrompt, name: str) -> None:
 
 
 BACKEND = SegmentBackend(
-    version="5", settings=Settings, load=load, loading=(), weights_sha256=WEIGHTS_SHA256
+    version="5",
+    settings=Settings,
+    load=load,
+    loading=(),
+    weights_sha256=WEIGHTS_SHA256,
+    bundled=(WEIGHTS_FILE,),
 )

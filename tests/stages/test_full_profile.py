@@ -125,7 +125,9 @@ def done(
     folder = tmp_path_factory.mktemp("full") / "run"
     where = ("-o", folder, "--store", folder.parent / "store", "--json")
     with hearing() as lines:
-        result = call("run", photo, "--text", "cup", *options(weights), *where)
+        result = call(
+            "run", photo, "--text", "cup", "--licence", "CC0 1.0", *options(weights), *where
+        )
     assert result.exit_code in (0, 1), result.output  # random meshes may fit nothing
     yield Done(folder, json.loads(result.stdout), lines)
 
@@ -164,6 +166,23 @@ def test_how_memory_is_used_changes_no_result(
     where = ("-o", tmp_path / "run", "--store", done.store, "--json")
     again = call("run", photo, "--text", "cup", *options(weights), *alone, *where)
     assert json.loads(again.stdout)["steps_computed"] == 0
+
+
+def test_the_record_names_every_weight_and_no_folder(done: Done, weights: dict[str, Path]) -> None:
+    text = (done.folder / "scene.json").read_text("utf-8")
+    asset = json.loads(text)["asset"]
+    assert asset["photo"]["licence"] == "CC0 1.0"
+    assert not any(str(folder) in text for folder in weights.values())
+    used = {stage: [w for w in asset["weights"] if stage in w["stages"]] for stage in HEAVY}
+    assert [w["name"] for w in used["segment"]] == ["sam3"]
+    assert [w["name"] for w in used["map_points"]] == ["moge-2-vitl-normal"]
+    assert {w["name"] for w in used["complete"]} >= {"qwen-image-edit-2511"}
+    assert [w["name"] for w in used["generate"]] == ["pixal3d"]
+    digests = {step["weights"] for step in done.record["steps"]} - {""}
+    assert {w["sha256"] for w in asset["weights"]} == digests and len(digests) == len(HEAVY)
+    for weight in asset["weights"]:
+        # These were read from folders of one's own: nobody knows that they are the pinned ones.
+        assert weight["revision"] is None and "own" in weight["source"] and weight["licence"]
 
 
 @pytest.mark.slow

@@ -60,5 +60,10 @@ def load(settings: Settings, device: str) -> Lite:
 
 
 BACKEND = CompleteBackend(
-    version="1", settings=Settings, load=load, loading=(), weights_sha256=WEIGHTS_SHA256
+    version="1",
+    settings=Settings,
+    load=load,
+    loading=(),
+    weights_sha256=WEIGHTS_SHA256,
+    bundled=(WEIGHTS_FILE,),
 )

@@ -111,5 +111,10 @@ def _on_rays(crop: ObjectCrop, points: np.ndarray, pixels: np.ndarray) -> Float3
 
 
 BACKEND = GenerateBackend(
-    version="6", settings=Settings, load=load, loading=(), weights_sha256=WEIGHTS_SHA256
+    version="6",
+    settings=Settings,
+    load=load,
+    loading=(),
+    weights_sha256=WEIGHTS_SHA256,
+    bundled=(WEIGHTS_FILE,),
 )

@@ -123,5 +123,10 @@ def _checked(mask: Mask, photo: Photo) -> Bool:
 
 
 BACKEND = MapPointsBackend(
-    version="3", settings=Settings, load=load, needs_masks=True, weights_sha256=WEIGHTS_SHA256
+    version="3",
+    settings=Settings,
+    load=load,
+    needs_masks=True,
+    weights_sha256=WEIGHTS_SHA256,
+    bundled=(WEIGHTS_FILE,),
 )

@@ -19,6 +19,7 @@ from stages.segment.lite import detector
 from stages.segment.lite.boxes import Box, area, iou
 from stages.segment.lite.detector import Detection, Detector, load_detector, load_features
 from stages.segment.lite.masks import LARGEST, InBox, load_in_box, scaled
+from stages.segment.lite.masks import WEIGHTS_FILE as MASKS_FILE
 from stages.segment.lite.parts import joined
 from stages.segment.lite.things import COMPACT, SURE, is_alive, meant, whole_of, whole_things
 from stages.segment.lite.words import class_of, unknown_words
@@ -26,6 +27,7 @@ from stages.segment.shared import analysed
 from stages.segment.shared.analysed import AnalysedPhoto, analyse, propose, score_of
 from stages.segment.shared.outline import cut, enlarged, overlap, window_of
 from stages.segment.shared.pointed import object_in_box, segment_prompt, window_mask, working_window
+from stages.segment.shared.saliency import WEIGHTS_FILE as SALIENCY_FILE
 from stages.segment.shared.saliency import SaliencyMap, load_saliency
 
 log = logging.getLogger(__name__)
@@ -259,6 +261,7 @@ BACKEND = SegmentBackend(
     load=load,
     loading=(),
     weights_sha256=detector.WEIGHTS_SHA256,  # those of masks and saliency go with the version
+    bundled=(detector.WEIGHTS_FILE, MASKS_FILE, SALIENCY_FILE),
     knows_words=True,
     unknown_words=unknown_words,
 )

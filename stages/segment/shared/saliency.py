@@ -15,6 +15,7 @@ SaliencyMap = Callable[[Uint8], Float32]
 Pixel = tuple[int, int]  # x, y
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, x1 and y1 exclusive
 
+WEIGHTS_FILE = "u2netp.onnx"
 WEIGHTS_SHA256 = "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
 INPUT_SIZE_PX = 320  # the training size, Qin et al. 2020, section 4.2
 # The ImageNet statistics which the network was trained with (U-2-Net data_loader.py, ToTensorLab).
@@ -32,7 +33,7 @@ def load_saliency() -> SaliencyMap:
 
     Raises BadWeights where the weights file is not the one that this code was written for.
     """
-    network = load_network("u2netp.onnx", WEIGHTS_SHA256)
+    network = load_network(WEIGHTS_FILE, WEIGHTS_SHA256)
 
     @remembered(64)
     def saliency_of(rgb: Uint8) -> Float32:

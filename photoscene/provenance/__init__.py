@@ -1,0 +1,1 @@
+"""Where a result came from, as its files carry it, and the page with which it is handed on."""

@@ -1,0 +1,238 @@
+"""The hand-off of a run on one page: what it shows, for whom, how good it is, and what is open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from photoscene.runs.fits import GOOD
+from scene.placed import PlacedMesh
+from scene.seams import is_closed
+from scene.types import Float64, Scene
+
+FORMAT = "photoscene-brief/1"
+MAX_SHORT_DIGEST = 12
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a person says of the use: where it goes, in which format, and at most how many faces and
+    texture pixels an object may have; "" and None where nobody said."""
+
+    destination: str = ""
+    format: str = ""
+    faces: int | None = None
+    texture_px: int | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One object: size (width, height, depth) of its upright box, faces, longer side of its
+    texture, whether its surface is closed, and its fit's grade, outline IoU and warnings."""
+
+    name: str
+    size: tuple[float, float, float]
+    faces: int
+    texture_px: int
+    closed: bool
+    grade: str
+    outline_iou: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Brief:
+    """The page as values. unit: of sizes; lost: objects that are not there, with the reason; asset:
+    the run's asset record; open_points: what a person has to decide or look at."""
+
+    title: str
+    purpose: Purpose
+    subjects: tuple[Subject, ...]
+    lost: Mapping[str, str]
+    unit: str
+    upright: bool
+    asset: Mapping[str, Any]
+    notes: tuple[str, ...]
+    open_points: tuple[str, ...]
+
+
+def make_brief(
+    title: str,
+    purpose: Purpose,
+    scene: Scene,
+    placed: Sequence[PlacedMesh],
+    lost: Mapping[str, str],
+    metric: bool,
+    asset: Mapping[str, Any],
+) -> Brief:
+    """The brief of a run's placed objects. metric: whether lengths are metres."""
+    world = scene.world_from_camera
+    subjects = tuple(_subject(o, world) for o in placed)
+    unit = "m" if metric else "relative units"
+    points = _open_points(purpose, subjects, lost, metric, world is not None, asset)
+    return Brief(title, purpose, subjects, dict(lost), unit, world is not None, asset,
+                 scene.notes, tuple(points))  # fmt: skip
+
+
+def brief_to_json(brief: Brief) -> dict[str, Any]:
+    """Plain JSON."""
+    return {"format": FORMAT, **asdict(brief)}
+
+
+def brief_page(brief: Brief) -> str:
+    """The page as Markdown."""
+    count = len(brief.subjects)
+    counted = f"{count} object{'' if count == 1 else 's'}"
+    lines = [f"# Hand-off: {_escaped(brief.title)}", ""]
+    lines += [f"{counted} reconstructed in 3D from one photo by {brief.asset['generator']}.", ""]
+    lines += ["## Open points", ""]
+    lines += [f"- [ ] {_escaped(point)}" for point in brief.open_points] or ["None."]
+    lines += ["", "## Purpose", "", *_purpose_lines(brief.purpose)]
+    lines += ["", "## Subject and quality", "", *_subject_table(brief), "", *_scale_lines(brief)]
+    lines += ["", "## Measured and guessed", ""]
+    lines += [f"- Measured: {_escaped(line)}." for line in brief.asset["measured"]]
+    lines += [f"- Guessed: {_escaped(line)}." for line in brief.asset["guessed"]]
+    lines += [f"- Cleaned up: {_escaped(line)}." for line in brief.asset["cleanup"]]
+    lines += [f"- Note: {_escaped(note)}." for note in brief.notes]
+    lines += ["", "## Rights", "", *_rights_lines(brief.asset)]
+    lines += ["", "## Files", "", *FILE_LINES]
+    return "\n".join(lines) + "\n"
+
+
+FILE_LINES = (
+    "- `scene.glb`: all objects, each a named node, in the photo camera's frame (glTF: y up).",
+    "- `objects/NN_name/mesh.glb`: each object by itself, in a cube of side 1.",
+    "- `overlay.png`: the scene over the photo, the quickest check. `report.html`: everything.",
+    "- `scene.json`: places, sizes, fits, and under `asset` all settings, seeds and weights.",
+    "- Other formats, units and axes: `photoscene export RUN`. Images: `photoscene render RUN`.",
+)
+
+
+def _subject(o: PlacedMesh, world_from_camera: Float64 | None) -> Subject:
+    vertices = o.camera_vertices
+    if world_from_camera is not None:
+        vertices = vertices @ world_from_camera[:3, :3].T
+    across = np.ptp(vertices, axis=0)
+    # Upright z is up and y leads away from the camera; in the camera's frame y is down, z ahead.
+    width, height, depth = across[[0, 2, 1]] if world_from_camera is not None else across
+    size = (_rounded(width), _rounded(height), _rounded(depth))
+    return Subject(
+        o.name, size, len(o.mesh.faces), max(o.mesh.texture.shape[:2]),
+        is_closed(o.mesh.vertices, o.mesh.faces), o.fit.grade,
+        round(o.fit.silhouette_iou, 3), o.fit.warnings,
+    )  # fmt: skip
+
+
+def _rounded(length: float) -> float:
+    """Three digits: no length here is known better."""
+    return float(f"{length:.3g}")
+
+
+def _open_points(
+    purpose: Purpose,
+    subjects: Sequence[Subject],
+    lost: Mapping[str, str],
+    metric: bool,
+    upright: bool,
+    asset: Mapping[str, Any],
+) -> list[str]:
+    points = []
+    if not asset["photo"]["licence"]:
+        points.append(
+            "The photo's licence is not known: ask whose it is, and repeat the run with --licence"
+        )
+    if not purpose.destination:
+        points.append('Where this goes is not said: `brief --destination`, as "web viewer"')
+    if not purpose.format:
+        points.append("The file format is not said: `brief --format`, as glb")
+    if not metric:
+        points.append(
+            "Sizes are relative: measure one object, and export with --size OBJECT=LENGTH"
+        )
+    if not upright:
+        points.append("No support plane was found: what is upright has to be set by hand")
+    points += [f"{name} is missing: {reason}" for name, reason in lost.items()]
+    for o in subjects:
+        points += _points_of(o, purpose)
+    for entry in asset["weights"]:
+        if entry["restrictions"]:
+            points.append(f"Licence of the weights {entry['name']}: {entry['restrictions']}")
+        elif entry["licence"] == "unknown":
+            points.append(f"Licence of the weights {entry['name']} is unknown")
+    return points
+
+
+def _points_of(o: Subject, purpose: Purpose) -> list[str]:
+    points = []
+    if o.grade != GOOD:
+        why = f": {'; '.join(o.warnings)}" if o.warnings else ""
+        points.append(f"{o.name} is graded {o.grade}, look at it in overlay.png{why}")
+    if not o.closed:
+        points.append(f"{o.name} is not closed: it cannot be printed or filled as it is")
+    if purpose.faces is not None and o.faces > purpose.faces:
+        points.append(
+            f"{o.name} has {o.faces} faces, over the budget of {purpose.faces}: "
+            f"`export --faces {purpose.faces}`"
+        )
+    if purpose.texture_px is not None and o.texture_px > purpose.texture_px:
+        points.append(
+            f"{o.name} has a texture of {o.texture_px} px, over the budget of "
+            f"{purpose.texture_px}: `export --textures {purpose.texture_px}`"
+        )
+    return points
+
+
+def _purpose_lines(purpose: Purpose) -> list[str]:
+    faces = "not said" if purpose.faces is None else f"{purpose.faces} faces an object"
+    texture = "" if purpose.texture_px is None else f", textures of {purpose.texture_px} px"
+    return [
+        f"- Destination: {_escaped(purpose.destination) or 'not said'}",
+        f"- Format: {_escaped(purpose.format) or 'not said; scene.glb is there'}",
+        f"- Budget: {faces}{texture}",
+    ]
+
+
+def _subject_table(brief: Brief) -> list[str]:
+    rows = [
+        f"| {_escaped(o.name)} | {' x '.join(f'{side:g}' for side in o.size)} | {o.faces} "
+        f"| {o.texture_px} | {'yes' if o.closed else 'no'} | {o.grade} | {o.outline_iou:.3f} |"
+        for o in brief.subjects
+    ]
+    return [
+        f"| object | width x height x depth ({brief.unit}) | faces | texture px | closed | grade "
+        "| outline |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _scale_lines(brief: Brief) -> list[str]:
+    upright = "the support plane" if brief.upright else "the photo's camera (no plane was found)"
+    return [
+        f"Sizes are of upright boxes; the vertical is that of {upright}. Grade: `good`, `check` (a "
+        "person should look) or `failed`, by how the placed object agrees with the photo. Outline: "
+        "overlap of the object drawn through the photo's camera with its mask, 1 is exact.",
+    ]
+
+
+def _rights_lines(asset: Mapping[str, Any]) -> list[str]:
+    photo = asset["photo"]
+    licence = _escaped(photo["licence"]) or "**not known**"
+    lines = [f"- Photo: {licence} (sha256 {photo['sha256'][:MAX_SHORT_DIGEST]}...)."]
+    for entry in asset["weights"]:
+        revision = f", revision {entry['revision'][:MAX_SHORT_DIGEST]}" if entry["revision"] else ""
+        stages = ", ".join(entry["stages"])
+        lines.append(
+            f"- Weights {entry['name']} ({stages}): {_escaped(entry['licence'])}; "
+            f"{_escaped(entry['source'])}{revision}."
+        )
+    return lines if asset["weights"] else [*lines, "- No learned weights were used."]
+
+
+def _escaped(text: str) -> str:
+    """Text that is nothing but text in Markdown, on one line."""
+    line = " ".join(text.split()).rstrip(".")
+    return "".join(f"\\{c}" if c in "\\*_[]<>#|" else c for c in line)
