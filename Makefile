@@ -55,6 +55,7 @@ DEVICE ?= cpu
 benchmark-generator: .venv/generator  ## measure the generator on random weights (ten minutes; on a GPU with DEVICE=cuda, whole objects too)
 	$(BIN)/python -m benchmarks.generator --launches
 	$(BIN)/python -m benchmarks.generator --device $(DEVICE)
+	$(BIN)/python -m benchmarks.generator --device $(DEVICE) --convolution
 
 benchmark-registration: install  ## measure how an image editor's picture is brought back to the photo (five minutes)
 	$(BIN)/python -m benchmarks.registration

@@ -1,11 +1,11 @@
 """How fast is the generator, how much memory does it take, and what does each shortcut save?
 
-    python -m benchmarks.generator [--device cuda] [--budget-s 600] [--launches]
+    python -m benchmarks.generator [--device cuda] [--budget-s 600] [--launches | --convolution]
 
 Random weights of the official sizes. Writes a section of docs/benchmarks.md: "Generator" on a CPU
 (few of the 30 blocks), "Generator on a GPU" on a graphics card. What does not fit into the time or
 the memory is named as not measured. --launches writes what is counted without measuring: "Launches
-of the generator".
+of the generator"; --convolution the comparisons of sparse convolution alone.
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ TITLES = {"cpu": "Generator", "cuda": "Generator on a GPU"}
 # For comparisons and steps; on a GPU whole objects take four minutes more.
 BUDGETS_S = {"cpu": 600.0, "cuda": 150.0}
 LAUNCHES = "Launches of the generator"
+CONVOLUTION_TITLES = {
+    "cpu": "Sparse convolution of the generator",
+    "cuda": "Sparse convolution of the generator on a GPU",
+}
 # Steps come last and take what is left; comparisons stop here, so that something is.
 STEPS_PART = 1 / 3
 COMPARISONS: dict[str, Callable[[torch.device], Comparison | NotMeasured]] = {
@@ -55,14 +59,16 @@ COMPARISONS: dict[str, Callable[[torch.device], Comparison | NotMeasured]] = {
     "projection terms": compare_terms,
     "batched guidance": compare_batched,
     "torch.compile": compare_compiled,
-    "neighbour tables": compare_tables,
-    "sparse convolution, level 1": lambda device: compare_convolution(*LEVELS[0], device),
-    "sparse convolution, level 3": lambda device: compare_convolution(*LEVELS[1], device),
-    "slices of rows": compare_chunks,
     "NAF": compare_naf,
     "NAF in tiles": compare_naf_forms,
     "projection, 64^3": lambda device: compare_projection(64, 12288, device),
     "projection, 96^3": lambda device: compare_projection(96, 49152, device),
+}
+CONVOLUTIONS: dict[str, Callable[[torch.device], Comparison | NotMeasured]] = {
+    "neighbour tables": compare_tables,
+    "sparse convolution, level 1": lambda device: compare_convolution(*LEVELS[0], device),
+    "sparse convolution, level 3": lambda device: compare_convolution(*LEVELS[1], device),
+    "slices of rows": compare_chunks,
 }
 FLOPS_NOTE = (
     "Matrix products and attention, two FLOP per multiply-add, counted by torch without computing. "
@@ -103,6 +109,7 @@ def main() -> int:
     parser.add_argument("--device", choices=tuple(TITLES), default="cpu")
     parser.add_argument("--budget-s", type=float, default=None)
     parser.add_argument("--launches", action="store_true")
+    parser.add_argument("--convolution", action="store_true")
     asked = parser.parse_args()
     if asked.launches:
         replace_section(DOCUMENT, LAUNCHES, f"{LAUNCHES_NOTE}\n\n{launches_table()}")
@@ -112,9 +119,21 @@ def main() -> int:
         print("no graphics card here: nothing measured")
         return 1
     with torch.inference_mode():
-        text, agrees = measure(device, Budget(asked.budget_s or BUDGETS_S[asked.device]))
-    replace_section(DOCUMENT, TITLES[asked.device], text)
+        if asked.convolution:
+            title, (text, agrees) = CONVOLUTION_TITLES[asked.device], measure_convolution(device)
+        else:
+            budget = Budget(asked.budget_s or BUDGETS_S[asked.device])
+            title, (text, agrees) = TITLES[asked.device], measure(device, budget)
+    replace_section(DOCUMENT, title, text)
     return 0 if agrees else 1
+
+
+def measure_convolution(device: torch.device) -> tuple[str, bool]:
+    """The comparisons of sparse convolution as Markdown; and whether all agree."""
+    others, machine = OtherWork(), measure_machine(device)
+    rows = [run(device) for run in CONVOLUTIONS.values()]
+    head = f"Measured on: {machine.name}. {others.describe()}"
+    return f"{head}\n\n{comparison_table(rows)}", all(row.agrees for row in rows)
 
 
 def measure(device: torch.device, budget: Budget) -> tuple[str, bool]:
