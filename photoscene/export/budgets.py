@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from scene.errors import CannotRun
+from photoscene.export.libraries import require
 from scene.seams import is_closed
 from scene.types import ObjectMesh, Uint8
 
@@ -37,9 +36,7 @@ def _finished(mesh: ObjectMesh, faces: int, texture_px: int | None, what: str) -
     """As the stage finish does it, from the mesh and its own maps."""
     from stages.finish.asset import BACKEND, finished
 
-    for library, remedy in BACKEND.libraries.items():
-        if importlib.util.find_spec(library) is None:
-            raise CannotRun(f"{what} needs {library}: {remedy}")
+    require(what, BACKEND.libraries)
     side = max(mesh.texture.shape[:2]) if texture_px is None else texture_px
     return finished(mesh, None, faces, int(np.clip(side, *BAKED_PX)))
 

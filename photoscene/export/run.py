@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,13 @@ from photoscene.export.budgets import closed, within_budget
 from photoscene.export.building import build_scene, single_scenes, unit_and_up
 from photoscene.export.folder import publish, record_name, staging
 from photoscene.export.frames import CAMERA, WORLD
+from photoscene.export.libraries import check_libraries, require
 from photoscene.export.model import Exporter, ExportScene
 from photoscene.export.names import plain_name
 from photoscene.export.options import ExportOptions
 from photoscene.export.source import Source, read_source, scale_from_size
 from photoscene.physics.bodies import LIBRARIES, camera_colliders
 from photoscene.runs.folder import read_asset
-from scene.errors import CannotRun
 from scene.store import Store
 from scene.types import ObjectMesh
 
@@ -94,19 +93,6 @@ def _closed_notes(source: Source, solid: Source) -> list[str]:
     pairs = zip(source.placed, solid.placed, strict=True)
     names = [before.name for before, after in pairs if before.mesh is not after.mesh]
     return [f"{', '.join(names)}: open, so the solid is a closed shell around it"] if names else []
-
-
-def check_libraries(exporter: Exporter) -> None:
-    """CannotRun, with what brings it, where a format needs something that is not there."""
-    require(f"format {exporter.name}", exporter.libraries)
-    exporter.check()
-
-
-def require(what: str, libraries: Mapping[str, str]) -> None:
-    """CannotRun, with what brings it, for the first of these modules that is not there."""
-    for library, remedy in libraries.items():
-        if importlib.util.find_spec(library) is None:
-            raise CannotRun(f"{what} needs {library}: {remedy}")
 
 
 def _with_defaults(options: ExportOptions, source: Source) -> tuple[ExportOptions, list[str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import io
 import uuid
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,16 @@ def write(scene: ExportScene, folder: Path) -> None:
     model.SetBuildUUID(_identity(scene.name))
     for o in scene.objects:
         _add_object(lib3mf, library, model, o)
-    model.QueryWriter("3mf").WriteToFile(str(folder / f"{scene.name}.3mf"))
+    (folder / f"{scene.name}.3mf").write_bytes(_encoded(lib3mf, model))
+
+
+def _encoded(lib3mf: Any, model: Any) -> bytes:
+    """The file's bytes. Where the library writes files itself, a full disk ends the process."""
+    data = io.BytesIO()
+    write = lib3mf.WriteCallback(lambda at, size, _: data.write(ctypes.string_at(at, size)))
+    seek = lib3mf.SeekCallback(lambda position, _: data.seek(position))
+    model.QueryWriter("3mf").WriteToCallback(write, seek, None)
+    return data.getvalue()
 
 
 def _add_object(lib3mf: Any, library: Any, model: Any, o: ExportObject) -> None:

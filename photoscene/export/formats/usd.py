@@ -5,6 +5,7 @@ usd has its textures beside it; usdz is one package as Quick Look takes it: y up
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import tempfile
@@ -26,12 +27,13 @@ from photoscene.export.model import (
 )
 from photoscene.export.names import CAMERA_NODE, plain_name
 from photoscene.export.textures import TextureFiles, write_textures
+from scene.errors import CannotRun
 from scene.glb import METALLIC, ROUGHNESS
 from scene.normals import smooth_normals
 from scene.types import Camera, Float64
 
 APERTURE_MM = 36.0  # of a full-frame camera: only its ratio to the focal length counts
-EARLIEST = time.mktime((1980, 1, 1, 0, 0, 0, 0, 0, -1))  # that a zip file can have
+DISK = "free some space, or give another -o"
 CLIPPING_M = (0.001, 1000.0)
 FLAT_NORMAL = ((2.0, 2.0, 2.0, 1.0), (-1.0, -1.0, -1.0, 0.0))  # scale and bias of 8-bit maps
 LABELS_OF = "category"  # the taxonomy under which training tools look for labels
@@ -39,19 +41,34 @@ LABELS_OF = "category"  # the taxonomy under which training tools look for label
 
 def write_usd(scene: ExportScene, folder: Path) -> None:
     """NAME.usd, binary, and the textures in NAME_textures/."""
-    _write_stage(scene, folder, f"{scene.name}.usd")
+    with _one_line("usd", folder):
+        _write_stage(scene, folder, f"{scene.name}.usd")
 
 
 def write_usdz(scene: ExportScene, folder: Path) -> None:
     """NAME.usdz."""
     Sdf, UsdUtils = _pxr("Sdf", "UsdUtils")
-    with tempfile.TemporaryDirectory(dir=folder) as parts:
+    earliest = time.mktime((1980, 1, 1, 0, 0, 0, 0, 0, -1))  # that a zip file can have
+    with _one_line("usdz", folder), tempfile.TemporaryDirectory(dir=folder) as parts:
         stage = _write_stage(scene, Path(parts), f"{scene.name}.usdc")
         for path in Path(parts).rglob("*"):
-            os.utime(path, (EARLIEST, EARLIEST))  # the package has them: same scene, same bytes
+            os.utime(path, (earliest, earliest))  # the package has them: same scene, same bytes
         package = folder / f"{scene.name}.usdz"
         if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(stage)), str(package)):
-            raise OSError(f"{package} could not be written")
+            raise CannotRun(f"format usdz: {package} could not be written: {DISK}")
+
+
+@contextlib.contextmanager
+def _one_line(name: str, folder: Path) -> Iterator[None]:
+    """The library's own errors are those of the disk here: a full one above all."""
+    (Tf,) = _pxr("Tf")
+    try:
+        yield
+    except Tf.ErrorException as error:
+        reason = str(error).partition(" : '")[2].partition("'")[0]
+        raise CannotRun(
+            f"format {name}: {folder.parent} could not be written ({reason}): {DISK}"
+        ) from None
 
 
 def _pxr(*names: str) -> Iterator[Any]:

@@ -1,0 +1,22 @@
+"""Is there what a format needs, and if not, what brings it?"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+
+from photoscene.export.model import Exporter
+from scene.errors import CannotRun
+
+
+def check_libraries(exporter: Exporter) -> None:
+    """CannotRun, with what brings it, where a format needs something that is not there."""
+    require(f"format {exporter.name}", exporter.libraries)
+    exporter.check()
+
+
+def require(what: str, libraries: Mapping[str, str]) -> None:
+    """CannotRun, with what brings it, for the first of these modules that is not there."""
+    for library, remedy in libraries.items():
+        if importlib.util.find_spec(library) is None:
+            raise CannotRun(f"{what} needs {library}: {remedy}")
