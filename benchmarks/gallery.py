@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -24,29 +23,20 @@ from benchmarks.narrow import narrow
 from photoscene.cli.errors import keep_quiet, store_root
 from photoscene.inputs.request import Arguments, build_request
 from photoscene.runs.reconstruction import reconstruct_photo
-from scene.cameras import resize_camera
+from photoscene.views.rendering import image_from, stage_of
+from photoscene.views.viewpoints import Direction
 from scene.errors import BadInput, CannotPlace, ObjectError
-from scene.placed import in_camera_frame, placed_meshes
+from scene.placed import placed_meshes
 from scene.png import decode_png
-from scene.raycast import render
 from scene.store import Store
-from scene.types import Camera, Float64, ObjectMesh, Photo, Scene, Uint8
-
-Placed = list[tuple[ObjectMesh, Float64]]
+from scene.types import Photo, Scene, Uint8
 
 PROFILE = "lite"
 SCENE_LICENCE = "own render; objects Google Scanned Objects CC BY 4.0 and robosuite MIT, light CC0"
 PANEL_HEIGHT_PX, CAPTION_HEIGHT_PX, CAPTION_FONT_PX, GAP_PX = 320, 28, 15, 4
-BACKGROUND = 232  # light grey
-SUPERSAMPLING = 2  # rays per panel pixel and axis
-# To the right and a little above the photo's own view; to the left and higher up.
-VIEW_ANGLES_RAD = (
-    (math.radians(35), math.radians(12)),
-    (math.radians(-35), math.radians(30)),
-)
-VIEW_FRAMING = 1.08  # picture over the objects' extent
-NEAREST_VIEW = 4.0  # distance from the centre over the objects' radius: little foreshortening
-HIGHEST_VIEW_RAD = math.radians(75)  # straight from above, right and left lose their meaning
+BACKGROUND = (232, 232, 232)  # light grey
+# To the right and a little higher than most photos; to the left and from high up.
+DIRECTIONS = (Direction(35, 30), Direction(-35, 50))
 
 
 @dataclass(frozen=True)
@@ -145,50 +135,19 @@ def draw_sheet(scene: Scene, store: Store, caption: str) -> Uint8:
     Up is away from the support plane; without one, the camera's own vertical. Raises ValueError
     when the scene has no placed object.
     """
-    placed = in_camera_frame(placed_meshes(scene, store))
+    placed = placed_meshes(scene, store)
     if not placed or scene.camera is None or scene.overlay is None:
         raise CannotPlace("no object could be placed")
     photo = store.load(scene.photo, Photo).rgb
     overlay = decode_png(store.read(scene.overlay), "RGB")
-    up = None if scene.world_from_camera is None else scene.world_from_camera[2, :3]
     panel_width = round(PANEL_HEIGHT_PX * photo.shape[1] / photo.shape[0])
     size = (panel_width, PANEL_HEIGHT_PX)
-    camera = resize_camera(scene.camera, *size)
+    stage = stage_of(scene, placed)
     panels = [reduced(image, size) for image in (photo, overlay)]
-    panels += [orbited_image(placed, camera, up, *turn) for turn in VIEW_ANGLES_RAD]
+    panels += [image_from(stage, direction, size, BACKGROUND) for direction in DIRECTIONS]
     gap = np.full((PANEL_HEIGHT_PX, GAP_PX, 3), 255, np.uint8)
     row = np.concatenate([part for p in panels for part in (gap, p)][1:], axis=1)
     return np.concatenate([row, caption_strip(caption, row.shape[1])])
-
-
-def orbited_view(
-    placed: Placed,
-    camera: Camera,
-    yaw_rad: float,
-    pitch_rad: float,
-    up: Float64 | None = None,
-) -> tuple[Float64, Camera]:
-    """Where a viewer stands who has walked around the objects, and a camera that frames them all.
-
-    placed: meshes with vertices (N, 3) in the frame of `camera`, which stands at its origin. The
-    viewer turns about the objects' common centre: yaw_rad to the right, pitch_rad upwards (up to
-    75 degrees above the horizon). up (3,) is the scene's upward direction, by default the camera's
-    own. Returns view_from_scene (4, 4) and a camera of the same size in pixels.
-    """
-    if not placed:
-        raise ValueError("no objects to look at")
-    points = np.concatenate([vertices for _, vertices in placed])
-    centre = (points.min(0) + points.max(0)) / 2
-    radius = float(np.linalg.norm(points - centre, axis=1).max())
-    up = np.array([0.0, -1.0, 0.0]) if up is None else up / np.linalg.norm(up)
-    distance = max(float(np.linalg.norm(centre)), NEAREST_VIEW * radius)
-    outward = _orbited_direction(-centre, up, yaw_rad, pitch_rad)
-    right = np.cross(up, outward)
-    right /= np.linalg.norm(right)
-    view = np.eye(4)
-    view[:3, :3] = np.stack([right, np.cross(right, outward), -outward])
-    view[:3, 3] = -view[:3, :3] @ (centre + distance * outward)
-    return view, _framing_camera(points @ view[:3, :3].T + view[:3, 3], camera)
 
 
 def gallery_page(sheets: Sequence[Sheet]) -> str:
@@ -200,8 +159,8 @@ def gallery_page(sheets: Sequence[Sheet]) -> str:
         "`python -m benchmarks.gallery`.",
         "",
         "Each row shows the photo, the scene drawn through the photo's camera (with the masks' "
-        "outlines), the scene from 35 degrees further right and a little higher, and from 35 "
-        "degrees further left and higher up. The support plane gives the vertical; without one "
+        "outlines), the scene from 35 degrees further right and 30 above the horizon, and from 35 "
+        "degrees further left and 50 above it. The support plane gives the vertical; without one "
         "the camera does. What no pixel of the photo shows (backs, undersides, hidden parts) is "
         "guessed. Silhouette IoU and depth residual compare the scene with the masks and the "
         "depth that it was built from: they measure faithfulness to the photo, not truth.",
@@ -246,39 +205,6 @@ def _figures(scene: Scene, known: int) -> str:
 def _lost(scene: Scene) -> tuple[str, ...]:
     """The objects that failed, each with its reason."""
     return tuple(f"{o.name} ({o.failure})" for o in scene.objects if o.failure)
-
-
-def _orbited_direction(outward: Float64, up: Float64, yaw_rad: float, pitch_rad: float) -> Float64:
-    """A direction (3,) from the centre to the viewer after turning and rising, of length 1."""
-    outward = outward / np.linalg.norm(outward)
-    height = float(outward @ up)
-    level = outward - height * up
-    level /= np.linalg.norm(level)
-    level = math.cos(yaw_rad) * level + math.sin(yaw_rad) * np.cross(up, level)
-    elevation = min(math.asin(np.clip(height, -1, 1)) + pitch_rad, HIGHEST_VIEW_RAD)
-    return math.cos(elevation) * level + math.sin(elevation) * up
-
-
-def _framing_camera(points: Float64, camera: Camera) -> Camera:
-    """The camera of `camera`'s size in which points (N, 3) of its frame fill the picture."""
-    xy = points[:, :2] / points[:, 2:]
-    low, high = xy.min(0), xy.max(0)
-    size = np.array([camera.width, camera.height])
-    focal_px = float((size / np.maximum(high - low, 1e-9)).min()) / VIEW_FRAMING
-    principal = size / 2 - focal_px * (low + high) / 2
-    return Camera(camera.width, camera.height, focal_px, focal_px, *principal.tolist())
-
-
-def orbited_image(
-    placed: Placed, camera: Camera, up: Float64 | None, yaw_rad: float, pitch_rad: float
-) -> Uint8:
-    """(H, W, 3): a shaded view on light grey, antialiased."""
-    view, framed = orbited_view(placed, camera, yaw_rad, pitch_rad, up)
-    size = (camera.width, camera.height)
-    fine = resize_camera(framed, size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING)
-    rgba, _, _ = render(placed, fine, view, shaded=True)
-    image = np.where(rgba[..., 3:] > 0, rgba[..., :3], np.uint8(BACKGROUND))
-    return reduced(image, size)
 
 
 def reduced(image: Uint8, size: tuple[int, int]) -> Uint8:

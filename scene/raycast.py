@@ -140,11 +140,10 @@ def render(
     placed: list[tuple[ObjectMesh, Float64]],
     camera: Camera,
     view_from_scene: Float64 | None = None,
-    shaded: bool = False,
 ) -> tuple[Uint8, NDArray[np.int32], Float64]:
     """Draw meshes whose vertices (N, 3) are already in the scene's camera frame.
 
-    view_from_scene (4, 4) moves the viewer; shaded multiplies by a head light, else plain texture.
+    view_from_scene (4, 4) moves the viewer; colours are the textures', without light.
     Returns rgba (H, W, 4) uint8, object index (H, W) or -1, and z-depth (H, W), NaN for none.
     """
     view = np.eye(4) if view_from_scene is None else view_from_scene
@@ -155,9 +154,6 @@ def render(
     for index, (mesh, _) in enumerate(placed):
         mine = hits.object == index
         colours = texture_colours(mesh, hits.face[mine], hits.barycentric[mine])
-        if shaded:
-            corners = meshes[index][0][mesh.faces[hits.face[mine]]]
-            colours = colours * _head_light(corners, rays[mine])[:, None]
         rgba[mine, :3] = np.rint(colours).clip(0, 255)
         rgba[mine, 3] = 255
     shape = (camera.height, camera.width)
@@ -177,11 +173,3 @@ def texture_colours(mesh: ObjectMesh, faces: NDArray, barycentric: Float64) -> F
     top = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
     bottom = texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx
     return top * (1 - fy) + bottom * fy
-
-
-def _head_light(corners: Float64, rays: Float64) -> Float64:
-    """(N,) brightness in [0.45, 1]: a lamp beside the viewer, by the face's turn to the ray."""
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    length = np.linalg.norm(normal, axis=1) * np.linalg.norm(rays, axis=1)
-    facing = np.abs((normal * rays).sum(1)) / np.maximum(length, 1e-12)
-    return 0.45 + 0.55 * facing

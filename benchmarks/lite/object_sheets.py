@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.gallery import (
+    BACKGROUND,
     Entry,
     caption_strip,
-    orbited_image,
     photo_entries,
     scene_entries,
 )
@@ -25,17 +25,18 @@ from benchmarks.lite.sources import Sources
 from flows.server import prefect_api
 from photoscene.inputs.request import build_request
 from photoscene.runs.reconstruction import reconstruct_photo
+from photoscene.views.rendering import image_from, stage_of
+from photoscene.views.viewpoints import Direction
 from scene.cameras import project
-from scene.placed import in_camera_frame, placed_meshes
+from scene.placed import PlacedMesh, in_camera_frame, placed_meshes
 from scene.raycast import render
 from scene.store import Store
-from scene.types import Camera, Float64, ObjectMesh, Photo, Uint8
+from scene.types import Camera, Float64, Photo, Scene, Uint8
 
 FIGURES = Path("docs/lite_generator")
 PANEL_PX, GAP_PX = 168, 4
 MARGIN = 1.15  # picture around an object over its extent
-PITCH_RAD = math.radians(12)
-YAWS_RAD = (math.radians(50), math.radians(-50), math.pi)
+DIRECTIONS = (Direction(50, 30), Direction(-50, 30), Direction(180, 30))
 
 
 def object_sheet_list(sources: Sources) -> str:
@@ -55,13 +56,12 @@ def draw_sheets(data: Path, shared: Path, out: Path, store: Store) -> list[tuple
     for entry in photo_entries(shared) + scene_entries(data):
         arguments = replace(entry.arguments, settings=("generate.backend=lite",))
         scene, _ = reconstruct_photo(build_request(arguments, store), store)
-        placed = in_camera_frame(placed_meshes(scene, store))
+        placed = placed_meshes(scene, store)
         if scene.camera is None or not placed:
             drawn.append(("", f"{entry.title}: no object could be placed"))
             continue
-        up = None if scene.world_from_camera is None else scene.world_from_camera[2, :3]
         photo = store.load(scene.photo, Photo).rgb
-        rows = [_row(photo, scene.camera, up, one) for one in placed]
+        rows = [_row(photo, scene, scene.camera, one) for one in placed]
         caption = caption_strip(_caption(entry), rows[0].shape[1])
         name = f"{entry.name}.png"
         sheet = Image.fromarray(np.concatenate([*rows, caption]))
@@ -75,21 +75,19 @@ def _caption(entry: Entry) -> str:
     return f"{entry.title}, given: {entry.given}   photo | overlay | right | left | behind"
 
 
-def _row(
-    photo: Uint8, camera: Camera, up: Float64 | None, one: tuple[ObjectMesh, Float64]
-) -> Uint8:
+def _row(photo: Uint8, scene: Scene, camera: Camera, one: PlacedMesh) -> Uint8:
     """(H, W, 3): the five pictures of one object."""
-    window, cropped = _window(camera, one[1])
+    window, cropped = _window(camera, one.camera_vertices)
     x0, y0, side = window
     around = cv2.copyMakeBorder(photo, side, side, side, side, cv2.BORDER_REPLICATE)
     piece = around[y0 + side : y0 + 2 * side, x0 + side : x0 + 2 * side]
     size = (PANEL_PX, PANEL_PX)
     seen = np.asarray(cv2.resize(piece, size, interpolation=cv2.INTER_AREA), np.uint8)
-    drawn, _, _ = render([one], cropped)
+    drawn, _, _ = render(in_camera_frame([one]), cropped)
     overlay = np.where(drawn[..., 3:] > 0, drawn[..., :3], seen // 2 + 110)
-    square = Camera(*size, camera.fx_px, camera.fy_px, PANEL_PX / 2, PANEL_PX / 2)
+    stage = stage_of(scene, [one])
     panels = [seen, overlay.astype(np.uint8)]
-    panels += [orbited_image([one], square, up, yaw, PITCH_RAD) for yaw in YAWS_RAD]
+    panels += [image_from(stage, direction, size, BACKGROUND) for direction in DIRECTIONS]
     gap = np.full((PANEL_PX, GAP_PX, 3), 255, np.uint8)
     row = np.concatenate([part for p in panels for part in (gap, p)][1:], axis=1)
     return np.concatenate([row, np.full((GAP_PX, row.shape[1], 3), 255, np.uint8)])

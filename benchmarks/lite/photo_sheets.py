@@ -7,7 +7,6 @@ sheet it is shown as what was said of an earlier one.
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from benchmarks.gallery import Entry, caption_strip, orbited_image, photo_entries, reduced
+from benchmarks.gallery import BACKGROUND, Entry, caption_strip, photo_entries, reduced
 from benchmarks.lite.runs import run_scene, workshop
 from benchmarks.lite.sources import Sources
-from scene.cameras import resize_camera
-from scene.placed import in_camera_frame, placed_meshes
+from photoscene.views.rendering import image_from, stage_of
+from photoscene.views.viewpoints import Direction
+from scene.placed import placed_meshes
 from scene.png import decode_png
 from scene.store import Store
 from scene.types import Photo, Scene, Uint8
@@ -28,11 +28,7 @@ from scene.types import Photo, Scene, Uint8
 FIGURES = Path("docs/lite_photos")
 VERDICTS = Path(__file__).with_name("verdicts.yaml")
 PANEL_HEIGHT_PX, GAP_PX = 220, 4
-VIEWS_RAD = (
-    (math.radians(35), math.radians(12)),
-    (math.radians(-35), math.radians(12)),
-    (math.pi, math.radians(12)),
-)
+DIRECTIONS = (Direction(35, 30), Direction(-35, 30), Direction(180, 30))
 DIGEST = 12  # hexadecimal digits that name a sheet
 
 
@@ -84,16 +80,15 @@ def shown_verdict(verdict: Verdict | None, digest: str) -> str:
 def draw_sheet(scene: Scene, store: Store, title: str) -> Uint8 | None:
     """(H, W, 3): photo, overlay, from the right, from the left, from behind; None without any
     placed object."""
-    placed = in_camera_frame(placed_meshes(scene, store))
+    placed = placed_meshes(scene, store)
     if not placed or scene.camera is None or scene.overlay is None:
         return None
     photo = store.load(scene.photo, Photo).rgb
     overlay = decode_png(store.read(scene.overlay), "RGB")
     size = (round(PANEL_HEIGHT_PX * photo.shape[1] / photo.shape[0]), PANEL_HEIGHT_PX)
-    up = None if scene.world_from_camera is None else scene.world_from_camera[2, :3]
-    camera = resize_camera(scene.camera, *size)
+    stage = stage_of(scene, placed)
     panels = [reduced(image, size) for image in (photo, overlay)]
-    panels += [orbited_image(placed, camera, up, *turn) for turn in VIEWS_RAD]
+    panels += [image_from(stage, direction, size, BACKGROUND) for direction in DIRECTIONS]
     gap = np.full((PANEL_HEIGHT_PX, GAP_PX, 3), 255, np.uint8)
     row = np.concatenate([part for p in panels for part in (gap, p)][1:], axis=1)
     caption = f"{title}, nothing given   photo | overlay | 35 degrees right | left | behind"

@@ -17,7 +17,7 @@ from scene.png import decode_png
 from scene.store import DamagedArtifact, Manifest, Store
 from scene.types import Artifact, Cutout, Float64, Mask, ObjectMesh, Photo, PointMap
 
-VERSION = "3"  # bump it when any image or light mesh comes out differently
+VERSION = "4"  # bump it when any image or light mesh comes out differently
 STAGE, KIND = "preview", "preview"
 CROP_SIDE_PX, STILL_SIDE_PX = 256, 144
 # Many objects get smaller images, so that the page stays bounded: (objects, fraction of the side).

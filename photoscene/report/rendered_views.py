@@ -7,22 +7,25 @@ them, and None means that nothing better is known than -y.
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from photoscene.report.flat_images import known_depth, shrunk, shrunk_rgba
+from photoscene.report.flat_images import known_depth, shrunk
 from photoscene.report.viewer_model import merged
-from scene.cameras import camera_from_fov, pixel_centres, points_of, unproject
-from scene.types import Float64, ObjectMesh, Photo, PointMap, Uint8
+from photoscene.views.lighting import FEWER_LAMP_SAMPLES, FEWER_SKY_SAMPLES, sky_lamps
+from photoscene.views.studio import Studio
+from photoscene.views.viewpoints import Direction, around, leveled, pitch, yaw
+from scene.cameras import points_of, unproject
+from scene.types import Float64, ObjectMesh, Photo, PointMap, Similarity, Uint8
 
-YAWS_DEG = (0, 60, 120, 180, 240, 300)
-STILL_ELEVATION_RAD = math.radians(18)  # slightly above, so that tops show
-STILL_FOV_RAD = math.radians(24)  # a long lens: shapes keep their proportions
-STILL_FRAMING = 1.04
-STILL_SUPERSAMPLING, SUPERSAMPLING = 1.5, 2
-DARKEST = 0.45  # brightness of a surface seen edge on
+AZIMUTHS_DEG = (0, 60, 120, 180, 240, 300)
+STILL_ELEVATION_DEG = 18  # slightly above, so that tops show
+STILL_FRAMING, STILL_SAMPLES = 1.04, 2
+AS_IT_IS = Similarity(1.0, np.eye(3), np.zeros(3))
+TOWARD_CAMERA = np.array([0.0, 0.0, -1.0])
+SUPERSAMPLING = 2
 # Denser meshes are thinned first: no still shows more, and the search tree is what costs.
 MAX_STILL_FACES, STILL_CELLS = 60_000, 128
 # Points are drawn on one dark grey in both colour schemes: photos are rarely that dark and flat.
@@ -37,57 +40,19 @@ MARGIN = 0.94  # fraction of the image that the points fill
 
 
 def turntable(mesh: ObjectMesh, side_px: int, up: Float64 | None = None) -> Uint8:
-    """(side, side * views, 4): shaded views around an object, the first from the photo's side.
-
-    One search tree serves all views (`scene.raycast.render` would build it anew for each, which
-    costs most of the time), so the viewer moves here and the mesh stays.
-    """
-    from embreex.mesh_construction import TriangleMesh
-    from embreex.rtcore_scene import EmbreeScene
-
-    vertices, faces, uv = mesh.vertices, mesh.faces, mesh.uv
+    """(side, side * views, 4): views around an object, the first from the photo's side."""
+    vertices, faces, uv, normals = mesh.vertices, mesh.faces, mesh.uv, mesh.normals
     if len(faces) > MAX_STILL_FACES:
         vertices, faces, uv = merged(vertices, faces, uv, STILL_CELLS)
-    centre = (vertices.min(0) + vertices.max(0)).astype(np.float64) / 2
-    around = (vertices - centre).astype(np.float32)
-    radius = float(np.linalg.norm(around, axis=1).max()) or 1.0
-    texture, alpha = mesh.texture, mesh.material.alpha
-    rgba = np.dstack([texture, np.full(texture.shape[:2], 255, "u1") if alpha is None else alpha])
-    traced = EmbreeScene()
-    TriangleMesh(traced, around[faces] / np.float32(radius))
-    fine = round(side_px * STILL_SUPERSAMPLING)
-    camera = camera_from_fov(fine, fine, STILL_FOV_RAD)
-    rays = unproject(camera, pixel_centres(fine, fine)).reshape(-1, 3)
-    eye = np.array([0.0, 0.0, -STILL_FRAMING / math.sin(STILL_FOV_RAD / 2)])
-    level, views = _level(up), []
-    for yaw in YAWS_DEG:
-        rotation = _pitch(STILL_ELEVATION_RAD) @ _yaw(math.radians(yaw)) @ level
-        seen = rays @ rotation
-        origins = np.ascontiguousarray(np.broadcast_to(eye @ rotation, seen.shape), np.float32)
-        hits = traced.run(origins, np.ascontiguousarray(seen, np.float32), output=True)
-        drawn = _shaded(hits, seen, uv[faces], rgba).reshape(fine, fine, 4)
-        views.append(shrunk_rgba(drawn, side_px))
-    return np.concatenate(views, axis=1)
-
-
-def _shaded(hits: dict[str, Any], rays: Float64, uv: NDArray, texture: Uint8) -> Uint8:
-    """(N, 4): the texture (H, W, 4) under a head light where rays (N, 3) hit; uv (M, 3, 2) of all
-    faces."""
-    rgba = np.zeros((len(rays), 4), np.uint8)
-    hit = hits["primID"] >= 0
-    u, v = hits["u"][hit, None], hits["v"][hit, None]
-    corners = uv[hits["primID"][hit]]
-    at = corners[:, 0] * (1 - u - v) + corners[:, 1] * u + corners[:, 2] * v
-    height, width = texture.shape[:2]
-    x = np.clip(at[:, 0] * width, 0, width - 1).astype(np.int64)
-    y = np.clip(at[:, 1] * height, 0, height - 1).astype(np.int64)
-    normal, ray = hits["Ng"][hit], rays[hit]
-    length = np.linalg.norm(normal, axis=1) * np.linalg.norm(ray, axis=1)
-    facing = np.abs((normal * ray).sum(1)) / np.maximum(length, 1e-12)
-    light = DARKEST + (1 - DARKEST) * facing
-    rgba[hit] = texture[y, x]
-    rgba[hit, :3] = np.rint(texture[y, x, :3] * light[:, None])
-    return rgba
+        normals = None
+    light = replace(mesh, vertices=vertices, faces=faces, uv=uv, normals=normals, dense=None)
+    # No ground: its shadow would make a smaller object of each, and the page may be dark.
+    lamps = sky_lamps(FEWER_SKY_SAMPLES, FEWER_LAMP_SAMPLES)
+    studio = Studio([(light, AS_IT_IS)], up, TOWARD_CAMERA, shadow=False, lamps=lamps)
+    directions = [Direction(azimuth, STILL_ELEVATION_DEG) for azimuth in AZIMUTHS_DEG]
+    points, size = vertices.astype(np.float64), (side_px, side_px)
+    views = around(points, directions, size, up, TOWARD_CAMERA, framing=STILL_FRAMING)
+    return np.concatenate([studio.draw(view, STILL_SAMPLES) for view in views], axis=1)
 
 
 def rotated_points(point_map: PointMap, photo: Photo, up: Float64 | None = None) -> Uint8:
@@ -96,7 +61,7 @@ def rotated_points(point_map: PointMap, photo: Photo, up: Float64 | None = None)
     centre = np.median(points, axis=0)
     pitch_down_rad = 0.0 if up is None else math.asin(np.clip(-up[2], -1, 1))
     pitch_rad = min(pitch_down_rad + VIEW_PITCH_RAD, STEEPEST_RAD)
-    rotated = (points - centre) @ (_pitch(pitch_rad) @ _yaw(VIEW_YAW_RAD) @ _level(up)).T
+    rotated = (points - centre) @ (pitch(pitch_rad) @ yaw(VIEW_YAW_RAD) @ leveled(up)).T
     # The viewer keeps the photo's distance, so near things stay larger than far ones.
     z = rotated[:, 2] + float(np.linalg.norm(centre))
     ahead = z > 0.05 * np.linalg.norm(centre)
@@ -110,7 +75,7 @@ def points_from_above(point_map: PointMap, photo: Photo, up: Float64 | None = No
     points, colours = _points_in_range(point_map, photo)
     camera, farthest = point_map.camera, float(points[:, 2].max())
     ends = unproject(camera, np.array([[0, camera.cy_px], [camera.width, camera.cy_px]])) * farthest
-    level = _level(up).T
+    level = leveled(up).T
     placed, line = points @ level, np.stack([ends[0], np.zeros(3), ends[1]]) @ level
     # Depth goes up the image, height is seen end on: what is higher covers what is lower.
     plan = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, -1.0]])
@@ -184,27 +149,3 @@ def _draw_view_line(image: Uint8, line: Float64, camera: Float64) -> None:
     cv2.polylines(image, [points], False, VIEW_LINE_RGB, SUPERSAMPLING, cv2.LINE_AA)
     centre = (int(camera[0]), int(camera[1]))
     cv2.circle(image, centre, 5 * SUPERSAMPLING, CAMERA_RGB, -1, cv2.LINE_AA)
-
-
-def _level(up: Float64 | None) -> Float64:
-    """(3, 3) turn after which up is -y and what was ahead still is, as far as that goes."""
-    if up is None:
-        return np.eye(3)
-    up = up / np.linalg.norm(up)
-    ahead = np.array([0.0, 0.0, 1.0]) - up[2] * up
-    if np.linalg.norm(ahead) < 1e-6:  # seen from straight above: the image's top is ahead
-        ahead = np.array([0.0, -1.0, 0.0]) + up[1] * up
-    ahead /= np.linalg.norm(ahead)
-    return np.array([np.cross(ahead, up), -up, ahead], np.float64)
-
-
-def _yaw(angle_rad: float) -> Float64:
-    """(3, 3) turn of an object about the vertical: its left side comes to the front."""
-    c, s = math.cos(angle_rad), math.sin(angle_rad)
-    return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
-
-
-def _pitch(angle_rad: float) -> Float64:
-    """(3, 3) turn of an object towards the viewer: its top comes to the front."""
-    c, s = math.cos(angle_rad), math.sin(angle_rad)
-    return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])

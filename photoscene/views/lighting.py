@@ -21,6 +21,7 @@ LAMP_FRACTION = 0.45  # of the light on open, level ground
 LAMP_AZIMUTH_DEG, LAMP_ELEVATION_DEG = -40.0, 52.0  # from the left, behind the photo's camera
 LAMP_RADIUS_DEG = 11.0  # large: soft edges of shadows
 SKY_SAMPLES, LAMP_SAMPLES = 96, 24
+FEWER_SKY_SAMPLES, FEWER_LAMP_SAMPLES = 32, 6  # for images too small to show the difference
 EXPOSURE = 1.15  # of open, level ground: textures already have the photo's own shade
 OFFSET = 2e-3  # of the objects' radius, by which a ray starts off its surface
 GROUND_CELLS, GROUND_RADII = 120, 2.2  # the grid, and how far it reaches in radii of the objects
@@ -61,14 +62,14 @@ class GroundShadow:
         return out
 
 
-def sky_lamps() -> Lamps:
+def sky_lamps(sky_samples: int = SKY_SAMPLES, lamp_samples: int = LAMP_SAMPLES) -> Lamps:
     """The sky as lamps spread evenly over the sphere, and the lamp as some within its disc; open
     level ground receives 1."""
-    sky = _spiral(SKY_SAMPLES, 1.0, -1.0)
+    sky = _spiral(sky_samples, 1.0, -1.0)
     height = -sky[:, 1]
     radiance = np.where(height > 0, HORIZON + (ZENITH - HORIZON) * height, GROUND)
     sky_strength = radiance * (1 - LAMP_FRACTION) / (radiance * np.maximum(height, 0)).sum()
-    disc = _spiral(LAMP_SAMPLES, 1.0, math.cos(math.radians(LAMP_RADIUS_DEG)))
+    disc = _spiral(lamp_samples, 1.0, math.cos(math.radians(LAMP_RADIUS_DEG)))
     lamp = disc @ _onto(_lamp_direction()).T
     lamp_strength = np.full(len(lamp), LAMP_FRACTION / -lamp[:, 1].sum())
     return Lamps(np.concatenate([sky, lamp]), np.concatenate([sky_strength, lamp_strength]))

@@ -49,13 +49,19 @@ def stage_of(scene: Scene, placed: Sequence[PlacedMesh]) -> Stage:
     return Stage(studio, points, scene.camera, up)
 
 
+def image_from(
+    stage: Stage, direction: Direction, size: tuple[int, int], background: Colour | None
+) -> Uint8:
+    """(H, W, 3) of all objects from a side; (H, W, 4) where the background is None."""
+    viewpoint = around(stage.points, [direction], size, stage.up)[0]
+    return _before(stage.studio.draw(viewpoint), background)
+
+
 def still(stage: Stage, view: str, size: tuple[int, int], background: Colour | None) -> Uint8:
     """(H, W, 3) of a view's name or angles; (H, W, 4) where the background is None."""
-    if view == CAMERA:
-        viewpoint = photo_viewpoint(stage.camera, size)
-    else:
-        viewpoint = around(stage.points, [direction_of(view)], size, stage.up)[0]
-    return _before(stage.studio.draw(viewpoint), background)
+    if view != CAMERA:
+        return image_from(stage, direction_of(view), size, background)
+    return _before(stage.studio.draw(photo_viewpoint(stage.camera, size)), background)
 
 
 def turntable(

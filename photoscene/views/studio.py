@@ -13,6 +13,7 @@ from photoscene.views.lighting import (
     EXPOSURE,
     OFFSET,
     GroundShadow,
+    Lamps,
     ground_shadow,
     light_on,
     sky_lamps,
@@ -61,12 +62,14 @@ class Studio:
         toward_viewer: Float64 | None = None,
         ground: float | None = None,
         shadow: bool = True,
+        lamps: Lamps | None = None,
     ) -> None:
         """placed: meshes, each with its place in the scene's frame; up (3,) there, None for -y.
 
         toward_viewer (3,): the side of azimuth 0, from where the lamp shines, by default to the
         frame's origin; ground: how high that origin is above the ground along up, by default the
-        ground is where the lowest vertex is; shadow: whether there is any ground.
+        ground is where the lowest vertex is; shadow: whether there is any ground;
+        lamps: the light, by default all of the sky's.
         """
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
@@ -83,7 +86,7 @@ class Studio:
         corners = np.concatenate([p.vertices[p.faces] for p in parts])
         self._tree = EmbreeScene()
         TriangleMesh(self._tree, corners.astype(np.float32))
-        lamps = sky_lamps()
+        lamps = lamps or sky_lamps()
         lights = [
             light_on(self._tree, p.vertices, p.normals, lamps, OFFSET * radius) for p in parts
         ]
@@ -174,7 +177,8 @@ class Studio:
 def _interpolated(corners: Float32, face: NDArray[np.int32], u: Float32, v: Float32) -> Float32:
     """(N,) values at hits, of those at the faces' corners (M, 3)."""
     at = corners.take(face, axis=0)
-    return at[:, 0] * (1 - u - v) + at[:, 1] * u + at[:, 2] * v
+    value = at[:, 0] * (1 - u - v) + at[:, 1] * u + at[:, 2] * v
+    return value.astype(np.float32, copy=False)
 
 
 def _uneven(image: Uint8) -> NDArray[np.intp]:

@@ -42,7 +42,8 @@ def test_stills_of_a_tilted_object_are_upright() -> None:
 def test_what_is_see_through_is_drawn_so_and_from_behind_as_well() -> None:
     glass = Material(np.full((8, 8), 80, np.uint8), double_sided=True)
     pane = replace(box_mesh((-0.4, -0.4, -0.01), (0.4, 0.4, 0.01)), material=glass)
-    assert turntable(pane, 64)[..., 3].max() == 80
+    alpha = turntable(pane, 64)[20:44, 20:44, 3]  # of the first view: two faces, front and back
+    assert abs(int(np.median(alpha)) - 135) <= 2
     material = object_from_glb(light_object(pane, 100_000)).material
     assert material.alpha is not None and material.alpha.max() == 80 and material.double_sided
 
