@@ -11,7 +11,7 @@ from scene.types import DenseMesh, Float64, ObjectMesh
 
 FIELD_CELLS = 48
 FIELDS = 5
-BUMP = 0.012  # of the longest side: how high the displaced scans are
+BUMP = 0.012  # of the longest side: how far the relief of scans goes up and down
 
 
 def ball(subdivisions: int = 4) -> trimesh.Trimesh:
@@ -91,7 +91,8 @@ def _field(seed: int) -> Float64:
 
 
 def displaced_scan(path: Path, levels: int = 3) -> trimesh.Trimesh:
-    """A scan in the cube, its faces cut finely and lifted by a pattern."""
+    """A scan in the cube, its faces cut finely and lifted by a pattern: outwards only, or the sides
+    of a thin plate would cut through each other, and show their backs."""
     scan = trimesh.load(path, force="mesh", process=False)
     assert isinstance(scan, trimesh.Trimesh)
     scan = trimesh.Trimesh(scan.vertices, scan.faces, process=True)
@@ -100,7 +101,8 @@ def displaced_scan(path: Path, levels: int = 3) -> trimesh.Trimesh:
     for _ in range(levels):
         scan = scan.subdivide()
     x, y, z = (35 * scan.vertices).T
-    lift = BUMP * scan.extents.max() * np.sin(x) * np.sin(y + 1) * np.sin(z + 2)
+    pattern = 1 + np.sin(x) * np.sin(y + 1) * np.sin(z + 2)
+    lift = BUMP * scan.extents.max() * pattern
     normals = np.asarray(scan.vertex_normals)
     return trimesh.Trimesh(scan.vertices + lift[:, None] * normals, scan.faces, process=False)
 
