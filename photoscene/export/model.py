@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,9 +84,12 @@ class Exporter:
 
 
 def without_lists(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata for formats whose values are numbers and text: lists as text, no None."""
-    return {
-        name: "; ".join(map(str, value)) if isinstance(value, list) else value
-        for name, value in metadata.items()
-        if value is not None
-    }
+    """Metadata for formats whose values are numbers and text: lists of text joined, what is nested
+    as JSON, no None."""
+    return {name: _plain(value) for name, value in metadata.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return "; ".join(value)
+    return json.dumps(value) if isinstance(value, list | dict) else value

@@ -22,11 +22,15 @@ from support.shapes import box_mesh, letter_f
 from support.small_photo import call
 
 SIZE_MM = np.array([1300.0, 700, 1800])  # of the letter F with z up
+ASSET = {"cleanup": [], "given": {"camera": None}, "steps": [{"stage": "photo", "seeds": [1, 2]}]}
 CORE = "{http://schemas.microsoft.com/3dmanufacturing/core/2015/02}"
 
 
 def exported(tmp_path: Path, meshes: dict[str, ObjectMesh | None], *options: object) -> Path:
     run = write_placed_run(tmp_path / "run", Store(tmp_path / "store"), meshes)
+    scene = json.loads((run / "scene.json").read_bytes())
+    scene["asset"] = ASSET  # as the runs of photos have it
+    (run / "scene.json").write_text(json.dumps(scene))
     done = call("export", run, *options, "--json")
     assert done.exit_code == 0, done.stderr
     return Path(json.loads(done.stdout)["folder"])
@@ -92,6 +96,7 @@ def test_usd_is_valid_and_stands_where_it_says(tmp_path: Path, name: str, unit: 
     metres = 1 if name == "usdz" else 0.01  # Quick Look takes metres
     assert UsdGeom.GetStageMetersPerUnit(stage) == metres
     assert UsdGeom.GetStageUpAxis(stage) == "Y"
+    assert json.loads(stage.GetPrimAtPath("/run").GetCustomData()["asset"]) == ASSET
     mug = stage.GetPrimAtPath("/run/red_mug")
     assert (mug.GetDisplayName(), mug.GetCustomData()["grade"]) == ("red mug", "good")
     assert _size_of(stage, "/run/red_mug/red_mug", UsdGeom) == pytest.approx(
