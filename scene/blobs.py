@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,12 @@ from scene.atomic import create_atomically, write_atomically
 @dataclass(frozen=True)
 class Entry:
     """What a place says of one file: its name, its size, and when it was written, by the place's
-    own clock."""
+    own clock; tag: what changes with every writing, "" in a folder."""
 
     name: str
     size: int
     written_s: float
+    tag: str = ""
 
 
 class Blobs(Protocol):
@@ -40,6 +42,14 @@ class Blobs(Protocol):
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; FileNotFoundError where there is none."""
+        ...
+
+    def open(self, name: str) -> tuple[bytes, Entry]:
+        """The bytes of a file and what else is known of it, as of one moment."""
+        ...
+
+    def renew(self, entry: Entry, data: bytes) -> bool:
+        """Make a file with these bytes count as written now; False where it is gone or changed."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
@@ -70,6 +80,10 @@ class Blobs(Protocol):
         """The time by the place's own clock, to compare `Entry.written_s` with."""
         ...
 
+    def age_s(self, entry: Entry) -> float:
+        """How long ago a file was written, to within some minutes."""
+        ...
+
 
 @dataclass(frozen=True)
 class FolderBlobs:
@@ -89,6 +103,20 @@ class FolderBlobs:
     def read(self, name: str) -> bytes:
         """See `Blobs`."""
         return (self.root / name).read_bytes()
+
+    def open(self, name: str) -> tuple[bytes, Entry]:
+        """See `Blobs`."""
+        with (self.root / name).open("rb") as file:
+            stat = os.fstat(file.fileno())
+            return file.read(), Entry(name, stat.st_size, stat.st_mtime)
+
+    def renew(self, entry: Entry, data: bytes) -> bool:
+        """See `Blobs`; nothing is written."""
+        try:
+            os.utime(self.root / entry.name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def write(self, name: str, data: bytes) -> None:
         """See `Blobs`."""
@@ -130,3 +158,7 @@ class FolderBlobs:
         self.root.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self.root, prefix=".clock-") as file:
             return os.fstat(file.fileno()).st_mtime
+
+    def age_s(self, entry: Entry) -> float:
+        """See `Blobs`: by this machine's clock."""
+        return time.time() - entry.written_s

@@ -50,6 +50,22 @@ class Claims:
             if taken:
                 self._let_go(offset)
 
+    def any_held(self) -> bool:
+        """Whether anybody holds any key."""
+        with self._mutex:
+            descriptor = self._open() if self._path.exists() else None
+            if self._held or descriptor is None:
+                return bool(self._held)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                return True
+            except OSError:
+                return False  # this file system has no locks
+            finally:
+                self._close_if_idle()
+            return False
+
     def _take(self, offset: int) -> bool:
         with self._mutex:
             if offset in self._held:

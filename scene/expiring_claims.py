@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from scene.blobs import Blobs
+from scene.blobs import Blobs, Entry
 from scene.errors import CannotRun
 
 FOLDER = "claims"
@@ -39,8 +39,15 @@ class _Held:
 class ExpiringClaims:
     """The claims on the keys of one store, and the thread that renews those of this process."""
 
-    def __init__(self, blobs: Blobs, lapse_s: float = LAPSE_S, renewal_s: float = RENEWAL_S):
-        self._blobs, self._lapse_s, self._renewal_s = blobs, lapse_s, renewal_s
+    def __init__(
+        self,
+        blobs: Blobs,
+        lapse_s: float = LAPSE_S,
+        renewal_s: float = RENEWAL_S,
+        folder: str = FOLDER,
+    ) -> None:
+        self._blobs, self._folder = blobs, folder
+        self._lapse_s, self._renewal_s = lapse_s, renewal_s
         self._held: dict[str, _Held] = {}  # by key; the threads of a process exclude each other
         self._mutex = threading.Lock()
         self._renewing: threading.Thread | None = None
@@ -60,6 +67,26 @@ class ExpiringClaims:
             if held is not None:
                 self._let_go(key, held)
 
+    def wait_until_free(self, key: str) -> None:
+        """Return when nobody holds a key."""
+        while self._is_held(key):
+            time.sleep(FIRST_PAUSE_S)
+
+    def _is_held(self, key: str) -> bool:
+        for generation in itertools.count(1):
+            entry = self._blobs.entry(self._name(key, generation))
+            if entry is None:
+                return False
+            if self._is_live(entry):
+                return True
+        raise AssertionError("numbers have no end")
+
+    def _name(self, key: str, generation: int) -> str:
+        return f"{self._folder}/{key}.{generation}"
+
+    def _is_live(self, entry: Entry) -> bool:
+        return self._blobs.now_s() - entry.written_s < self._lapse_s
+
     def _take(self, key: str) -> _Held | None:
         with self._mutex:
             if key in self._held:
@@ -76,13 +103,13 @@ class ExpiringClaims:
         """Create the first generation that is free, unless one is held."""
         owner = uuid.uuid4().hex.encode()
         for generation in itertools.count(1):
-            name = f"{FOLDER}/{key}.{generation}"
+            name = self._name(key, generation)
             while not self._blobs.create(name, owner):
                 with contextlib.suppress(FileNotFoundError):  # released since
                     if self._blobs.read(name) == owner:  # the answer to our request was lost
                         return _Held(name, owner)
                 entry = self._blobs.entry(name)
-                if entry is not None and self._blobs.now_s() - entry.written_s < self._lapse_s:
+                if entry is not None and self._is_live(entry):
                     return None
                 if entry is not None:
                     break

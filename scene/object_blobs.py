@@ -56,8 +56,28 @@ class ObjectBlobs:
 
     def read(self, name: str) -> bytes:
         """See `Blobs`."""
+        return self.open(name)[0]
+
+    def open(self, name: str) -> tuple[bytes, Entry]:
+        """See `Blobs`."""
         obstore = library()
-        return self._ask(lambda: obstore.get(self.server, name).bytes().to_bytes())
+
+        def request() -> tuple[bytes, Entry]:
+            found = obstore.get(self.server, name)
+            return found.bytes().to_bytes(), _entry(found.meta)
+
+        return self._ask(request)
+
+    def renew(self, entry: Entry, data: bytes) -> bool:
+        """See `Blobs`."""
+        exceptions = library().exceptions
+        try:
+            self._put(entry.name, data, {"e_tag": entry.tag})
+        except (exceptions.PreconditionError, StoreFailed) as error:
+            if isinstance(error, StoreFailed) and self.entry(entry.name) is not None:
+                raise
+            return False
+        return True
 
     def write(self, name: str, data: bytes) -> None:
         """See `Blobs`."""
@@ -97,6 +117,10 @@ class ObjectBlobs:
         self.check()
         return time.monotonic() + self._state.server_ahead_s
 
+    def age_s(self, entry: Entry) -> float:
+        """See `Blobs`; while the server's clock is unknown this machine's own has to do."""
+        return (self.now_s() if self._state.checked else time.time()) - entry.written_s
+
     def check(self) -> None:
         """See `Blobs`. Once: whether the server refuses a second create, and how its clock goes."""
         with self._state.lock:
@@ -130,7 +154,7 @@ class ObjectBlobs:
             self._pause(pause_s)
         raise AssertionError("the last try returns")
 
-    def _put(self, name: str, data: bytes, mode: str) -> None:
+    def _put(self, name: str, data: bytes, mode: str | dict[str, str]) -> None:
         obstore = library()
         try:
             self._ask(lambda: obstore.put(self.server, name, data, mode=mode, use_multipart=False))
@@ -143,7 +167,7 @@ class ObjectBlobs:
         for pause_s in (*CONFLICT_PAUSES_S, None):
             try:
                 return request()
-            except exceptions.AlreadyExistsError:
+            except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
                 raise
             except exceptions.BaseError as error:
                 passing = any(sign in str(error) for sign in CONFLICT_SIGNS)
@@ -210,4 +234,5 @@ def _one_line(error: Exception) -> str:
 
 
 def _entry(meta: Any) -> Entry:
-    return Entry(meta["path"], meta["size"], meta["last_modified"].timestamp())
+    written_s, tag = meta["last_modified"].timestamp(), meta["e_tag"] or ""
+    return Entry(meta["path"], meta["size"], written_s, tag)

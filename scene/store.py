@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from scene.atomic import write_atomically
-from scene.blobs import Blobs, FolderBlobs
+from scene.blobs import Blobs, Entry, FolderBlobs
 from scene.claims import Claims, claims_at
 from scene.errors import CannotRun
-from scene.expiring_claims import ExpiringClaims
+from scene.expiring_claims import ExpiringClaims, live_claims
 from scene.files import CODECS
 from scene.keys import canonical_json, digest
 from scene.object_blobs import open_blobs
@@ -38,6 +38,11 @@ T = TypeVar("T")
 ARTIFACTS, RESULTS = "artifacts", "results"
 # What was read from stores at URLs and written there; it may be removed at any time.
 KEPT_HERE = Path("~/.cache/photoscene/kept")
+# A file that is used again counts as used now if it is older than the first; what was used within
+# the second is never removed. Between them a run may rely on what it found.
+USED_AGAIN_S, RECENT_S = 6 * 3600.0, 48 * 3600.0
+JUST_NOW_S = 600.0  # longer than a round of a cleaning takes
+CLEANING = "cleaning"  # the folder and the key of the claim of those who remove files
 REQUESTS_AT_ONCE = 16  # of one process, to a place that is not a folder
 SHA256, SUFFIX = re.compile("[0-9a-f]{64}"), re.compile(r"(\.[a-z0-9]{1,8})?")
 logger = logging.getLogger(__name__)
@@ -62,6 +67,15 @@ class Manifest:
     inputs: Mapping[str, Artifact]
     outputs: Mapping[str, Artifact]
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A manifest as it is stored."""
+
+    manifest: Manifest
+    data: bytes
+    entry: Entry
 
 
 @dataclass(frozen=True)
@@ -99,8 +113,8 @@ class Store:
         known = self._is_intact_here(artifact)
         if not known:
             write_atomically(self.path(artifact), data)
-        if self.remote is not None:
-            self._upload(artifact, data, self.remote, known)
+        if known or self.remote is not None:
+            self._keep(artifact, data, known)
         return artifact
 
     def load(self, artifact: Artifact, as_type: type[T]) -> T:
@@ -160,16 +174,31 @@ class Store:
     def lookup_all(self, keys: Iterable[str]) -> dict[str, Manifest | None]:
         """As `lookup`, for many keys at once."""
         unique = list(dict.fromkeys(keys))
-        read = dict(zip(unique, self._each(self._manifest, unique), strict=True))
-        listed = {a for m in read.values() if m is not None for a in m.outputs.values()}
+        read = dict(zip(unique, self.each(self._record, unique), strict=True))
+        listed = {a for r in read.values() if r is not None for a in r.manifest.outputs.values()}
         artifacts = list(listed)
-        intact = dict(zip(artifacts, self._each(self.has, artifacts), strict=True))
-        return {key: m if m and _is_whole(m, intact) else None for key, m in read.items()}
+        intact = dict(zip(artifacts, self.each(self.has, artifacts), strict=True))
+        whole = {k: r for k, r in read.items() if r is not None and _is_whole(r.manifest, intact)}
+        used = self.each(lambda r: self._used_again(r.entry, r.data), list(whole.values()))
+        again = [key for key, waited in zip(whole, list(used), strict=True) if waited]
+        found = {key: whole[key].manifest if key in whole else None for key in unique}
+        return {**found, **self.lookup_all(again)} if again else found
 
     def claim(self, key: str, wait: bool = True) -> contextlib.AbstractContextManager[bool]:
         """Keep others from computing the result of a key while inside; see `scene/claims.py`
         and, for what is no folder, `scene/expiring_claims.py`."""
         return self._claims.claim(key, wait)
+
+    @cached_property
+    def cleaning(self) -> ExpiringClaims:
+        """Held by those who remove files, while they do."""
+        return ExpiringClaims(self.blobs, folder=CLEANING)
+
+    def is_being_computed(self) -> bool:
+        """Whether anybody holds a claim on any key."""
+        if self.remote is not None:
+            return live_claims(self.remote) > 0
+        return claims_at(self.root.absolute() / "claims").any_held()
 
     def verify(self) -> list[str]:
         """Re-read every file and list the damaged ones, one line each; an intact store gives []."""
@@ -195,17 +224,17 @@ class Store:
             return claims_at(self.root.absolute() / "claims")
         return ExpiringClaims(self.remote)
 
-    def _manifest(self, key: str) -> Manifest | None:
-        """What a key's record says, whether or not its artifacts are there."""
+    def _record(self, key: str) -> _Record | None:
+        """What is kept of a key, whether or not its artifacts are there."""
         try:
-            data = self.blobs.read(result_name(key))
+            data, entry = self.blobs.open(result_name(key))
         except FileNotFoundError:
             return None
         manifest = unsealed(data)
         if manifest is None or manifest.key != key:
             logger.warning("result %s is damaged and will be computed again", key[:12])
             return None
-        return manifest
+        return _Record(manifest, data, entry)
 
     def _is_intact_here(self, artifact: Artifact) -> bool:
         """Whether the folder has the right bytes; they are only read if the file changed since."""
@@ -220,20 +249,41 @@ class Store:
             return False
         return True
 
-    def _upload(self, artifact: Artifact, data: bytes, remote: Blobs, known: bool) -> None:
-        """Write an artifact to the place behind the folder, unless it is there whole.
+    def _keep(self, artifact: Artifact, data: bytes, known: bool) -> None:
+        """See to it that the store has an artifact whole, and that it counts as used.
 
-        known: the folder had it, so that this place has it most likely: it is asked first.
+        known: the folder had it, so that the place behind it has it most likely: it is asked first.
         """
-        name = artifact_name(artifact)
-        if not known and remote.create(name, data):
+        name, place = artifact_name(artifact), self.blobs
+        if not known and place.create(name, data):
             return
-        entry = remote.entry(name)
+        entry = place.entry(name)
         if entry is None or entry.size != len(data) or artifact in self.damaged:
-            remote.write(name, data)
+            place.write(name, data)
             self.damaged.discard(artifact)
+        elif self._used_again(entry, data):
+            place.create(name, data)
 
-    def _each(self, function: Callable[[S], T], values: Sequence[S]) -> Iterable[T]:
+    def _used_again(self, entry: Entry, data: bytes) -> bool:
+        """Record the use of a file that is there; whether it was removed meanwhile.
+
+        A cleaning removes nothing that it finds renewed. One that looked before that has removed
+        the file by the time that nobody cleans, or leaves it. Another may have renewed a file of
+        just now, after a cleaning looked.
+        """
+        age_s = self.blobs.age_s(entry)
+        if JUST_NOW_S <= age_s < USED_AGAIN_S:
+            return False
+        try:
+            if age_s >= USED_AGAIN_S and not self.blobs.renew(entry, data):
+                return True
+        except (OSError, CannotRun) as error:  # a store that can only be read
+            logger.info("the use of %s could not be recorded: %s", entry.name, error)
+            return False
+        self.cleaning.wait_until_free(CLEANING)
+        return self.blobs.entry(entry.name) is None
+
+    def each(self, function: Callable[[S], T], values: Sequence[S]) -> Iterable[T]:
         """A function of many values: by many requests at once where each has to travel."""
         if self.remote is None or len(values) < 2:
             return map(function, values)

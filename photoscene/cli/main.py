@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from photoscene.cli import models
+from photoscene.cli import store as store_commands
 from photoscene.cli.errors import OneLineUsage
 from photoscene.cli.options import (
     Boxes,
@@ -46,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models.app, name="models")
+app.add_typer(store_commands.app, name="store")
 
 
 @command(app)
