@@ -21,7 +21,15 @@ from stages.segment.lite.detector import Detection, Detector, load_detector, loa
 from stages.segment.lite.masks import LARGEST, InBox, load_in_box, scaled
 from stages.segment.lite.masks import WEIGHTS_FILE as MASKS_FILE
 from stages.segment.lite.parts import joined
-from stages.segment.lite.things import COMPACT, SURE, is_alive, meant, whole_of, whole_things
+from stages.segment.lite.things import (
+    COMPACT,
+    SURE,
+    is_alive,
+    is_whole,
+    meant,
+    whole_of,
+    whole_things,
+)
 from stages.segment.lite.words import class_of, unknown_words
 from stages.segment.shared import analysed
 from stages.segment.shared.analysed import AnalysedPhoto, analyse, propose, score_of
@@ -34,16 +42,16 @@ log = logging.getLogger(__name__)
 
 BOX_MARGIN = 0.1  # of its sides: by how much a detector's box may be too small
 LIKELY, CERTAIN, UNLIKELY = 0.5, 0.97, 0.05  # of a pixel: inside; and GrabCut leaves it so
+SURE_OF_MASK = 0.75  # mean over a mask's pixels; below, the network is unsure what belongs to it
+AS_GOOD = 0.06  # fits of masks to a box that differ by less are as good
 AGREED = 0.7  # IoU of the network's mask with that of the photo's regions: they mean the same
 FILLS_BOX = 0.5  # IoU of a mask's own box with the box that it was found in
 SAME_THING = 0.6  # masks with a greater IoU are one thing
 CONFIRMED = 0.75  # IoU of a part's box with that of an object that stands out: it is none
-SAME_OBJECT = 0.9  # ... or more: that object is what the box means
+SAME_OBJECT = 0.9  # ... or more: that object is what the box means; of masks: nothing is added
 WORN = 0.7  # with this share of its pixels in a person's or animal's, what is unsure is a part
 MIN_VISIBLE_FRACTION = 0.3  # a mask of which less is left under smaller ones is none of its own
 SAME_BOX = 0.7  # IoU of a given box and the own box of a mask that words found before
-# What touches things of these kinds with a thin end may be a part: a pole, a stem, a pedestal.
-WITH_PARTS = ("bench", "chair", "potted plant", "tv", "umbrella", "vase")
 TAKEN = 0.5  # what stands out with this share of its pixels in boxes is what they mean
 
 
@@ -64,6 +72,16 @@ class Settings(analysed.Settings):
                 raise BadInput(
                     f"{name}: expected {detector.MIN_SCORE:g} to 1, got {getattr(self, name):g}"
                 )
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A detection and its mask at working size; agreement: IoU of its box with that of what stands
+    out there by itself."""
+
+    thing: Detection
+    mask: Mask
+    agreement: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,51 +117,63 @@ class Lite:
         """The objects of a photo: things of the detector, then what else stands out."""
         smallest = self.settings.min_area_share * known.saliency.size
         by_itself = propose(known, self.settings)
-        things: list[Detection] = []
-        masks: list[Mask] = []
+        found: list[Found] = []
         for thing in whole_things(self.detect(photo.rgb), self.settings.min_score):
             alone, agreement = best_in_box(by_itself, thing.box, known)
-            whole = whole_of(thing, things)
+            whole = whole_of(thing, [one.thing for one in found])
             if whole and (agreement < CONFIRMED or whole.score >= SURE):
                 continue
             mask = alone if agreement > SAME_OBJECT else self.in_box(thing, known)
-            if mask is None or mask.pixels.sum() < smallest or is_among(mask, masks):
+            if mask is None or mask.pixels.sum() < smallest:
                 continue
-            bodies = [m for m, t in zip(masks, things, strict=True) if is_alive(t)]
+            new = Found(thing, self.described(mask, thing), agreement)
+            others = [one for one in found if not is_piece_of(one, new)]
+            if is_among(mask, [one.mask for one in others]):
+                continue
+            bodies = [one.mask for one in others if is_alive(one.thing)]
             if thing.score < SURE and any(lies_on(mask, body) for body in bodies):
                 continue
-            things.append(thing)
-            masks.append(self.described(mask, thing))
+            found = [*others, new]
+        found = [found[index] for index in visible([one.mask for one in found])]
         inside = np.zeros(known.saliency.shape, bool)
-        shown = visible(masks)
-        for index in shown:
-            inside |= window_mask(working_window(things[index].box, known), inside.shape)
+        for one in found:
+            inside |= window_mask(working_window(one.thing.box, known), inside.shape)
         rest = [m for m in by_itself if (m.pixels & inside).sum() < TAKEN * m.pixels.sum()]
-        sure = [things[i].score >= SURE and things[i].name not in WITH_PARTS for i in shown]
-        pieces = [masks[index] for index in shown] + rest
-        return joined(pieces, sure + [False] * len(rest))[: self.settings.max_objects]
+        wholes = [is_whole(one.thing) for one in found]
+        pieces = [one.mask for one in found] + rest
+        return joined(pieces, wholes + [False] * len(rest))[: self.settings.max_objects]
 
     def in_box(self, thing: Detection, known: AnalysedPhoto) -> Mask | None:
         """The mask in a detection's box; None where nothing fills it.
 
-        Of a thing that may have thin parts, the regions of the photo are the mask where the network
-        agrees with them: they have those parts.
+        It is the network's, or what the photo's regions make of the same thing where they know
+        more: of a kind with thin parts, and where the network is unsure.
         """
         window = scaled(thing.box, known.working_from_photo)
         fits = area(window) <= LARGEST * known.saliency.size
-        mask = self.likely_in(window, known) if fits else None
-        if not fits or thing.name not in COMPACT:
+        mask, sureness = self.likely_in(window, known) if fits else (None, 0.0)
+        thin = thing.name not in COMPACT
+        if mask is None or thin or sureness < SURE_OF_MASK:
             regions = object_in_box(known, thing.box, self.saliency_of, BOX_MARGIN)
-            if mask is None or (regions and overlap(mask.pixels, regions.pixels) >= AGREED):
+            if mask is None or (
+                regions is not None
+                and overlap(mask.pixels, regions.pixels) >= AGREED
+                and (thin or fit(regions, thing, known) >= fit(mask, thing, known) - AS_GOOD)
+            ):
                 mask = regions
-        return mask if mask and iou(box_around(mask, known), thing.box) >= FILLS_BOX else None
+        return mask if mask and fit(mask, thing, known) >= FILLS_BOX else None
 
-    def likely_in(self, window: Box, known: AnalysedPhoto) -> Mask | None:
-        """What the network finds in a box at working size, its outline moved onto the colours."""
+    def likely_in(self, window: Box, known: AnalysedPhoto) -> tuple[Mask | None, float]:
+        """What the network finds in a box at working size, its outline moved onto the colours, and
+        how sure it is of those pixels: 1 where it is certain, 0 where they are as likely outside.
+        """
         likelihood = self.likelihood_in(known.rgb, window)
         region = likelihood > LIKELY
         pixels = cut(known.rgb, region, likelihood > CERTAIN, likelihood < UNLIKELY)
-        return Mask(pixels, "", score_of(pixels, region, known)) if pixels.any() else None
+        if not pixels.any():
+            return None, 0.0
+        sureness = float(np.abs(2 * likelihood[pixels] - 1).mean())
+        return Mask(pixels, "", score_of(pixels, region, known)), sureness
 
     def described(self, mask: Mask, thing: Detection) -> Mask:
         """A mask with the score of its detection, and its name if that is sure."""
@@ -214,6 +244,18 @@ def is_among(mask: Mask, masks: Sequence[Mask]) -> bool:
     return any(overlap(mask.pixels, other.pixels) > SAME_THING for other in masks)
 
 
+def is_piece_of(one: Found, other: Found) -> bool:
+    """Whether what is found is most of another thing, and only that stands out as one object: a
+    pan without its handle."""
+    return (
+        one.thing.score < SURE
+        and one.agreement < CONFIRMED <= other.agreement
+        and SAME_THING < overlap(one.mask.pixels, other.mask.pixels) < SAME_OBJECT
+        and one.mask.pixels.sum() < other.mask.pixels.sum()
+        and lies_on(one.mask, other.mask)
+    )
+
+
 def lies_on(mask: Mask, other: Mask) -> bool:
     """Whether most of a mask is another's too: clothes, if that is a person."""
     return (mask.pixels & other.pixels).sum() >= WORN * mask.pixels.sum()
@@ -244,6 +286,11 @@ def visible(masks: Sequence[Mask]) -> list[int]:
     return shown
 
 
+def fit(mask: Mask, thing: Detection, known: AnalysedPhoto) -> float:
+    """How well a mask's own box agrees with that of the detection: IoU."""
+    return iou(box_around(mask, known), thing.box)
+
+
 def box_around(mask: Mask, known: AnalysedPhoto) -> Box:
     """The box of a mask at working size, in pixels of the photo."""
     x0, y0, x1, y1 = (value / known.working_from_photo for value in window_of(mask.pixels))
@@ -256,7 +303,7 @@ def load(settings: Settings, device: str) -> Lite:
 
 
 BACKEND = SegmentBackend(
-    version="6",
+    version="7",
     settings=Settings,
     load=load,
     loading=(),

@@ -17,6 +17,7 @@ from scene.types import Bool, Mask
 from stages.segment.shared.outline import window_of
 
 REACH = 0.012  # of the photo's longer side: pieces with a smaller gap between them touch
+SLIVER = 0.05  # of a piece's largest component: what is less beside it does not count
 END = 0.12  # of a piece's height: its foot, or its top
 THIN = 0.35  # an end as wide as this share of the piece's height, or less, is thin
 NARROW = 0.45  # of the width of what is carried: they touch over no more
@@ -44,15 +45,17 @@ def joined(masks: Sequence[Mask], whole: Sequence[bool]) -> list[Mask]:
     mask that has it. A joined mask has the first name and score among its pieces.
     """
     own = own_pixels(masks)
+    parts = [k for k in range(len(masks)) if not whole[k]]
+    pairs = [{i, j} for i in parts for j in parts if j < i and belong(own[i], own[j])]
     first = list(range(len(masks)))
-    for i in range(len(masks)):
-        for j in range(i):
-            if first[i] == first[j] or whole[i] or whole[j]:
-                continue
-            others = [o for k, o in enumerate(own) if k not in (i, j)]
-            if belong(own[i], own[j]) and not hidden_contact(own[i], own[j], others):
-                low, high = sorted((first[i], first[j]))
-                first = [low if f == high else f for f in first]
+    for pair in pairs:
+        i, j = sorted(pair)
+        # A crown of several leaves meets its stem in one place.
+        joins = set[int]().union(*(other for other in pairs if other & pair))
+        if hidden_contact(own[i], own[j], [o for k, o in enumerate(own) if k not in joins]):
+            continue
+        low, high = sorted((first[i], first[j]))
+        first = [low if f == high else f for f in first]
     found: list[Mask] = []
     for k in sorted(set(first)):
         pieces = [mask for mask, f in zip(masks, first, strict=True) if f == k]
@@ -63,12 +66,20 @@ def joined(masks: Sequence[Mask], whole: Sequence[bool]) -> list[Mask]:
 
 
 def own_pixels(masks: Sequence[Mask]) -> list[Bool]:
-    """What is left of masks where smaller ones own their pixels."""
+    """What is left of masks where smaller ones own their pixels, without slivers beside it."""
     areas = [int(mask.pixels.sum()) for mask in masks]
     owner = np.full(masks[0].pixels.shape if masks else (0, 0), -1)
     for i in sorted(range(len(masks)), key=lambda i: -areas[i]):
         owner[masks[i].pixels] = i
-    return [owner == i for i in range(len(masks))]
+    return [without_slivers(owner == i) for i in range(len(masks))]
+
+
+def without_slivers(piece: Bool) -> Bool:
+    """A piece without what hardly shows beside its largest component."""
+    count, components = cv2.connectedComponents(piece.astype(np.uint8))
+    areas = np.bincount(components.ravel(), minlength=max(count, 2))
+    areas[0] = 0
+    return (areas >= max(SLIVER * areas.max(), 1))[components]
 
 
 def belong(a: Bool, b: Bool) -> bool:

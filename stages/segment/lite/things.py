@@ -123,6 +123,11 @@ def is_alive(one: Detection) -> bool:
     return one.name in ALIVE and one.score >= SURE
 
 
+def is_whole(one: Detection) -> bool:
+    """Whether a thing surely has no part beside its box, such as a pole, a stem or a pedestal."""
+    return is_alive(one) or (one.name in COMPACT and one.score >= SURE)
+
+
 def meant(found: Sequence[Detection], kind: str, min_score: float) -> list[Detection]:
     """The detections that may be of a kind, best first; a vessel with what it holds."""
     likely = [d for d in one_of_each(found) if d.score_as(kind) >= min_score]

@@ -56,6 +56,20 @@ def test_a_thin_end_beside_something_else_may_be_a_sliver_of_what_it_hides() -> 
     assert len(joined([Mask(m, "", 0.3) for m in (basket, plate)], [False] * 2)) == 1
 
 
+def test_leaves_that_meet_on_a_stem_do_not_hide_where_they_do() -> None:
+    before, stem = box(130, 80, 190, 112), box(152, 112, 168, 180)
+    behind = box(90, 40, 230, 118) & ~before & ~stem
+    plant = [Mask(m, "", 0.3) for m in (behind, before, stem, POT)]
+    assert len(joined(plant, [False] * 4)) == 1
+
+
+def test_slivers_beside_another_thing_are_no_end() -> None:
+    shade, foot = CROWN | box(154, 110, 166, 182), box(130, 180, 190, 220)
+    sliver = box(126, 216, 156, 224) & ~foot
+    (lamp,) = joined([Mask(shade | sliver, "", 0.3), Mask(foot, "", 0.2)], [False] * 2)
+    assert np.array_equal(lamp.pixels, shade | sliver | foot)
+
+
 def test_pieces_become_one_mask_with_the_name_of_one() -> None:
     pieces = [Mask(CROWN, "", 0.4), Mask(box(0, 0, 20, 20), "", 0.3), Mask(STEM, "", 0.2),
               Mask(POT, "vase", 0.6)]  # fmt: skip

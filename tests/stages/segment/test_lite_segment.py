@@ -241,6 +241,37 @@ def test_a_whole_is_one_object_and_its_parts_none() -> None:
     assert fits(found.pixels, seat | legs)
 
 
+PAN, HANDLE = box(60, 100, 180, 200), box(170, 130, 232, 160) & ~box(60, 100, 180, 200)
+
+
+@pytest.mark.parametrize(("score", "found_as"), [(0.4, PAN | HANDLE), (0.6, PAN)])
+def test_a_likely_piece_gives_way_to_what_stands_out_as_a_whole(
+    score: float, found_as: Bool
+) -> None:
+    photo = picture((PAN | HANDLE, BLUE))
+    piece, whole = (seen("bowl", (60, 100, 180, 200), score),
+                    seen("scissors", (60, 100, 226, 200), 0.3))  # fmt: skip
+    (found,) = segment.run(backend(piece, whole), photo, (), ())
+    assert fits(found.pixels, found_as)
+
+
+@pytest.mark.parametrize(("likelihood", "kind", "whose"), [
+    (1.0, "cake", "network"), (0.7, "cake", "regions"), (1.0, "chair", "regions"),
+])  # fmt: skip
+def test_regions_are_the_mask_where_they_know_more(
+    likelihood: float, kind: str, whose: str
+) -> None:
+    most = LEFT & ~box(40, 180, 100, 200)
+
+    def without_its_foot(rgb: Uint8, box: Box) -> Float32:
+        return likelihood * most.astype(np.float32)
+
+    network = replace(backend(seen(kind, (40, 120, 100, 188), 0.4)), likelihood_in=without_its_foot)
+    (found,) = segment.run(network, SCENE, (ObjectPrompt(text=kind),), ())
+    assert fits(found.pixels, most if whose == "network" else LEFT)
+    assert (found.pixels & ~most).any() == (whose == "regions")
+
+
 def test_what_stands_before_another_thing_is_a_thing_and_its_pixels_are_its_own() -> None:
     behind, before = box(80, 40, 200, 180), box(110, 100, 140, 182)
     photo = picture((behind, BLUE), (before, YELLOW))
