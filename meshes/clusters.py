@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from meshes.repair import useful_faces
+from meshes.repair import uncancelled_faces
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -27,7 +27,7 @@ def clustered(vertices: Float32, faces: Indices, cells: int) -> tuple[Float32, I
     count = _join_in_cells(at, faces, cluster)
     points = np.zeros((count, 3))
     _place(vertices, faces, cluster, at, 1 / cells, points)
-    return points.astype(np.float32), useful_faces(cluster[faces], count)
+    return points.astype(np.float32), uncancelled_faces(cluster[faces], count)
 
 
 @njit(cache=True, nogil=True)

@@ -42,12 +42,24 @@ def merged_vertices(vertices: Float32, faces: Indices) -> Indices:
 
 def useful_faces(faces: Indices, vertices: int) -> Indices:
     """Without faces (F, 3) that repeat a corner, and with the first of those on the same three."""
+    return faces[_counts(faces, vertices) > 0]
+
+
+def uncancelled_faces(faces: Indices, vertices: int) -> Indices:
+    """`useful_faces`, but none of an even number on the same three: what was closed stays so."""
+    return faces[_counts(faces, vertices) % 2 == 1]
+
+
+def _counts(faces: Indices, vertices: int) -> Indices:
+    """Per face (F, 3) how many are on its three corners; 0 for all but the first of them, and for
+    faces that repeat a corner."""
     low, middle, high = np.sort(faces, axis=1).T
     keys = middle.astype(np.int64) * vertices + high
     first, members = _buckets(low, keys, vertices)
-    kept = np.zeros(len(faces), np.bool_)
-    kept[members[_runs(first, members, keys)]] = True
-    return faces[kept & (low != middle) & (middle != high)]
+    begins = _runs(first, members, keys)
+    counts = np.zeros(len(faces), np.int32)
+    counts[members[begins]] = np.diff(begins, append=np.int32(len(members)))
+    return np.where((low != middle) & (middle != high), counts, 0)
 
 
 def edges_of(faces: Indices, vertices: int) -> Edges:

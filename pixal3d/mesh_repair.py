@@ -94,6 +94,16 @@ def drop_useless_faces(faces: Tensor) -> Tensor:
     return faces[first.sort().values]
 
 
+def drop_cancelled_faces(faces: Tensor) -> Tensor:
+    """`drop_useless_faces`, but none is left of an even number on the same three corners: they have
+    the two sides of what became flat, and what was closed stays so."""
+    a, b, c = faces.unbind(1)
+    faces = faces[(a != b) & (b != c) & (c != a)]
+    first, group = _first_of_each(faces.sort(dim=1).values)
+    odd = torch.bincount(group, minlength=len(first)) % 2 == 1
+    return faces[first[odd].sort().values]
+
+
 def drop_unused_vertices(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     """Only the vertices that a face uses, in their order."""
     used = torch.zeros(len(vertices), dtype=torch.bool, device=vertices.device)

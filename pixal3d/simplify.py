@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixal3d.mesh_repair import check_mesh, clean_mesh, drop_useless_faces, spanning_parity
+from pixal3d.mesh_repair import check_mesh, clean_mesh, drop_cancelled_faces, spanning_parity
 
 COARSE_FACES = 10  # for each face that is kept: their places are then far more exact than its own
 MIN_COARSENED = 100_000  # faces; of fewer the edges collapse in a moment
@@ -88,7 +88,7 @@ def clustered(vertices: Tensor, faces: Tensor, cells: int) -> tuple[Tensor, Tens
     pull = (PULL * weights + 1e-30)[:, None, None] * torch.eye(3).to(planes)
     places = means + torch.linalg.solve(planes + pull, offsets)
     places = places.clamp(low, low + 1 / cells)
-    return places.float(), drop_useless_faces(cluster[faces])
+    return places.float(), drop_cancelled_faces(cluster[faces])
 
 
 def _quadrics(corners: Tensor, owners: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:

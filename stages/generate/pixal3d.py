@@ -304,7 +304,7 @@ def _log_steps(name: str, done: int, steps: int) -> None:
 
 
 BACKEND = GenerateBackend(
-    version="4",
+    version="5",
     settings=Settings,
     load=load,
     loading=("precision", "convolution", "compiled", "model", "weights"),

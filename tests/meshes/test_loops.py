@@ -59,12 +59,22 @@ def test_cleaning_by_loops_sorts_the_faces_of_a_hub() -> None:
 def test_clusters_by_loops_are_those_of_tensors() -> None:
     from meshes import clusters
 
-    vertices, faces = mesh_repair.clean_mesh(*_damaged())
+    vertices, faces = mesh_repair.clean_mesh(*_damaged(), largest_hole=1.0)
     expected = simplify.clustered(vertices, faces, 24)
     found = clusters.clustered(vertices.numpy(), faces.numpy().astype(np.int32), 24)
     assert 500 < len(found[1]) < len(faces) / 2
     np.testing.assert_array_equal(found[1], expected[1])
     np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
+
+
+def test_clusters_of_a_closed_surface_are_closed() -> None:
+    """Every edge has an even number of faces, though whole fingers of the field become flat."""
+    vertices, faces = mesh_repair.clean_mesh(*_damaged(), largest_hole=1.0)
+    for cells in (8, 13, 24):
+        _, left = simplify.clustered(vertices, faces, cells)
+        edges = torch.stack((left, left.roll(-1, dims=1)), 2).reshape(-1, 2).sort(dim=1).values
+        uses = torch.unique(edges, dim=0, return_counts=True)[1]
+        assert len(left) > 100 and not (uses % 2).any()
 
 
 @pytest.mark.parametrize("tilt", [0.0, 0.3])
