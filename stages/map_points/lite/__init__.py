@@ -17,7 +17,7 @@ from scene.types import Bool, Camera, Float32, Mask, Photo, PointMap
 from stages.bundled import Graph, load_graph
 from stages.map_points import MapPointsBackend
 from stages.map_points.lite.camera import Guess, settled_camera, settled_up
-from stages.map_points.lite.depth import ground_of_cells, scene_depth
+from stages.map_points.lite.depth import ground_of_cells, scene_depth, weighed_with_blocks
 from stages.map_points.lite.network import frame_of, network_grid, network_image
 from stages.map_points.lite.objects import CHANNELS, network_labels, object_cells
 
@@ -84,6 +84,7 @@ class LiteMap:
         cells = object_cells(network_labels(outlines, frame), ground, up, focal, frame)
         answer = self.ask(photo, known, cells)
         depth = scene_depth(settled, up, answer.log_depth, answer.valid, frame, outlines)
+        depth = weighed_with_blocks(depth, settled, up, outlines)
         notes = ["unit: the camera is 1 above the ground", *notes, *words]
         return PointMap(depth, settled, metric=False, notes=tuple(notes), guessed=True)
 

@@ -11,13 +11,19 @@ import cv2
 import numpy as np
 
 from scene.types import Bool, Camera, Float32, Float64
+from stages.map_points.lite.camera import pitch_and_roll_deg
 from stages.map_points.lite.network import CELL_PX, Frame, log_ground_depth
+from stages.map_points.lite.objects import BACKDROP, DEPTH_OVER_WIDTH, STEEPEST_DEG
+from stages.map_points.shared.blocks import row_rays
+from stages.map_points.shared.blocks import scene_depth as block_depths
 
 MIN_CELL_FRACTION = 0.5  # of a cell that belongs to what it counts for
 # Heights (of log depth) that close to the commonest one of the surroundings are the ground's.
 ON_GROUND, OFF_GROUND = 0.04, 0.12
 MIN_GROUND_FRACTION = 0.12  # of the surroundings' cells that must be ground for there to be one
 BIN = 0.02
+# How far objects' log depths are moved to those of blocks, which may be quite wrong.
+BLOCK_WEIGHT, LARGEST_STEP, BLOCK_ROLL_DEG = 0.3, 0.15, 5.0
 
 
 def scene_depth(
@@ -53,6 +59,22 @@ def scene_depth(
         depth[window][here] = _interpolated(log_depth - level, inside, frame, rows, columns)[here]
         sure[window][here] = 1
     return np.where(sure > 0, np.exp(depth), np.nan).astype(np.float32)
+
+
+def weighed_with_blocks(depth: Float32, camera: Camera, up: Float64, masks: list[Bool]) -> Float32:
+    """Depths (H, W) of objects, moved some way to those of blocks of their outlines on the ground.
+
+    The network has seen the blocks, but few scenes; these need no training, and are drawn at the
+    photo's own size. Only where the camera has next to no roll and sees the blocks' sides.
+    """
+    pitch_deg, roll_deg = pitch_and_roll_deg(up)
+    if not masks or abs(roll_deg) > BLOCK_ROLL_DEG or not 0 <= pitch_deg <= STEEPEST_DEG:
+        return depth
+    rows = row_rays(camera, np.radians(pitch_deg), 1.0)
+    blocks = block_depths(rows, camera, masks, DEPTH_OVER_WIDTH, BACKDROP)
+    apart = np.clip(np.log(blocks) - np.log(depth), -LARGEST_STEP, LARGEST_STEP)
+    objects = np.any(masks, axis=0)
+    return np.where(objects, depth * np.exp(BLOCK_WEIGHT * apart), depth).astype(np.float32)
 
 
 def ground_level(height: Float32, around: Float32, below: Bool) -> float:

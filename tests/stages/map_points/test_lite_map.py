@@ -8,7 +8,7 @@ import pytest
 from scene.types import Camera, Float64, Photo
 from stages.map_points.lite import camera as cameras
 from stages.map_points.lite.camera import Guess, pitch_and_roll_deg, settled_camera, up_from
-from stages.map_points.lite.depth import ground_of_cells, scene_depth
+from stages.map_points.lite.depth import ground_of_cells, scene_depth, weighed_with_blocks
 from stages.map_points.lite.network import (
     CELL_PX,
     Frame,
@@ -240,3 +240,23 @@ def test_small_and_thin_masks_keep_their_labels() -> None:
     assert labels.shape == (frame.inner_height, frame.inner_width)
     assert set(np.unique(labels)) == {0, 1, 2}
     np.testing.assert_allclose((labels == 1).sum(), 900 * 900 * 0.08**2, rtol=0.05)
+
+
+def test_objects_are_moved_some_way_to_their_blocks() -> None:
+    camera, up = camera_of(320, 240), up_from(30.0, 0.0)
+    truth = true_ground(camera, up)
+    mask = np.zeros((240, 320), bool)
+    mask[100:170, 130:180] = True
+    foot = truth[169, 155]
+    near = np.where(mask, 0.97 * foot, truth).astype(np.float32)
+    far = np.where(mask, 4 * foot, truth).astype(np.float32)
+    moved = weighed_with_blocks(near, camera, up, [mask])
+    # An upright front keeps its distance, so its depth is that of its foot but for the slant.
+    assert 0.97 < np.median(moved[168][mask[168]] / foot) < 1.0
+    np.testing.assert_array_equal(moved[~mask], near[~mask])
+    step = weighed_with_blocks(far, camera, up, [mask])[mask] / far[mask]
+    np.testing.assert_allclose(step, np.exp(-0.3 * 0.15), rtol=1e-5)
+    np.testing.assert_array_equal(
+        weighed_with_blocks(near, camera, up_from(30.0, 8.0), [mask]), near
+    )
+    np.testing.assert_array_equal(weighed_with_blocks(near, camera, up, []), near)
