@@ -153,6 +153,7 @@ BROAD_HANDLERS = {
     "photoscene/inputs/request.py": 3,  # JSON and float()
     "photoscene/models/hub.py": 2,  # handed from a thread to who waits for it; httpx, of proxies
     "photoscene/models/verify.py": 1,  # JSON of an index of weights
+    "photoscene/quality/files.py": 1,  # trimesh and MuJoCo, of exported files
     "photoscene/runs/fits.py": 1,  # the number of a support in a run's JSON
     "photoscene/runs/ownership.py": 1,  # JSON of a run folder's records
     "pixal3d/checkpoints.py": 1,  # numbers of a sampler's JSON

@@ -347,6 +347,22 @@ def export(
 
 
 @command(app)
+def quality(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    all_: Annotated[bool, typer.Option("--all", help="Also the rows that pass.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep it in RUN/quality.json and show it in report.html.")
+    ] = False,
+    store: StorePath = None,
+    json: Json = False,
+) -> int:
+    """Judge a run as a technical artist would: pass, check or fail; status 1 where a row fails."""
+    from photoscene.cli.quality import show_quality
+
+    return show_quality(folder, all_, keep, store, json)
+
+
+@command(app)
 def check(
     photo: PhotoFile,
     mask: Masks = None,

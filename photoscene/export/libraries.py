@@ -17,6 +17,14 @@ def check_libraries(exporter: Exporter) -> None:
 
 def require(what: str, libraries: Mapping[str, str]) -> None:
     """CannotRun, with what brings it, for the first of these modules that is not there."""
+    lacking = missing_library(libraries)
+    if lacking:
+        raise CannotRun(f"{what} {lacking}")
+
+
+def missing_library(libraries: Mapping[str, str]) -> str:
+    """What is said of the first of these modules that is not there, "" for none."""
     for library, remedy in libraries.items():
         if importlib.util.find_spec(library) is None:
-            raise CannotRun(f"{what} needs {library}: {remedy}")
+            return f"needs {library}: {remedy}"
+    return ""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from flows.plan import STEPS
+from photoscene.quality.kept import kept_quality
 from photoscene.report.cards import DAMAGED, Card, object_cards
 from photoscene.report.embed import (
     content_security_policy,
@@ -108,6 +109,7 @@ def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:
         "unit": unit,
         "cards": cards,
         "steps": steps,
+        "quality": kept_quality(run.folder, scene),
         "columns": stage_columns(run.record.steps),
         "waits": waits_for_masks(run.record.steps),
         "weights": used_weights(run.record.steps),

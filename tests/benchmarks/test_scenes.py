@@ -33,7 +33,7 @@ def test_true_meshes_come_back_to_their_places() -> None:
 def test_masks_and_depth_become_the_scene_that_was_photographed(
     scene: Path, tmp_path: Path
 ) -> None:
-    """Modal IoU at least 0.95 and visible depth within 2 %, judged by our own renderer."""
+    """Modal IoU at least 0.95 and visible depth within 2 %, subject by our own renderer."""
     store = Store(tmp_path / "store")
     run_plainly(masks_and_depth(scene), store, tmp_path / "run")
     placed = placed_meshes(read_scene(tmp_path / "run"), store)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from photoscene.export.formats.glb import camera_pose
+from photoscene.export.formats.usd_physics import add_body, add_physics_scene
 from photoscene.export.model import (
     EXPORT_EXTRA,
     METRES,
@@ -86,7 +87,12 @@ def _write_stage(scene: ExportScene, folder: Path, file: str) -> Path:
     Usd.ModelAPI(root).SetKind(Kind.Tokens.assembly)
     root.SetCustomData(without_lists(scene.metadata))
     for o in scene.objects:
-        _add_object(stage, root.GetPath().AppendChild(o.key), o, folder, scene.textures)
+        path = root.GetPath().AppendChild(o.key)
+        _add_object(stage, path, o, folder, scene.textures)
+        if o.body is not None:
+            add_body(stage, stage.GetPrimAtPath(path), o.body, scene.unit)
+    if any(o.body is not None for o in scene.objects):
+        add_physics_scene(stage, root)
     if scene.camera is not None:
         _add_camera(stage, root.GetPath().AppendChild(CAMERA_NODE), scene, scene.camera)
     stage.GetRootLayer().Save()

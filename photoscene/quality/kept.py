@@ -1,0 +1,53 @@
+"""quality.json: the rubric of a run as it was measured last, beside the scene that it is about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from photoscene.quality.rubric import Quality, quality_to_json
+from scene.files import encode_json
+from scene.keys import digest
+from scene.scene_json import scene_to_json
+from scene.types import Scene
+
+QUALITY = "quality.json"
+FORMAT = "photoscene-quality/1"
+
+
+def quality_file(quality: Quality, scene: Scene) -> bytes:
+    """The file's content; it names the scene, so that a later one is not taken for it."""
+    return encode_json({"format": FORMAT, "scene": _digest(scene), **quality_to_json(quality)})
+
+
+def kept_quality(folder: Path, scene: Scene) -> Mapping[str, Any] | None:
+    """What was measured of this very scene, None where nothing was."""
+    value = _read(folder)
+    return value if value and value.get("scene") == _digest(scene) else None
+
+
+def kept_verdict(folder: Path, scene_file: str) -> str:
+    """The verdict on the scene that a run folder holds, "" for none."""
+    value = _read(folder)
+    try:
+        same = value and value.get("scene") == digest((folder / scene_file).read_bytes())
+    except OSError:
+        return ""
+    return str(value["verdict"]) if value and same else ""
+
+
+def _digest(scene: Scene) -> str:
+    return digest(encode_json(scene_to_json(scene)))
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    path = folder / QUALITY
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and value.get("format") == FORMAT else None
