@@ -124,7 +124,7 @@ def _checked(mask: Mask, photo: Photo) -> Bool:
 
 
 BACKEND = MapPointsBackend(
-    version="3",
+    version="4",
     settings=Settings,
     load=load,
     needs_masks=True,
