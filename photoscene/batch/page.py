@@ -11,7 +11,6 @@ from urllib.parse import quote
 from photoscene.batch.images import KINDS, image_path
 from photoscene.quality.kept import kept_verdict
 from photoscene.report.embed import content_security_policy, template, text_of
-from photoscene.runs.folder import SCENE
 
 # Tells the page from somebody else's index.html; within its first bytes.
 MARK = '<meta name="generator" content="photoscene batch">'
@@ -53,5 +52,5 @@ def _card(scene: Mapping[str, Any], output: Path) -> dict[str, Any]:
         for kind, path in files.items()
         if scene["name"] and os.path.exists(f"{output}/{path}")
     }
-    verdict = kept_verdict(output / scene["name"], SCENE) if scene["name"] else ""
+    verdict = kept_verdict(output / scene["name"]) if scene["name"] else ""
     return {**scene, "quality": verdict, "report": there.pop("report", ""), "images": there}

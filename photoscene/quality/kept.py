@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from photoscene.quality.rubric import Quality, quality_to_json
+from photoscene.runs.folder import read_scene
+from scene.errors import BadInput
 from scene.files import encode_json
 from scene.keys import digest
 from scene.scene_json import scene_to_json
@@ -28,14 +30,15 @@ def kept_quality(folder: Path, scene: Scene) -> Mapping[str, Any] | None:
     return value if value and value.get("scene") == _digest(scene) else None
 
 
-def kept_verdict(folder: Path, scene_file: str) -> str:
+def kept_verdict(folder: Path) -> str:
     """The verdict on the scene that a run folder holds, "" for none."""
-    value = _read(folder)
-    try:
-        same = value and value.get("scene") == digest((folder / scene_file).read_bytes())
-    except OSError:
+    if _read(folder) is None:
         return ""
-    return str(value["verdict"]) if value and same else ""
+    try:
+        value = kept_quality(folder, read_scene(folder))
+    except BadInput:
+        return ""
+    return str(value["verdict"]) if value else ""
 
 
 def _digest(scene: Scene) -> str:

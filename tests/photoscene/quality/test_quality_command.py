@@ -42,7 +42,7 @@ def test_the_rubric_is_printed_kept_and_shown(
 
     assert json.loads((run / QUALITY).read_text())["rows"] == quality["rows"]
     assert 'id="quality"' in (run / "report.html").read_text()
-    assert kept_verdict(run, "scene.json") == quality["verdict"]
+    assert kept_verdict(run) == quality["verdict"]
 
 
 def test_a_kept_rubric_is_on_the_wall_of_its_batch_and_of_no_other_scene(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_kept_rubric_is_on_the_wall_of_its_batch_and_of_no_other_scene(tmp_pat
     scene = read_scene(run)
     kept = quality_file(Quality((measured("cup", "closed", 0.5),)), scene)
     write_page(read_run(run), QUALITY, kept)
-    assert kept_verdict(run, "scene.json") == "fail"
+    assert kept_verdict(run) == "fail"
     assert (kept_quality(run, scene) or {})["verdict"] == "fail"
     assert kept_quality(run, replace(scene, notes=("another",))) is None
     entry = {"name": "run", "state": "done", "grade": "good", "objects": [], "seconds": 1,
@@ -60,7 +60,7 @@ def test_a_kept_rubric_is_on_the_wall_of_its_batch_and_of_no_other_scene(tmp_pat
     summary = {"counts": counts, "objects": 1, "scenes": [entry]}
     assert "quality: fail" in batch_page(summary, tmp_path).decode()
     (run / "scene.json").write_text("{}")
-    assert kept_verdict(run, "scene.json") == ""
+    assert kept_verdict(run) == ""
     assert "quality: fail" not in batch_page(summary, tmp_path).decode()
     (run / QUALITY).write_text("[")
     assert kept_quality(run, scene) is None
