@@ -140,7 +140,7 @@ def mask_below(mask: Bool, others: Int) -> Int:
     kernel[:reach] = 0
     near = cv2.dilate(np.where(mask, 0, others).astype(np.uint16), kernel)
     columns = np.flatnonzero(mask.any(axis=0))
-    below = np.zeros(mask.shape[1], near.dtype)
+    below = np.zeros(mask.shape[1], np.uint16)
     below[columns] = near[standing_rows(mask, columns), columns]
     return below
 
