@@ -26,8 +26,8 @@ class _Lines(logging.Handler):
         """One line for one record."""
         extra = vars(record)
         if "names" in extra:
-            self.names = extra["names"]
-            if self.names:
+            known, self.names = self.names, extra["names"]
+            if self.names and self.names != known:  # not again by the flow
                 print(f"{'objects':<11} {', '.join(self.names.values())}", file=sys.stderr)
         elif "call" in extra:
             call = extra["call"]

@@ -110,8 +110,8 @@ def _mp4(frames: Iterable[Uint8]) -> bytes:
 
 def _av() -> Any:
     try:
-        import av
-        import av.video.reformatter
+        import av  # pyright: ignore[reportMissingImports]
+        import av.video.reformatter  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise CannotRun("an .mp4 needs PyAV: pip install -e '.[video]', or write a .gif") from None
     if "libx264" not in av.codecs_available:

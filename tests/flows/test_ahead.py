@@ -15,6 +15,7 @@ from flows.calls import Outcome
 from flows.compute import produce
 from flows.request import Request
 from flows.tasks import model_pool
+from photoscene.cli.progress import show_progress
 from photoscene.inputs.request import build_request
 from photoscene.runs.reconstruction import reconstruct_photo
 from scene.errors import BadInput
@@ -23,7 +24,7 @@ from support.inline import run_inline
 from support.small_photo import SmallPhoto
 
 POOL = model_pool("cpu")
-FIRST_STEPS = 3
+FIRST_STEPS = 3  # photo, segment, map_points
 
 
 def after(count: int) -> Callable[[], bool]:
@@ -108,6 +109,15 @@ def test_a_run_tells_what_it_computed_whoever_did(
     assert sorted(keys) == sorted(outcome.call.key for outcome in outcomes)
     again = reconstruct_photo(request, store)[1]
     assert not any(outcome.computed for outcome in again)
+
+
+def test_every_step_is_shown_once(
+    asked: tuple[Request, Store], slow_server: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with show_progress():
+        reconstruct_photo(*asked)
+    shown = [line.split()[0] for line in capsys.readouterr().err.splitlines()]
+    assert [shown.count(word) for word in ("photo", "segment", "map_points", "objects")] == [1] * 4
 
 
 def test_what_the_flow_cannot_use_is_refused_as_ever(
