@@ -44,6 +44,7 @@ QUICK = {
     "generate.steps": 1, "generate.texture_px": 64, "generate.faces": 200,
     "finish.backend": "none",  # tests of the stage itself are slow ones
 }  # fmt: skip
+LICENCE = ("--licence", "CC0 1.0")
 HEAVY = ("segment", "map_points", "complete", "generate")
 
 
@@ -125,9 +126,7 @@ def done(
     folder = tmp_path_factory.mktemp("full") / "run"
     where = ("-o", folder, "--store", folder.parent / "store", "--json")
     with hearing() as lines:
-        result = call(
-            "run", photo, "--text", "cup", "--licence", "CC0 1.0", *options(weights), *where
-        )
+        result = call("run", photo, "--text", "cup", *LICENCE, *options(weights), *where)
     assert result.exit_code in (0, 1), result.output  # random meshes may fit nothing
     yield Done(folder, json.loads(result.stdout), lines)
 
@@ -155,7 +154,7 @@ def test_every_model_was_read_once(done: Done) -> None:
 
 def test_the_same_again_computes_nothing(done: Done, weights: dict[str, Path], photo: Path) -> None:
     where = ("-o", done.folder, "--store", done.store, "--json")
-    again = call("run", photo, "--text", "cup", *options(weights), *where)
+    again = call("run", photo, "--text", "cup", *LICENCE, *options(weights), *where)
     assert json.loads(again.stdout)["steps_computed"] == 0
 
 

@@ -97,4 +97,4 @@ def _checked(mask: Mask, photo: Photo) -> Bool:
     return mask.pixels
 
 
-BACKEND = MapPointsBackend(version="4", settings=Settings, load=load, needs_masks=True)
+BACKEND = MapPointsBackend(version="5", settings=Settings, load=load, needs_masks=True)

@@ -24,6 +24,7 @@ MIN_CONTACT_FRACTION = 0.2
 # Part of an object's height that its feet are in; and how much farther than the back of what they
 # touch the ground would have to be for the object not to stand on that.
 FEET_FRACTION, FAR_CONTACT = 0.15, 1.5
+FARTHEST_BEHIND = 1.5  # distance of what something hides, over that of its back
 # Share of an object that cuts into another's convex outline when it stands on it.
 STANDING_FRACTION = 0.01
 # Share of an object's rows below which its top is seen too flatly to be modelled.
@@ -154,13 +155,17 @@ def _is_carried(rows: Rows, mask: Bool, touching: Bool, block: Block) -> bool:
 
 def _hidden_distance(rows: Rows, mask: Bool, touching: Bool, block: Block, carried: bool) -> float:
     """Distance of an object without visible contact: on the block that it touches, or behind it."""
-    nearest = block.back
+    top, bottom = (float(rows.ground_distance(np.array(row))) for row in row_range(mask))
     if carried:
         nearest = _distance_below(rows, block, mask, np.flatnonzero(touching))
         # The distance on a level top seen at a grazing angle is too unsure to leave its middle.
         nearest = min(nearest, (float(block.front.min()) + block.back) / 2)
+    else:
+        # Its hidden foot is nearer than the ground of its lowest visible row.
+        farthest = min(max(bottom, block.back), FARTHEST_BEHIND * block.back)
+        nearest = (block.back + farthest) / 2
     # Its top row must still lie above the ground.
-    return min(nearest, 0.95 * float(rows.ground_distance(np.array(row_range(mask)[0]))))
+    return min(nearest, 0.95 * top)
 
 
 def _block_on(

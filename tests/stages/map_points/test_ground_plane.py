@@ -85,6 +85,11 @@ def test_hidden_object_is_behind_its_occluder() -> None:
     far = outline(box(0.0, 2.2, 0.4, 0.2, 0.8), pitch) & ~near
     depth = depth_of([far, near], Settings(pitch_deg=20.0))
     assert depth[far].min() > np.median(depth[near])
+    # Its foot is 2.2 away, hidden by what ends at 1.8, which a block guesses.
+    row = np.flatnonzero(far.any(axis=1))[-1]
+    y = (row + 0.5 - CAMERA.cy_px) / CAMERA.fy_px
+    distance = depth_of_feet(depth, far) * (np.cos(pitch) - y * np.sin(pitch))
+    assert 1.9 < distance < 3.0
 
 
 def test_object_on_another_is_not_behind_it() -> None:
