@@ -11,6 +11,7 @@ from photoscene.export.formats import exporters_named
 from photoscene.export.options import ExportOptions
 from photoscene.export.run import export_run
 from photoscene.runs.folder import read_run
+from scene.errors import BadInput
 from scene.store import open_store
 
 DEFAULT_FOLDER = "export"
@@ -20,6 +21,10 @@ def export_scene(
     run: Path, output: Path | None, asked: Exporting, store_path: str | None, as_json: bool
 ) -> int:
     """Returns the exit status: 1 where objects were lost in the run."""
+    sizes = asked.size or [None]
+    if len(sizes) > 1:
+        given = " ".join(f"--size {size}" for size in sizes)
+        raise BadInput(f"{given}: one length sets the scale of the whole scene; give one")
     exporters = exporters_named(asked.formats or ["glb"], asked.blender)
     options = ExportOptions(
         per_object=asked.per_object,
@@ -29,7 +34,7 @@ def export_scene(
         origin=asked.origin,
         faces=asked.faces,
         texture_px=asked.textures,
-        size=asked.size,
+        size=sizes[0],
         colliders=asked.colliders,
         density=asked.density,
     )

@@ -13,7 +13,7 @@ from photoscene.runs.folder import read_run
 from photoscene.runs.record import RECORD
 from scene import upkeep
 from scene.errors import BadInput
-from scene.store import open_store
+from scene.store import Store, open_store
 from scene.types import Artifact
 
 AGES_S = {"m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -33,7 +33,7 @@ class Cleaning:
 
 def show_stats(store_path: str | None, as_json: bool) -> int:
     """`photoscene store stats`: returns the exit status."""
-    store = open_store(store_root(store_path))
+    store = _existing_store(store_path)
     found = upkeep.stats(store)
     lines = [
         f"store {store.address}",
@@ -48,7 +48,7 @@ def show_stats(store_path: str | None, as_json: bool) -> int:
 
 def verify_store(store_path: str | None, as_json: bool) -> int:
     """`photoscene store verify`: returns the exit status."""
-    store = open_store(store_root(store_path))
+    store = _existing_store(store_path)
     damaged = store.verify()
     ending = f"{len(damaged)} damaged; run again what needs them" if damaged else "no damage"
     text = "\n".join([*damaged, f"store {store.address}: {ending}"])
@@ -64,7 +64,7 @@ def clean_store(store_path: str | None, asked: Cleaning, as_json: bool) -> int:
         None if asked.max_size is None else _size("--max-size", asked.max_size),
         _age_s("--grace", asked.grace),
     )
-    store = open_store(store_root(store_path))
+    store = _existing_store(store_path)
     done = upkeep.clean(store, rules, asked.dry_run)
     verb = "would remove" if asked.dry_run else "removed"
     lines = [
@@ -77,6 +77,14 @@ def clean_store(store_path: str | None, asked: Cleaning, as_json: bool) -> int:
     values = {"store": store.address, "dry_run": asked.dry_run, **asdict(done)}
     print_result(values, "\n".join(lines), as_json)
     return DONE
+
+
+def _existing_store(given: str | None) -> Store:
+    """BadInput where a folder is not there: nothing in it could be found missing."""
+    root = store_root(given)
+    if "://" not in root and not Path(root).is_dir():
+        raise BadInput(f"store {root} is not there: check --store or PHOTOSCENE_STORE")
+    return open_store(root)
 
 
 def needed_by(folders: Sequence[Path]) -> upkeep.Needed:

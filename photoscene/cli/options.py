@@ -180,7 +180,7 @@ class Exporting:
     unit: Annotated[str | None, typer.Option(metavar="m|cm|mm", help="Of lengths.")] = None
     up: Annotated[str | None, typer.Option(metavar="y|z", help="The axis that is up.")] = None
     size: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="OBJECT=LENGTH", help="As cup=0.12m: scales everything by it."),
     ] = None
     faces: MaxFaces = None

@@ -1,7 +1,8 @@
 """Puts exported files into a folder: all of them or none, and nothing there is overwritten but what
 an earlier export wrote and nobody changed since.
 
-NAME.export.json lists the files that exports of this name wrote, by sha256.
+NAME.export.json lists the files that exports of this name wrote, by sha256, and describes those
+of the last one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from scene.keys import digest
 FORMAT = "photoscene-export/1"
 STAGING_NAME = re.compile(r"\.exporting-[0-9a-f]{32}")
 FILES, WRITING = "files", "writing"
+DESCRIBED = "describes"  # the files that the rest of a record is about
 Digests = Mapping[str, str]
 
 
@@ -97,7 +99,7 @@ def publish(folder: Path, staged: Path, name: str, record: Mapping[str, Any]) ->
         for each in new:
             (folder / each).parent.mkdir(parents=True, exist_ok=True)
             os.replace(staged / each, folder / each)
-        write({FILES: kept | new})
+        write({FILES: kept | new, DESCRIBED: [*new]})
     return [*new]
 
 

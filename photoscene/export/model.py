@@ -69,8 +69,9 @@ class Exporter:
     """A file format: `write` puts NAME.SUFFIX, and files that belong to it, into a folder.
 
     unit, up: where the format, or everybody who reads it, has one only; closed: it takes closed
-    meshes only; physical: its objects have bodies; libraries: modules that must be there, each with
-    what brings it; check: raises CannotRun where anything else is missing.
+    meshes only; physical: its objects have bodies; can_be_physical: they have where colliders are
+    asked for; libraries: modules that must be there, each with what brings it; check: raises
+    CannotRun where anything else is missing.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Exporter:
     up: str | None = None
     closed: bool = False
     physical: bool = False
+    can_be_physical: bool = False
     libraries: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[], None] = lambda: None
 

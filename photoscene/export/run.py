@@ -17,6 +17,7 @@ from photoscene.export.names import plain_name
 from photoscene.export.options import ExportOptions
 from photoscene.export.source import Source, read_source, scale_from_size
 from photoscene.physics.bodies import LIBRARIES, camera_colliders
+from photoscene.physics.mass import DENSITY
 from photoscene.runs.folder import read_asset
 from scene.store import Store
 from scene.types import ObjectMesh
@@ -110,8 +111,15 @@ def _with_defaults(options: ExportOptions, source: Source) -> tuple[ExportOption
 
 
 def _fixed_notes(exporters: Sequence[Exporter], options: ExportOptions) -> list[str]:
-    """The formats that leave no choice of what was asked for."""
+    """The formats that leave no choice of what was asked for, or have no place for it."""
     notes = []
+    bare = [
+        e.name for e in exporters if not (e.physical or options.colliders and e.can_be_physical)
+    ]
+    asked = {"--colliders": options.colliders, "--density": options.density != DENSITY}
+    if bare and any(asked.values()):
+        names = " and ".join(name for name, given in asked.items() if given)
+        notes.append(f"{', '.join(bare)}: no place for bodies, so {names} changes nothing there")
     for exporter in exporters:
         unit, up = unit_and_up(exporter, options)
         if options.unit not in (None, unit) or options.up not in (None, up):

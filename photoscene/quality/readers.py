@@ -105,7 +105,7 @@ READERS = {
     "obj": Reader(".obj", read_whole),
     "stl": Reader(".stl", read_whole),
     "ply": Reader(".ply", read_whole),
-    "3mf": Reader(".3mf", read_whole, libraries={"lxml": "pip install lxml"}),
+    "3mf": Reader(".3mf", read_whole, libraries={"lxml": EXPORT_EXTRA}),
     "usd": Reader(".usd", read_stage, libraries=PXR),
     "usdz": Reader(".usdz", read_stage, libraries=PXR),
     "mjcf": Reader(".xml", read_model, body_name, MUJOCO),

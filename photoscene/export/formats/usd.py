@@ -204,5 +204,6 @@ def _add_camera(stage: Any, path: Any, scene: ExportScene, camera: Camera) -> No
     shape.CreateVerticalApertureOffsetAttr(height_mm * (camera.cy_px / camera.height - 0.5))
 
 
-USD = Exporter("usd", write_usd, libraries={"pxr": EXPORT_EXTRA})
-USDZ = Exporter("usdz", write_usdz, unit="m", up="y", libraries={"pxr": EXPORT_EXTRA})
+LIBRARIES = {"pxr": EXPORT_EXTRA}
+USD = Exporter("usd", write_usd, can_be_physical=True, libraries=LIBRARIES)
+USDZ = Exporter("usdz", write_usdz, "m", "y", can_be_physical=True, libraries=LIBRARIES)

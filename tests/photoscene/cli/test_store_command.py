@@ -89,3 +89,10 @@ def test_what_cannot_be_is_refused_in_one_line(
     status, _, error = call(store, "gc", *options)
     assert status == 2 and reason in error and error.count("\n") == 1
     assert call(store, "stats")[1]["results"]["files"] == 2
+
+
+@pytest.mark.parametrize("words", [("stats",), ("verify",), ("gc", "--older-than", "1d")])
+def test_a_store_that_is_not_there_is_no_healthy_store(tmp_path: Path, words: tuple[str]) -> None:
+    status, _, line = call(Store(tmp_path / "nowhere"), *words)
+    assert status == 2 and "nowhere is not there: check --store or PHOTOSCENE_STORE" in line
+    assert not (tmp_path / "nowhere").exists()

@@ -73,6 +73,7 @@ def refused(run: Path, out: Path, status: int, *options: object) -> str:
         (("--size", "cup=1e9m"), "and below 1e+06 m"),
         (("--size", "fork=1m"), "--size fork: the run has 1 (cup), 2 (spoon)"),
         (("--size", "spoon=1m"), "this object was lost, so it has no size"),
+        (("--size", "cup=1m", "--size", "cup=2m"), "one length sets the scale of the whole scene"),
         (("--format", "fbx", "--blender", "no/such/blender"), "no such program: install Blender"),
         (("--format", "fbx", "--blender", sys.executable), "this Python has no bpy"),
     ],

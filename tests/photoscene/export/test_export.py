@@ -55,6 +55,21 @@ def test_formats_that_leave_no_choice_are_named(run: Path) -> None:
     assert note == "photoscene: glb is in m with y up, whatever is asked for"
 
 
+def test_formats_without_bodies_are_named_where_bodies_are_asked_for(run: Path) -> None:
+    done = call("export", run, "--format", "glb,mjcf", "--density", "500")
+    (note,) = done.stderr.splitlines()
+    said = "glb: no place for bodies, so --density changes nothing there"
+    assert note == f"photoscene: {said}"
+
+
+def test_a_record_says_which_files_it_describes(run: Path, tmp_path: Path) -> None:
+    exported(run, "-o", tmp_path, "--format", "obj")
+    exported(run, "-o", tmp_path, "--size", "1=18in")
+    record = json.loads((tmp_path / "my_run.export.json").read_bytes())
+    assert record["describes"] == ["my_run.glb"]
+    assert {"my_run.glb", "my_run.obj"} < {*record["files"]}
+
+
 def test_a_scene_stands_upright_on_the_floor_below_the_camera(run: Path) -> None:
     folder, files = exported(run)
     assert folder == run / "export" and files == ["my_run.glb", "my_run.export.json"]
