@@ -69,20 +69,24 @@ def finished(
     photo: tuple[Cutout, CropCamera] | None = None,
 ) -> ObjectMesh:
     """The asset of a mesh, or of the dense one that it was made from, with at most so many faces;
-    photo: what covers the part that it shows."""
+    photo: what covers the part that it shows. What is a closed shell with so few faces keeps its
+    surface."""
     from meshes.nearest import surface_tree
     from stages.finish.asset.baking import bake
     from stages.finish.asset.charts import unwrapped
     from stages.finish.asset.photo import photo_view
-    from stages.finish.asset.shell import closed_shell
+    from stages.finish.asset.shell import as_closed_shell, closed_shell
     from stages.finish.asset.simplify import simplified
     from stages.finish.asset.source import source_of
 
     started = time.monotonic()
     source = source_of(mesh, dense)
     tree = surface_tree(source.vertices, source.faces)
-    shell = closed_shell(source.vertices, source.faces, tree, shell_cells(faces))
-    light = simplified(*shell, faces)
+    fits = len(source.faces) <= faces
+    light = as_closed_shell(source.vertices, source.faces) if fits else None
+    if light is None:
+        shell = closed_shell(source.vertices, source.faces, tree, shell_cells(faces))
+        light = simplified(*shell, faces)
     cut = unwrapped(*light, texture_px)
     view = photo_view(photo[0].rgba, photo[1], *light) if photo is not None else None
     baked = bake(*light, cut, source, tree, texture_px, view)
@@ -102,7 +106,7 @@ def load(settings: Settings, device: str) -> Asset:
 
 
 BACKEND = FinishBackend(
-    version="1",
+    version="2",
     settings=Settings,
     load=load,
     loading=(),

@@ -21,7 +21,7 @@ from stages.crops import cutout_crop
 from stages.finish.asset import Settings, load
 from stages.finish.asset.charts import by_normals, overlapping
 from stages.finish.asset.packing import packed
-from stages.finish.asset.shell import well_composed
+from stages.finish.asset.shell import as_closed_shell, well_composed
 from stages.finish.asset.texels import covered_texels, spread
 
 pytestmark = pytest.mark.slow  # compiles for half a minute
@@ -67,6 +67,31 @@ def test_an_asset_is_one_closed_outward_shell_in_its_budget(shape) -> None:
     else:
         assert volume == pytest.approx(whole, rel=0.01)
     assert _hausdorff(asset, known) < 0.01
+
+
+def test_a_closed_shell_in_its_budget_keeps_its_surface() -> None:
+    ball = trimesh.creation.icosphere(3)
+    made = _finished(ball, dense=False)
+    assert len(made.faces) == len(ball.faces)
+    apart = surface_tree(ball.vertices, ball.faces)
+    assert nearest_points(apart, made.vertices.astype(np.float64)).distance.max() < 1e-6
+    assert made.texture.shape[:2] == (256, 256)
+
+
+@pytest.mark.parametrize("spoilt", ["open", "inside out", "two parts", "over budget"])
+def test_only_a_closed_outward_shell_in_its_budget_is_kept(spoilt: str) -> None:
+    ball = trimesh.creation.icosphere(2)
+    vertices, faces = np.float32(ball.vertices), ball.faces
+    assert as_closed_shell(vertices, faces) is not None
+    if spoilt == "over budget":
+        made = _finished(trimesh.creation.icosphere(4), dense=False, faces=1000)
+        assert len(made.faces) <= 1000 and is_closed(made.vertices, made.faces)
+        return
+    if spoilt == "two parts":
+        vertices = np.concatenate([vertices, vertices + 3])
+        faces = np.concatenate([faces, faces + len(ball.vertices)])
+    faces = {"open": faces[1:], "inside out": faces[:, ::-1], "two parts": faces}[spoilt]
+    assert as_closed_shell(vertices, faces) is None
 
 
 @pytest.mark.parametrize("seed", [0, 3])  # `python -m benchmarks.finishing` has all of them
