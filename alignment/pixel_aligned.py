@@ -135,10 +135,12 @@ def _place(
         o, point_map.depth, scaled(one.view, scale), one.points, scale * one.points.model,
         similarity, truncation,
     )  # fmt: skip
-    cube, measured = matches(one.points, o.crop, point_map.camera)
-    perspective, warnings = check_perspective(
-        cube, measured, generator_distance(o.crop), fits, truncation
-    )
+    perspective, warnings = None, []
+    if not point_map.guessed:  # else the depths inside an object contradict nothing
+        cube, measured = matches(one.points, o.crop, point_map.camera)
+        perspective, warnings = check_perspective(
+            cube, measured, generator_distance(o.crop), fits, truncation
+        )
     if one.points.reduced:
         warnings.append(BORDER_PIXELS_USED)
     moved = scale / fits - 1

@@ -46,4 +46,4 @@ def load(settings: Settings, device: str) -> PixelAligned:
     return PixelAligned(settings)
 
 
-BACKEND = PlaceBackend(version="4", settings=Settings, load=load)
+BACKEND = PlaceBackend(version="5", settings=Settings, load=load)

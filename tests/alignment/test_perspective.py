@@ -87,6 +87,13 @@ def test_a_map_stretched_by_a_wrong_focal_length_is_told() -> None:
     assert fit.silhouette_iou > 0.99  # nothing in the outline tells it
 
 
+def test_a_guessed_map_contradicts_no_field_of_view() -> None:
+    wrong = believed(1.25, shifted_map=False)
+    guessed = replace(wrong, point_map=replace(wrong.point_map, guessed=True))
+    fit = fit_of(guessed.place()[0])
+    assert fit.perspective is None and (fit.grade, fit.warnings) == ("good", ())
+
+
 @pytest.mark.parametrize("longer", [1.0, 1.25])
 def test_a_map_that_agrees_with_its_mesh_is_good(longer: float) -> None:
     """Also in a wrong camera, when the map's shift goes with it: nothing can tell that."""
