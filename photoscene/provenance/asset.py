@@ -19,7 +19,6 @@ FORMAT = "photoscene-asset/1"
 PATH_SEPARATORS = ("/", "\\")
 OWN_FILE = "a file of the user's own"
 GIVEN_MAPS = ("file",)  # backends of map_points that read what a sensor measured
-GUESSED_MAPS = ("ground_plane",)
 
 
 def asset_record(
@@ -122,7 +121,7 @@ def _guessed(
     mapper = _backend(steps, "map_points")
     if not request.camera:
         yield "focal length of the camera, unless the photo's own data has it"
-    if points is not None and mapper in GUESSED_MAPS:
+    if points is not None and points.guessed:
         yield f"depth: objects are assumed to stand on a plane ({mapper}), {_unit(points)}"
     elif points is not None and mapper not in GIVEN_MAPS:
         yield f"depth of what the photo shows, estimated from the photo ({mapper}), {_unit(points)}"
