@@ -16,11 +16,11 @@ import torch
 from pixal3d import VoxelAttributes, bake
 
 GRID = 1024
-AROUND, ACROSS = 2400, 1198
+AROUND, ACROSS = 2400, 1198  # quads of the ring: 5.75 million faces
 
 
-def decoded_ring(around: int, across: int) -> tuple[torch.Tensor, torch.Tensor, VoxelAttributes]:
-    """Vertices, faces and attributes of a ring with small bumps: 2 * around * across faces."""
+def bumpy_ring(around: int, across: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) float64 and faces of a ring with small bumps: 2 * around * across faces."""
     u, v = np.meshgrid(
         np.linspace(0, 2 * np.pi, around, endpoint=False),
         np.linspace(0, 2 * np.pi, across, endpoint=False), indexing="ij",
@@ -32,7 +32,13 @@ def decoded_ring(around: int, across: int) -> tuple[torch.Tensor, torch.Tensor, 
     next_u, next_v = np.roll(at, -1, 0), np.roll(at, -1, 1)
     both = np.roll(next_u, -1, 1)
     faces = np.stack([at, next_u, both, at, both, next_v], -1).reshape(-1, 3)
-    vertices = points.reshape(-1, 3).astype(np.float32)
+    return points.reshape(-1, 3), faces
+
+
+def decoded_ring(around: int, across: int) -> tuple[torch.Tensor, torch.Tensor, VoxelAttributes]:
+    """The ring with attributes as a decoder gives them."""
+    points, faces = bumpy_ring(around, across)
+    vertices = points.astype(np.float32)
     coords = np.unique(((vertices + 0.5) * GRID).astype(np.int32), axis=0)
     values = np.concatenate([coords, GRID - coords], axis=1, dtype=np.float32) / GRID
     attributes = VoxelAttributes(torch.from_numpy(coords), torch.from_numpy(values), GRID)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.bake_seconds import ACROSS, AROUND, bumpy_ring
 from benchmarks.narrow import table
 from meshes.nearest import surface_tree
 from pixal3d.mesh_repair import clean_mesh
@@ -29,7 +30,6 @@ from stages.finish.asset.simplify import simplified
 from stages.finish.asset.source import source_of_dense
 
 ROOT = Path(__file__).parents[1]
-AROUND, ACROSS = 2400, 1198  # quads of the bumpy ring: 5.75 million faces
 GENERATOR_FACES, GENERATOR_PX = 20_000, 1024  # what the generator keeps
 CHART_CELLS, CHART_PX = 386, 4096
 
@@ -59,8 +59,8 @@ def cost_tables() -> str:
 
     Compiled first, on a small surface: numba keeps what it compiled.
     """
-    asset_clock(bumpy_ring(400, 200), Clock(), MAX_XATLAS_FACES + 1, 512)
-    dense = bumpy_ring(AROUND, ACROSS)
+    asset_clock(coloured_ring(400, 200), Clock(), MAX_XATLAS_FACES + 1, 512)
+    dense = coloured_ring(AROUND, ACROSS)
     parts = [asset_clock(dense, Clock(), *PRESETS["full"]).table("part of an asset, preset `full`")]
     gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     parts.append(f"Peak memory of the process: {gigabytes:.1f} GB.")
@@ -69,20 +69,9 @@ def cost_tables() -> str:
     return "\n\n".join(parts)
 
 
-def bumpy_ring(around: int, across: int) -> DenseMesh:
-    """A ring with small bumps and colours by place: 2 * around * across faces."""
-    u, v = np.meshgrid(
-        np.linspace(0, 2 * np.pi, around, endpoint=False),
-        np.linspace(0, 2 * np.pi, across, endpoint=False), indexing="ij",
-    )  # fmt: skip
-    radius = 0.15 + 0.003 * np.sin(40 * u) * np.sin(24 * v)
-    reach = 0.3 + radius * np.cos(v)
-    points = np.stack([reach * np.cos(u), reach * np.sin(u), radius * np.sin(v)], -1)
-    at = np.arange(around * across).reshape(around, across)
-    next_u, next_v = np.roll(at, -1, 0), np.roll(at, -1, 1)
-    both = np.roll(next_u, -1, 1)
-    faces = np.stack([at, next_u, both, at, both, next_v], -1).reshape(-1, 3)
-    points = points.reshape(-1, 3)
+def coloured_ring(around: int, across: int) -> DenseMesh:
+    """The ring with colours by place."""
+    points, faces = bumpy_ring(around, across)
     values = np.full((len(points), 6), 255, np.uint8)
     values[:, :3] = (points + 0.5) * 255
     return DenseMesh(points.astype(np.float32), faces.astype(np.int32), values)

@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 
 MAX_LENGTH = 48
-# Windows opens no file of such a name, whatever its suffix.
 CAMERA_NODE = "photo_camera"  # which files have beside the objects
+# Windows opens no file of such a name, whatever its suffix.
 DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from photoscene.export.model import ExportObject
 from scene.errors import BadInput
-from scene.seams import is_closed, vertex_places
+from scene.seams import is_closed, welded
 from scene.types import Float32
 
 
@@ -17,14 +17,10 @@ def solid_surface(o: ExportObject) -> tuple[Float32, NDArray[np.int32], NDArray[
 
     BadInput where it is not closed, since no inside can be told from outside then.
     """
-    points = o.vertices.astype(np.float32)
-    place = vertex_places(points)
-    vertices = np.zeros((place.max() + 1, 3), np.float32)
-    vertices[place] = points
-    faces = place[o.mesh.faces]
+    vertices, faces = welded(o.vertices.astype(np.float32), o.mesh.faces)
     a, b, c = faces.T
     kept = np.flatnonzero((a != b) & (b != c) & (c != a))  # else a line or a point by now
-    faces = faces[kept].astype(np.int32)
+    faces = faces[kept]
     if not is_closed(vertices, faces):
         raise BadInput(
             f"{o.name} is not closed in single precision, so it is no solid: give it a larger "

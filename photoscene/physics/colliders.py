@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scene.seams import is_closed, vertex_places
+from scene.seams import is_closed, welded
 from scene.types import Float64
 
 Faces = NDArray[np.int32]
@@ -73,7 +73,7 @@ def convex_colliders(vertices: NDArray[np.floating], faces: Faces) -> Colliders:
     size = box_diagonal(vertices)
     centre = (np.min(vertices, axis=0) + np.max(vertices, axis=0)).astype(np.float64) / 2
     around = (vertices.astype(np.float64) - centre) / size
-    points, split = _welded(around, faces)
+    points, split = _with_area(around, faces)
     cut = _cut(points, split)
     points, split = _with_short_edges(points, split)
     grown = _grown(cut, points, split)
@@ -145,13 +145,10 @@ def box_diagonal(vertices: NDArray[np.floating]) -> float:
     return float(np.linalg.norm(np.ptp(vertices.astype(np.float64), axis=0))) or 1.0
 
 
-def _welded(vertices: Float64, faces: Faces) -> tuple[Float64, Faces]:
+def _with_area(vertices: Float64, faces: Faces) -> tuple[Float64, Faces]:
     """The mesh with one vertex at each place, without faces that have no area then."""
-    place = vertex_places(vertices)
-    _, first = np.unique(place, return_index=True)
-    joined = place[faces].astype(np.int32)
-    distinct = (joined != np.roll(joined, 1, axis=1)).all(1)
-    return vertices[first], joined[distinct]
+    points, joined = welded(vertices, faces)
+    return points, joined[(joined != np.roll(joined, 1, axis=1)).all(1)]
 
 
 def _cut(vertices: Float64, faces: Faces) -> list[ConvexPart]:
@@ -162,7 +159,7 @@ def _cut(vertices: Float64, faces: Faces) -> list[ConvexPart]:
         light, reduced = decimation.simplify(
             np.ascontiguousarray(vertices, np.float32), faces, target_count=MAX_CUT_FACES
         )
-        vertices, faces = _welded(light.astype(np.float64), reduced.astype(np.int32))
+        vertices, faces = _with_area(light.astype(np.float64), reduced.astype(np.int32))
     coacd.set_log_level("error")
     made = coacd.run_coacd(
         coacd.Mesh(vertices, faces),

@@ -31,20 +31,6 @@ def mesh_edges(mesh: ObjectMesh) -> Edges:
     return Edges(corners, ends, count)
 
 
-def pieces_of(corners: Ints) -> Ints:
-    """(M,) the number of each face's piece: faces that share a corner belong together, by numbers
-    of corners (M, 3)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = int(corners.max()) + 1
-    start = np.concatenate([corners[:, 0], corners[:, 1]])
-    end = np.concatenate([corners[:, 1], corners[:, 2]])
-    graph = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
-    labels = connected_components(graph, directed=False)[1][corners[:, 0]]
-    return np.unique(labels, return_inverse=True)[1].reshape(-1)
-
-
 def face_areas(mesh: ObjectMesh) -> NDArray[np.float64]:
     """(M,) in squares of the vertices' unit."""
     a, b, c = (mesh.vertices[mesh.faces[:, i]].astype(np.float64) for i in range(3))

@@ -1,4 +1,4 @@
-"""What a run is subject by: its placed meshes, masks, depth and camera."""
+"""What a run is judged by: its placed meshes, masks, depth and camera."""
 
 from __future__ import annotations
 

@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoscene.physics.colliders import box_diagonal
-from photoscene.quality.edges import Edges, face_areas, pieces_of
+from photoscene.quality.edges import Edges, face_areas
 from photoscene.quality.evidence import ObjectEvidence
 from photoscene.quality.rubric import Row, measured
 from scene.cameras import project
 from scene.raycast import cast
+from scene.seams import parts_of
 from scene.types import Camera, Float64, ObjectMesh
 
 APART = 0.01  # of the size: pieces nearer than this touch
@@ -25,7 +26,7 @@ def completeness_rows(subject: ObjectEvidence, edges: Edges, camera: Camera) -> 
     """The rows of one object."""
     placed = subject.placed
     mesh, name = placed.mesh, placed.name
-    pieces = pieces_of(edges.corners)
+    pieces = parts_of(edges.corners)
     open_edges = int((edges.count == 1).sum())
     seen = visible_fraction(subject, camera)
     return [
@@ -102,13 +103,6 @@ def visible_fraction(subject: ObjectEvidence, camera: Camera) -> float:
     found = cast([(subject.placed.camera_vertices, mesh.faces)], np.zeros(3), rays[shown])
     shown[shown] = found.distance >= points[shown, 2] * (1 - DEPTH_TOLERANCE)
     return float(shown.mean())
-
-
-def topology_counts(edges: Edges, mesh: ObjectMesh) -> float:
-    """Edges with more than two faces and faces without area, over all edges."""
-    size = box_diagonal(mesh.vertices)
-    flat = int((face_areas(mesh) <= 1e-12 * size * size).sum())
-    return (int((edges.count > 2).sum()) + flat) / len(edges.ends)
 
 
 def _sampled_faces(mesh: ObjectMesh, count: int) -> NDArray[np.int64]:

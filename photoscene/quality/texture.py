@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from photoscene.quality.edges import Edges, face_areas, pieces_of
+from photoscene.quality.edges import Edges, face_areas
 from photoscene.quality.evidence import ObjectEvidence
 from photoscene.quality.rubric import Row, measured, not_measured
 from scene.raycast import texture_colours
+from scene.seams import parts_of
 from scene.types import Camera, Float64, ObjectMesh
 
 MIN_TEXELS = 8  # along a side: a smaller texture is a colour, no map
@@ -37,7 +38,7 @@ def material_rows(subject: ObjectEvidence, camera: Camera, edges: Edges) -> list
 def uv_rows(subject: ObjectEvidence) -> list[Row]:
     """The rows of one object's layout."""
     name, mesh = subject.placed.name, subject.placed.mesh
-    islands = int(pieces_of(mesh.faces.astype(np.int64)).max()) + 1
+    islands = int(parts_of(mesh.faces).max()) + 1
     return [
         measured(name, "UV islands", len(mesh.faces) / islands, f"{islands} islands"),
         measured(name, "UV overlap", overlap(mesh)),

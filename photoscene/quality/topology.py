@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from photoscene.quality.edges import Edges, face_areas, pieces_of
+from photoscene.physics.colliders import box_diagonal
+from photoscene.quality.edges import Edges, face_areas
 from photoscene.quality.evidence import ObjectEvidence
 from photoscene.quality.rubric import Row, measured
-from photoscene.quality.surface import topology_counts
+from scene.seams import parts_of
 from scene.types import ObjectMesh
 
 LONG = 10  # as long as high: normals and textures of such faces flicker
@@ -19,10 +20,17 @@ def topology_rows(subject: ObjectEvidence, edges: Edges) -> list[Row]:
     many = int((edges.count > 2).sum())
     return [
         measured(name, "faces", len(mesh.faces)),
-        measured(name, "pieces", int(pieces_of(edges.corners).max()) + 1),
-        measured(name, "non-manifold", topology_counts(edges, mesh), f"{many} edges"),
+        measured(name, "pieces", int(parts_of(edges.corners).max()) + 1),
+        measured(name, "non-manifold", non_manifold_fraction(edges, mesh), f"{many} edges"),
         measured(name, "slivers", sliver_fraction(mesh)),
     ]
+
+
+def non_manifold_fraction(edges: Edges, mesh: ObjectMesh) -> float:
+    """Edges with more than two faces and faces without area, over all edges."""
+    size = box_diagonal(mesh.vertices)
+    flat = int((face_areas(mesh) <= 1e-12 * size * size).sum())
+    return (int((edges.count > 2).sum()) + flat) / len(edges.ends)
 
 
 def sliver_fraction(mesh: ObjectMesh) -> float:

@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from meshes.nearest import SurfaceTree, at_nearest, nearest_points
-from scene.seams import is_closed, vertex_places
+from scene.seams import is_closed, parts_of, welded
 from scene.types import Bool, Float32, Float64, Uint8
 
 BAND = 0.6  # cells around the surface that the flood does not enter; over 0.5 nothing leaks
@@ -58,33 +58,16 @@ def closed_shell(
     return shell, _triangles(shell, quads)
 
 
-def as_closed_shell(
-    vertices: NDArray[np.floating], faces: NDArray[np.integer]
-) -> tuple[Float32, Faces] | None:
+def as_closed_shell(vertices: Float32, faces: NDArray[np.integer]) -> tuple[Float32, Faces] | None:
     """The mesh with the vertices of each place joined, where that is a closed, outward shell in one
     part already; else None."""
     if not is_closed(vertices, faces):
         return None
-    place = vertex_places(vertices)
-    joined = np.zeros((place.max() + 1, 3), np.float32)
-    joined[place] = vertices
-    corners = place[faces].astype(np.int32)
+    joined, corners = welded(vertices, faces)
     points = joined[corners].astype(np.float64)
     normals = np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0])
     outward = float((points[:, 0] * normals).sum()) > 0
-    return (joined, corners) if outward and _is_one_part(corners) else None
-
-
-def _is_one_part(faces: Faces) -> bool:
-    """Whether all faces hang together."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    one, other = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
-    count = int(faces.max()) + 1
-    graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(count, count))
-    part = connected_components(graph, directed=False)[1]
-    return bool((part[faces[:, 0]] == part[faces[0, 0]]).all())
+    return (joined, corners) if outward and not parts_of(corners).any() else None
 
 
 def _solid(marked: Uint8, points: NDArray[np.int64], distance: Float32) -> Uint8:
