@@ -17,11 +17,11 @@ import torch
 from benchmarks.bake_seconds import ACROSS, AROUND, bumpy_ring
 from benchmarks.narrow import table
 from meshes.nearest import surface_tree
-from pixal3d.mesh_repair import clean_mesh
-from pixal3d.nearest import nearest_points as nearest_on_dense
-from pixal3d.simplify import simplify
-from pixal3d.surface import surface_points, unwrap
 from scene.types import DenseMesh
+from sparse3d.mesh_repair import clean_mesh
+from sparse3d.nearest import nearest_points as nearest_on_dense
+from sparse3d.simplify import simplify
+from sparse3d.surface import surface_points, unwrap
 from stages.finish.asset import PRESETS, shell_cells
 from stages.finish.asset.baking import bake
 from stages.finish.asset.charts import MAX_XATLAS_FACES, by_normals, unwrapped

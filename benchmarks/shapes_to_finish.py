@@ -49,7 +49,7 @@ def decoded_field(seed: int) -> trimesh.Trimesh:
     the networks do: its faces wound by the axes, not by what is inside."""
     import torch
 
-    from pixal3d.dual_grid import dual_grid_to_mesh
+    from sparse3d.dual_grid import dual_grid_to_mesh
 
     values = _field(seed)
     solid = values > 0

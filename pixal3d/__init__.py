@@ -1,7 +1,7 @@
 """Pixal3D: one picture of an object, or several posed ones, to a textured mesh.
 
-Usable alone, with `meshes` beside it; needs torch, safetensors, NumPy and Pillow (meshes also
-numba, fast-simplification and xatlas):
+Usable alone, with `sparse3d` and `meshes` beside it; needs torch, safetensors, NumPy and Pillow
+(meshes also numba, fast-simplification and xatlas):
 
     checkpoint = pixal3d.open_checkpoint(Path("Pixal3D"))
     pictures = pixal3d.from_cutout(rgba, fov_x_rad=0.6)
@@ -11,7 +11,6 @@ numba, fast-simplification and xatlas):
 
 from pixal3d.cascade import Borrow, Generated, GenerationOptions, StepCallback
 from pixal3d.checkpoints import Checkpoint, open_checkpoint
-from pixal3d.errors import BadConfiguration, BadImage, CannotRun, NothingMade
 from pixal3d.generation import (
     RuntimeOptions,
     computing_type,
@@ -27,17 +26,18 @@ from pixal3d.images import (
     from_views,
     read_views,
 )
-from pixal3d.mesh_repair import clean_mesh
 from pixal3d.precision import describe_precision
-from pixal3d.simplify import coarsened
-from pixal3d.surface import (
+from sparse3d.errors import BadConfiguration, BadImage, CannotRun, NothingMade
+from sparse3d.mesh_repair import clean_mesh
+from sparse3d.simplify import coarsened
+from sparse3d.surface import (
     TexturedMesh,
     VoxelAttributes,
     bake,
     bake_cleaned,
     sample_attributes,
 )
-from pixal3d.weights import WeightsError
+from sparse3d.weights import WeightsError
 
 __all__ = [
     "BadConfiguration",

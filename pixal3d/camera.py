@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pixal3d.errors import BadImage
+from sparse3d.errors import BadImage
 
 # Files written with five digits still pass; a matrix with a scale or a shear in it does not.
 RIGID_TOLERANCE = 1e-3

@@ -17,17 +17,17 @@ from torch import Tensor
 
 from pixal3d.checkpoints import Checkpoint
 from pixal3d.dinov3 import ImageFeatures, encode_image
-from pixal3d.dual_grid import dual_grid_to_mesh
-from pixal3d.errors import NothingMade
 from pixal3d.flow import Condition
 from pixal3d.images import PosedImages
 from pixal3d.latent_vae import split_head
 from pixal3d.projection import condition
-from pixal3d.sampling import Sampler, sample
-from pixal3d.structure_vae import occupied_voxels
-from pixal3d.surface import VoxelAttributes
 from pixal3d.velocity import conditioned
-from pixal3d.voxels import Voxels, full_grid, voxel_codes
+from sparse3d.dual_grid import dual_grid_to_mesh
+from sparse3d.errors import NothingMade
+from sparse3d.sampling import Sampler, sample
+from sparse3d.structure_vae import occupied_voxels
+from sparse3d.surface import VoxelAttributes
+from sparse3d.voxels import Voxels, full_grid, voxel_codes
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pixal3d.latents import SHAPE_LATENTS, TEXTURE_LATENTS, LatentStatistics
-from pixal3d.networks import OFFICIAL, NetworkSpec
-from pixal3d.sampling import Sampler
-from pixal3d.weights import NetworkSource, weights_error
+from pixal3d.networks import OFFICIAL
+from sparse3d.sampling import Sampler
+from sparse3d.weights import NetworkSource, NetworkSpec, weights_error
 
 # Our names of the networks, by the key under which pipeline.json lists their files.
 PIPELINE_KEYS = {

@@ -7,14 +7,14 @@ through the network's own final norm.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixal3d.errors import BadConfiguration
+from sparse3d.errors import BadConfiguration
+from sparse3d.rotary import cell_centres, rotary_tables, rotate
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -121,33 +121,6 @@ def encode_image(dino: DinoV3, image: Tensor) -> ImageFeatures:
     batch = image[None]
     global_tokens, patch_map = split_tokens(dino(batch), dino.patch_grid(batch))
     return ImageFeatures(global_tokens[0], patch_map[0], image)
-
-
-def cell_centres(count: int, like: Tensor) -> Tensor:
-    """The centres (count,) float32 of equal cells that fill [-1, 1], on the device of `like`."""
-    return 2 * (torch.arange(0.5, count, device=like.device) / count) - 1
-
-
-def rotary_tables(rows: Tensor, columns: Tensor, periods: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (h w, 4 P) of the positions rows (h,) x columns (w,), row by row.
-
-    Angles are 2 pi position / period for periods (P,): P channels follow the row, the next P the
-    column, and the second half repeats the first.
-    """
-    by_row, by_column = (2 * math.pi * p[:, None] / periods for p in (rows, columns))
-    shape = (len(rows), len(columns), len(periods))
-
-    def table(of_row: Tensor, of_column: Tensor) -> Tensor:
-        both = of_row[:, None].expand(shape), of_column[None].expand(shape)
-        return torch.cat(both + both, -1).flatten(0, 1)
-
-    return table(by_row.cos(), by_column.cos()), table(by_row.sin(), by_column.sin())
-
-
-def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn each channel of the first half (..., D) together with its fellow in the second half."""
-    first, second = x.chunk(2, -1)
-    return x * cosine + torch.cat((-second, first), -1) * sine
 
 
 class _Embeddings(nn.Module):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixal3d.attention import (
+from sparse3d.attention import (
     HeadNorm,
     TokenLayout,
     attend,
@@ -26,7 +26,7 @@ from pixal3d.attention import (
     normed_and_rotated_by_steps,
     token_layout,
 )
-from pixal3d.voxels import Voxels
+from sparse3d.voxels import Voxels
 
 BLOCK_NORM_EPS = 1e-6
 OUTPUT_NORM_EPS = 1e-5

@@ -13,8 +13,9 @@ from pixal3d.cascade import Borrow, Generated, GenerationOptions, StepCallback, 
 from pixal3d.checkpoints import Checkpoint
 from pixal3d.flow import Flow
 from pixal3d.images import PosedImages
-from pixal3d.sparse_conv import Backend, set_convolution
-from pixal3d.weights import load_network, weights_error
+from pixal3d.weights import load_network
+from sparse3d.sparse_conv import Backend, set_convolution
+from sparse3d.weights import weights_error
 
 CASCADE_NETWORKS = (
     "image_encoder", "upsampler", "structure_flow", "structure_decoder", "shape_flow_512",

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixal3d.sparse_conv import Backend, SparseConv, convolution_row_bytes, row_slices
-from pixal3d.voxels import Origin, Voxels, space_to_channel
+from sparse3d.sparse_conv import Backend, SparseConv, convolution_row_bytes, row_slices
+from sparse3d.voxels import Origin, Voxels, space_to_channel
 
 NORM_EPS = 1e-6
 MLP_RATIO = 4

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixal3d.errors import BadConfiguration
 from pixal3d.latent_blocks import ConvNeXtBlock, DownBlock, UpBlock
-from pixal3d.sparse_conv import Backend, default_chunk_bytes, row_slices
-from pixal3d.voxels import Voxels, coarsen, subdivide
+from sparse3d.errors import BadConfiguration
+from sparse3d.sparse_conv import Backend, default_chunk_bytes, row_slices
+from sparse3d.voxels import Voxels, coarsen, subdivide
 
 # A dual vertex may leave its voxel by half a voxel on either side (`voxel_margin`).
 VOXEL_MARGIN = 0.5

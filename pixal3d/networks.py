@@ -7,14 +7,11 @@ The released checkpoints come as `<name>.json` = {"name": class, "args": {...}} 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from pixal3d.dinov3 import DinoV3, DinoV3Config
-from pixal3d.errors import BadConfiguration
 from pixal3d.flow import Flow, FlowConfig
 from pixal3d.latent_vae import (
     SHAPE_CHANNELS,
@@ -24,10 +21,11 @@ from pixal3d.latent_vae import (
     ShapeEncoder,
     TextureDecoder,
 )
-from pixal3d.naf import Naf, NafConfig
-from pixal3d.structure_vae import StructureConfig, StructureDecoder, StructureEncoder
+from sparse3d.errors import BadConfiguration
+from sparse3d.naf import Naf, NafConfig
+from sparse3d.structure_vae import StructureConfig, StructureDecoder, StructureEncoder
+from sparse3d.weights import Arguments, NetworkSpec
 
-Arguments = Mapping[str, Any]
 # What every released flow has; a configuration that says otherwise is of another architecture.
 FLOW_FEATURES = {
     "pe_mode": "rope",
@@ -35,14 +33,6 @@ FLOW_FEATURES = {
     "qk_rms_norm": True,
     "qk_rms_norm_cross": True,
 }
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """An official class name and its constructor's arguments."""
-
-    kind: str
-    arguments: Arguments
 
 
 def build_network(

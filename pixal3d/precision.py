@@ -12,7 +12,8 @@ import torch
 
 from pixal3d.checkpoints import Checkpoint
 from pixal3d.networks import build_network
-from pixal3d.weights import NetworkSource, stored_types
+from pixal3d.weights import stored_types
+from sparse3d.weights import NetworkSource
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "flows": ("structure_flow", "shape_flow_512", "shape_flow_1024", "texture_flow_1024"),

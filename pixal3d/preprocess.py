@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pixal3d.errors import BadImage
+from sparse3d.errors import BadImage
 
 MAX_SIDE_PX = 1024
 OPAQUE_ALPHA = 0.8 * 255  # pixels above it decide where the object is

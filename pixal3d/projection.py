@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from pixal3d.camera import PosedCamera, grid_coords, project_voxels
 from pixal3d.dinov3 import ImageFeatures
 from pixal3d.flow import Condition
-from pixal3d.naf import DEFAULT_CHUNK_BYTES, Guide, Naf, attend_at_pixels
+from sparse3d.naf import DEFAULT_CHUNK_BYTES, Guide, Naf, attend_at_pixels
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pixal3d.attention import TokenLayout
 from pixal3d.flow import Condition, Flow, PreparedCondition
-from pixal3d.voxels import Voxels
+from sparse3d.attention import TokenLayout
+from sparse3d.voxels import Voxels
 
 TIME_SCALE = 1000.0  # the networks were trained on times from 0 to 1000
 

@@ -1,24 +1,16 @@
-"""Are the weights in a file exactly what a network needs? Strict loading from safetensors.
-
-Every difference between a file and its network that is allowed is listed here. A `.pth`, as NAF's
-release is one, is read by torch's reader of plain tensors, which runs no code.
-"""
+"""Under which other names do released files keep the tensors of these networks? Loading by them."""
 
 from __future__ import annotations
 
-import errno
-import pickle
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import nn
 
-from pixal3d.errors import BadConfiguration
-from pixal3d.networks import NetworkSpec, build_network
+from pixal3d.networks import build_network
+from sparse3d import weights
+from sparse3d.weights import NameRules, NetworkSource
 
 # Stored names that no network has, and why they may be left out.
 ALLOWED_EXTRA = {"rope_phases": "rotary phases, computed from the voxels' coordinates"}
@@ -29,152 +21,34 @@ RENAMED_PREFIXES = (
     ("model.embeddings.", "embeddings."),
 )
 CROSS, PROJECTED_CROSS = ".cross_attn.", ".cross_attn.cross_attn_block."
-SHOWN_NAMES = 3
-STORED_TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-class WeightsError(OSError):
-    """Weights that are missing, damaged, or not of the network they are for: one line."""
-
-
-def weights_error(message: str) -> WeightsError:
-    """The error with its message where the command line looks for it."""
-    return WeightsError(errno.ENODATA, message)
-
-
-@dataclass(frozen=True)
-class NetworkSource:
-    """One network's class and sizes, the file that holds its weights, and their prefix there."""
-
-    spec: NetworkSpec
-    file: Path
-    prefix: str = ""
-    skipped_prefixes: tuple[str, ...] = ()
-
-
-# Weights read in the middle of a generation are ordinary tensors, which may be moved and trained.
-@torch.inference_mode(False)
 def load_network(
     source: NetworkSource, device: str = "cpu", body_dtype: torch.dtype | None = None
 ) -> nn.Module:
-    """Build a network without memory and give it its weights, each in the type it runs in.
-
-    Raises WeightsError for a damaged file, a name too many or too few, another shape, quantised
-    weights, and values that are not finite.
-    """
-    try:
-        with torch.device("meta"):
-            network = build_network(source.spec.kind, source.spec.arguments, body_dtype)
-    except BadConfiguration as error:
-        raise weights_error(f"{source.file}: {error}") from None
-    with _opened(source.file, device) as stored:
-        names = _stored_names(source, stored.names, network.state_dict().keys())
-        tensors = {
-            name: _tensor(source, name, stored.read(names[name]), like)
-            for name, like in network.state_dict().items()
-        }
-    network.load_state_dict(tensors, strict=True, assign=True)
-    return network.requires_grad_(False).eval()
+    """A network of the cascade with the weights of its file; WeightsError as sparse3d.weights."""
+    return weights.load_network(source, build_network, device, body_dtype, RULES)
 
 
 def stored_types(source: NetworkSource, names: Iterable[str]) -> dict[str, torch.dtype]:
     """The type in which each of a network's tensors is stored; WeightsError as `load_network`."""
-    with _opened(source.file, "cpu") as stored:
-        found = _stored_names(source, stored.names, names)
-        return {name: stored.dtype(theirs) for name, theirs in found.items()}
+    return weights.stored_types(source, names, RULES)
 
 
-@dataclass(frozen=True)
-class StoredTensors:
-    """The names in a file, and functions from a name to its tensor and its type."""
-
-    names: list[str]
-    read: Callable[[str], Tensor]
-    dtype: Callable[[str], torch.dtype]
-
-
-@contextmanager
-def _opened(file: Path, device: str) -> Iterator[StoredTensors]:
-    """A file whose tensors are read on the device one by one; those of a `.pth` all at once."""
-    try:
-        if file.suffix == ".pth":
-            tensors = _unpickled(file, device)
-            yield StoredTensors(list(tensors), tensors.__getitem__, lambda n: tensors[n].dtype)
-            return
-        with safe_open(file, framework="pt", device=device) as opened:
-
-            def dtype(name: str) -> torch.dtype:
-                return STORED_TYPES.get(opened.get_slice(name).get_dtype(), torch.int8)
-
-            yield StoredTensors(list(opened.keys()), opened.get_tensor, dtype)
-    except FileNotFoundError:
-        raise weights_error(f"the weight file {file} is missing") from None
-    except SafetensorError as error:
-        raise weights_error(
-            f"{file} is damaged or no safetensors file ({error}): download it again"
-        ) from None
-
-
-def _unpickled(file: Path, device: str) -> dict[str, Tensor]:
-    try:
-        tensors = torch.load(file, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError):
-        raise weights_error(
-            f"{file} is damaged, or holds more than tensors: download it again"
-        ) from None
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise weights_error(f"{file} holds more than named tensors: use the released file")
-    return tensors
-
-
-def _stored_names(
-    source: NetworkSource, stored: Iterable[str], names: Iterable[str]
-) -> dict[str, str]:
-    """Where each wanted tensor is in the file; WeightsError unless they match one to one."""
-    mine = [n for n in stored if n.startswith(source.prefix)]
-    mine = [n for n in mine if not n.startswith(source.skipped_prefixes or "\0")]
-    names = set(names)
-    moved = any(PROJECTED_CROSS in n for n in names) and not any(PROJECTED_CROSS in n for n in mine)
-    found = {_our_name(n.removeprefix(source.prefix), moved): n for n in mine}
-    extra = sorted(found.keys() - names - ALLOWED_EXTRA.keys())
-    missing = sorted(names - found.keys())
-    if extra or missing:
-        if any(n.endswith((".weight_scale", ".comfy_quant")) for n in extra):
-            raise weights_error(f"{source.file} holds quantised weights: use the bf16 or fp32 file")
-        raise weights_error(
-            f"{source.file} does not fit {source.spec.kind}: "
-            + "; ".join(filter(None, [_listed("missing", missing), _listed("unknown", extra)]))
-        )
-    return found
+def _names(stored: Iterable[str], names: set[str]) -> Callable[[str], str]:
+    """TRELLIS.2 has no projection branch: its cross-attention is one level further out."""
+    moved = any(PROJECTED_CROSS in n for n in names) and not any(
+        PROJECTED_CROSS in n for n in stored
+    )
+    return partial(_our_name, moved=moved)
 
 
 def _our_name(name: str, moved: bool) -> str:
-    """A stored name as ours: newer DINOv3 files nest layers, TRELLIS.2 has no projection branch."""
+    """A stored name as ours; newer DINOv3 files nest their layers."""
     for start, ours in RENAMED_PREFIXES:
         if name.startswith(start):
             return ours + name.removeprefix(start)
     return name.replace(CROSS, PROJECTED_CROSS) if moved else name
 
 
-def _listed(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return f"{what} {', '.join(names[:SHOWN_NAMES])}{more}"
-
-
-def _tensor(source: NetworkSource, name: str, stored: Tensor, like: Tensor) -> Tensor:
-    """A stored tensor in the type it runs in; WeightsError for another shape or bad values."""
-    if stored.shape != like.shape:
-        raise weights_error(
-            f"{source.file} does not fit {source.spec.kind}: {name} is {tuple(stored.shape)}, "
-            f"expected {tuple(like.shape)}"
-        )
-    if not stored.dtype.is_floating_point:
-        raise weights_error(
-            f"{source.file}: {name} holds {stored.dtype}: use the bf16 or fp32 file"
-        )
-    tensor = stored.to(like.dtype)
-    if not torch.isfinite(tensor).all():
-        raise weights_error(f"{source.file}: {name} has values that are not finite")
-    return tensor
+RULES = NameRules(_names, frozenset(ALLOWED_EXTRA))

@@ -23,7 +23,17 @@ from support.recipes import STAGE_EDITS, STEP_EDITS
 from support.recipes.carried_out import carried_out
 from support.small_photo import SmallPhoto
 
-PACKAGES = ("scene", "alignment", "pixal3d", "stages", "flows", "photoscene", "configs", "weights")
+PACKAGES = (
+    "scene",
+    "alignment",
+    "sparse3d",
+    "pixal3d",
+    "stages",
+    "flows",
+    "photoscene",
+    "configs",
+    "weights",
+)
 DUMMIES = TESTS / "support" / "recipes"
 # By recipe: what every file of its list becomes, a text of its own or edits of what is there.
 BACKEND = {"stages/tint/dimmed.py": DUMMIES / "backend.py"}

@@ -50,14 +50,14 @@ from pixal3d.cascade import (
     sample_flow,
 )
 from pixal3d.checkpoints import OFFICIAL_SAMPLERS, Checkpoint
-from pixal3d.dual_grid import dual_grid_to_mesh
 from pixal3d.generation import CASCADE_NETWORKS
 from pixal3d.images import PosedImages
-from pixal3d.mesh_repair import clean_mesh
 from pixal3d.networks import OFFICIAL, NetworkSpec, build_network
-from pixal3d.sampling import Sampler
-from pixal3d.surface import bake_cleaned
-from pixal3d.voxels import full_grid
+from sparse3d.dual_grid import dual_grid_to_mesh
+from sparse3d.mesh_repair import clean_mesh
+from sparse3d.sampling import Sampler
+from sparse3d.surface import bake_cleaned
+from sparse3d.voxels import full_grid
 from stages.devices import Keeping, NetworkPool
 
 SHORT_TOKENS = 100  # of the object that loads and warms everything up

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from benchmarks.generator.machine import random_tensor
 from pixal3d.flow import Condition, Flow, FlowConfig
 from pixal3d.networks import OFFICIAL, flow_config
-from pixal3d.sampling import Sampler
-from pixal3d.voxels import Voxels, full_grid
+from sparse3d.sampling import Sampler
+from sparse3d.voxels import Voxels, full_grid
 
 CONTEXT_TOKENS = 5  # DINOv3's class token and four registers
 GUIDED = Sampler(guidance=7.5, guidance_rescale=0.5)

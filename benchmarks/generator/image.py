@@ -18,8 +18,8 @@ from pixal3d.camera import PosedCamera, distance_from_fov, front_camera, project
 from pixal3d.cascade import IMAGE_USES, GenerationOptions, encode_images
 from pixal3d.dinov3 import DinoV3, DinoV3Config, ImageFeatures
 from pixal3d.images import PosedImages
-from pixal3d.naf import Guide, NafConfig, attend_at_pixels, attend_everywhere
 from pixal3d.projection import project_dense, project_features, taps_of
+from sparse3d.naf import Guide, NafConfig, attend_at_pixels, attend_everywhere
 
 CHANNELS = 1024  # of DINOv3, and so of NAF's map
 IMAGE_SIZE, PATCHES, NAF_SIZE = 1024, 64, 512  # of the fine shape stage

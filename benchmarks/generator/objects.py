@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pixal3d.latent_vae import LatentDecoder, ShapeDecoder, TextureDecoder
-from pixal3d.surface import VoxelAttributes
-from pixal3d.voxels import Voxels, full_grid, subdivide
+from sparse3d.surface import VoxelAttributes
+from sparse3d.voxels import Voxels, full_grid, subdivide
 
 # Radius of the outer sphere in sides of the grid, and of each next one in that of the one before.
 OUTER, INNER = 0.46, 0.7

@@ -21,8 +21,8 @@ from benchmarks.generator.compare import Comparison, NotMeasured, compare
 from benchmarks.generator.flops import ALL_TERMS
 from benchmarks.generator.machine import random_tensor
 from pixal3d.flow import Flow
-from pixal3d.sampling import guided
 from pixal3d.velocity import ConditionedFlow, conditioned
+from sparse3d.sampling import guided
 
 CPU_BLOCKS = 1
 TIME = 0.5

@@ -32,8 +32,8 @@ from benchmarks.generator.machine import (
 from benchmarks.narrow import table
 from pixal3d.cascade import GenerationOptions
 from pixal3d.flow import FlowConfig
-from pixal3d.sampling import guided
 from pixal3d.velocity import ConditionedFlow, conditioned
+from sparse3d.sampling import guided
 
 # On a CPU a step of all 30 blocks takes minutes; the blocks are alike.
 CPU_BLOCKS = {"4k": 2, "16k": 1, "49k": 1}

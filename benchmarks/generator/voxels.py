@@ -8,8 +8,8 @@ from torch import Tensor
 from benchmarks.generator.cases import shell
 from benchmarks.generator.compare import Comparison, compare
 from benchmarks.generator.machine import random_tensor
-from pixal3d.sparse_conv import convolve, convolve_by_offset
-from pixal3d.voxels import TAPS, Voxels, derived_neighbours, sorted_neighbours, subdivide
+from sparse3d.sparse_conv import convolve, convolve_by_offset
+from sparse3d.voxels import TAPS, Voxels, derived_neighbours, sorted_neighbours, subdivide
 
 CONVOLUTION_TOLERANCE = 1e-5
 UNBOUNDED = 1 << 50

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pixal3d import Checkpoint, GenerationOptions
     from pixal3d.cascade import Job
-    from pixal3d.voxels import Voxels
+    from sparse3d.voxels import Voxels
     from stages.generate.pixal3d import Pixal3D
 
 EXTRA = "pip install -e '.[pixal3d]'"
@@ -91,7 +91,7 @@ def check_sparse_convolution(bench: Bench) -> str:
     """Against the readable twin in float32 on the CPU."""
     import torch
 
-    from pixal3d.sparse_conv import convolve, convolve_by_offset
+    from sparse3d.sparse_conv import convolve, convolve_by_offset
 
     random = torch.Generator().manual_seed(1)
     voxels = _voxels(12, 500, "cpu")
@@ -113,7 +113,7 @@ def check_spconv(bench: Bench) -> str:
     """The same by spconv, in float32."""
     import torch
 
-    from pixal3d.sparse_conv import SparseConv, set_convolution
+    from sparse3d.sparse_conv import SparseConv, set_convolution
 
     torch.manual_seed(1)
     layer = SparseConv(24, 16).requires_grad_(False)
@@ -129,7 +129,7 @@ def _voxels(side: int, count: int, device: str) -> Voxels:
     """Random voxels of a grid, in the order of their coordinates."""
     import torch
 
-    from pixal3d.voxels import Voxels
+    from sparse3d.voxels import Voxels
 
     random = torch.Generator().manual_seed(3)
     codes = torch.randperm(side**3, generator=random)[:count].sort().values
@@ -220,7 +220,7 @@ def check_flow(name: str, kind: str, stage: str, bench: Bench) -> str:
     import torch
 
     from pixal3d.cascade import STRUCTURE_GRID, project_conditioning, sample_flow
-    from pixal3d.voxels import full_grid
+    from sparse3d.voxels import full_grid
 
     is_structure, is_texture = kind == "structure", kind == "texture"
     random = torch.Generator().manual_seed(9)

@@ -21,9 +21,9 @@ from benchmarks.generator.launches import Launches, launches  # noqa: E402
 from benchmarks.generator.objects import nested_spheres, surface  # noqa: E402
 from pixal3d.cascade import GenerationOptions, ImageUse  # noqa: E402
 from pixal3d.checkpoints import OFFICIAL_SAMPLERS  # noqa: E402
-from pixal3d.dual_grid import dual_grid_to_mesh  # noqa: E402
-from pixal3d.mesh_repair import clean_mesh  # noqa: E402
 from pixal3d.networks import OFFICIAL, NetworkSpec  # noqa: E402
+from sparse3d.dual_grid import dual_grid_to_mesh  # noqa: E402
+from sparse3d.mesh_repair import clean_mesh  # noqa: E402
 
 CPU = torch.device("cpu")
 BLOCKS = 2

@@ -24,9 +24,10 @@ from pixal3d.checkpoints import (  # noqa: E402
     open_checkpoint,
 )
 from pixal3d.generation import check_complete, load_named  # noqa: E402
-from pixal3d.networks import OFFICIAL, NetworkSpec, build_network  # noqa: E402
+from pixal3d.networks import OFFICIAL, build_network  # noqa: E402
 from pixal3d.precision import describe_precision  # noqa: E402
-from pixal3d.weights import NetworkSource, WeightsError, load_network  # noqa: E402
+from pixal3d.weights import load_network  # noqa: E402
+from sparse3d.weights import NetworkSource, NetworkSpec, WeightsError  # noqa: E402
 from stages.generate.pixal3d import BACKEND, WEIGHT_FILES, Settings  # noqa: E402
 from stages.model_table import model_table  # noqa: E402
 from stages.weights import MissingWeights  # noqa: E402

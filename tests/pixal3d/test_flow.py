@@ -12,7 +12,15 @@ torch = pytest.importorskip("torch", reason="the generator's extra: pip install 
 from torch import Tensor, nn  # noqa: E402
 
 from benchmarks.generator.launches import launches  # noqa: E402
-from pixal3d.attention import (  # noqa: E402
+from pixal3d.flow import (  # noqa: E402
+    Condition,
+    Flow,
+    FlowConfig,
+    modulated,
+    modulated_by_steps,
+)
+from pixal3d.velocity import ConditionedFlow, conditioned  # noqa: E402
+from sparse3d.attention import (  # noqa: E402
     TokenLayout,
     compiled,
     normed,
@@ -21,16 +29,8 @@ from pixal3d.attention import (  # noqa: E402
     normed_by_steps,
     token_layout,
 )
-from pixal3d.flow import (  # noqa: E402
-    Condition,
-    Flow,
-    FlowConfig,
-    modulated,
-    modulated_by_steps,
-)
-from pixal3d.sampling import Sampler, sample, time_grid  # noqa: E402
-from pixal3d.velocity import ConditionedFlow, conditioned  # noqa: E402
-from pixal3d.voxels import Voxels, full_grid  # noqa: E402
+from sparse3d.sampling import Sampler, sample, time_grid  # noqa: E402
+from sparse3d.voxels import Voxels, full_grid  # noqa: E402
 
 CONFIG = FlowConfig(
     in_channels=8, out_channels=8, model_channels=48, context_channels=24, projected_channels=32,
@@ -182,8 +182,10 @@ def test_compiled_steps_survive_loans(monkeypatch: pytest.MonkeyPatch) -> None:
         graphs.append(graph)
         return graph.forward
 
-    monkeypatch.setattr("pixal3d.attention.torch.compile", partial(torch.compile, backend=counting))
-    monkeypatch.setattr("pixal3d.attention._compiled", {})
+    monkeypatch.setattr(
+        "sparse3d.attention.torch.compile", partial(torch.compile, backend=counting)
+    )
+    monkeypatch.setattr("sparse3d.attention._compiled", {})
     reused, counts = _flow(), []
     reused.compile_steps()
     for flow, tokens in ((reused, 40), (_flow(), 40), (reused, 57), (_flow(), 24)):

@@ -8,7 +8,6 @@ torch = pytest.importorskip(
     "torch", reason="the generator needs torch: pip install -e '.[pixal3d]'"
 )
 
-from test_voxels import some_voxels  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
@@ -21,12 +20,13 @@ from pixal3d.latent_vae import (  # noqa: E402
     TextureDecoder,
     split_head,
 )
-from pixal3d.structure_vae import (  # noqa: E402
+from sparse3d.structure_vae import (  # noqa: E402
     StructureConfig,
     StructureDecoder,
     occupied_voxels,
 )
-from pixal3d.voxels import Voxels, coarsen, full_grid, subdivide  # noqa: E402
+from sparse3d.voxels import Voxels, coarsen, full_grid, subdivide  # noqa: E402
+from support.some_voxels import some_voxels  # noqa: E402
 
 SHAPE = LatentConfig(7, 4, (32, 16, 16), (1, 1, 0))
 TEXTURE = LatentConfig(6, 4, (32, 16, 16), (1, 1, 0))
@@ -138,7 +138,7 @@ def test_no_child_at_all_decodes_to_nothing() -> None:
 
 def test_all_layers_of_a_level_share_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the coarsest table is searched for; every finer level is derived once."""
-    from pixal3d import voxels as module
+    from sparse3d import voxels as module
 
     calls = {"sorted": 0, "derived": 0}
     for kind in calls:
@@ -158,7 +158,7 @@ def test_both_forms_of_the_convolution_decode_the_same(monkeypatch: pytest.Monke
     """Pairs, as on a CPU, and all taps at once, as elsewhere: the same voxels and features."""
     voxels, decoder = some_voxels(seed=7, side=4), shape_decoder()
     by_pairs = decoder(some_latent(voxels), voxels)
-    monkeypatch.setattr("pixal3d.sparse_conv.multiplies_pairs", lambda device: False)
+    monkeypatch.setattr("sparse3d.sparse_conv.multiplies_pairs", lambda device: False)
     for chunk_bytes in (SMALL_LIMIT, None):
         gathered = decoder(some_latent(voxels), voxels, chunk_bytes)
         assert torch.equal(gathered.voxels.coords, by_pairs.voxels.coords)
@@ -170,7 +170,7 @@ def test_a_device_is_waited_for_once_per_level_whatever_the_slices(
 ) -> None:
     """What decides sizes is waited for: the coarsest table, and children of a level and their rows;
     nothing for a tap or a slice of rows."""
-    monkeypatch.setattr("pixal3d.sparse_conv.multiplies_pairs", lambda device: False)
+    monkeypatch.setattr("sparse3d.sparse_conv.multiplies_pairs", lambda device: False)
     voxels, decoder = some_voxels(seed=8, side=5), shape_decoder()
     counted = [
         launches(lambda size=size: decoder(some_latent(voxels), Voxels(voxels.coords), size))

@@ -18,14 +18,14 @@ from pixal3d.camera import (  # noqa: E402
     project_points,
     voxel_points,
 )
-from pixal3d.dual_grid import dual_grid_to_mesh  # noqa: E402
-from pixal3d.dual_grid_encode import mesh_to_dual_grid  # noqa: E402
 from scene.cameras import camera_from_fov, project  # noqa: E402
 from scene.frames import gltf_from_opencv  # noqa: E402
 from scene.glb import object_from_glb, object_to_glb  # noqa: E402
 from scene.raycast import render  # noqa: E402
 from scene.seams import vertex_places  # noqa: E402
 from scene.types import CropCamera, ObjectMesh  # noqa: E402
+from sparse3d.dual_grid import dual_grid_to_mesh  # noqa: E402
+from sparse3d.dual_grid_encode import mesh_to_dual_grid  # noqa: E402
 from stages.generate.pixal3d import object_mesh  # noqa: E402
 from support.shapes import letter_f  # noqa: E402
 

@@ -33,7 +33,6 @@ from pixal3d.dinov3 import (  # noqa: E402
     encode_image,
     split_tokens,
 )
-from pixal3d.naf import Naf, NafConfig  # noqa: E402
 from pixal3d.projection import (  # noqa: E402
     condition,
     guide_of,
@@ -41,6 +40,7 @@ from pixal3d.projection import (  # noqa: E402
     project_features,
     sample_map,
 )
+from sparse3d.naf import Naf, NafConfig  # noqa: E402
 
 Network = TypeVar("Network", bound=nn.Module)
 TINY_DINO = DinoV3Config(channels=24, layers=2, heads=2, mlp_channels=48, patch_size=8)

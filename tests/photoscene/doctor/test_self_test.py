@@ -126,7 +126,7 @@ FAULTS: dict[str, tuple[str, Patch, str]] = {
     "wrong convolution": (
         "sparse convolution",
         in_half(
-            "pixal3d.sparse_conv.convolve_pairs", lambda made: made.flip(0), lambda f, *_: f.dtype
+            "sparse3d.sparse_conv.convolve_pairs", lambda made: made.flip(0), lambda f, *_: f.dtype
         ),
         "sparse convolution in torch.float16 differs",
     ),
@@ -142,7 +142,7 @@ FAULTS: dict[str, tuple[str, Patch, str]] = {
     "a decoder that loses digits": (
         "Pixal3D structure_decoder",
         in_half(
-            "pixal3d.structure_vae.StructureDecoder.forward",
+            "sparse3d.structure_vae.StructureDecoder.forward",
             lambda made: made.round(),
             lambda decoder, *_: decoder.body_dtype,
         ),

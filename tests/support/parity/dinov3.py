@@ -6,9 +6,9 @@ import torch
 
 from pixal3d.camera import PosedCamera, front_camera, grid_coords
 from pixal3d.dinov3 import DinoV3, encode_image
-from pixal3d.naf import Naf
 from pixal3d.networks import build_network
 from pixal3d.projection import condition, project_dense
+from sparse3d.naf import Naf
 from support.parity.fixture import Fixture
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pixal3d.dual_grid import dual_grid_to_mesh
-from pixal3d.dual_grid_encode import mesh_to_dual_grid
+from sparse3d.dual_grid import dual_grid_to_mesh
+from sparse3d.dual_grid_encode import mesh_to_dual_grid
 
 if TYPE_CHECKING:
     from support.parity.fixture import Fixture

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pixal3d.flow import Condition, Flow, PreparedCondition
 from pixal3d.networks import build_network
-from pixal3d.voxels import Voxels, full_grid
+from sparse3d.voxels import Voxels, full_grid
 from support.parity.fixture import Fixture
 
 # With the official types the reference itself moves by this much; we may be half as far again.

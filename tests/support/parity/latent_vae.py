@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from pixal3d.dual_grid import dual_grid_to_mesh
 from pixal3d.latent_vae import (
     DualGridHead,
     LatentConfig,
@@ -13,7 +12,8 @@ from pixal3d.latent_vae import (
     TextureDecoder,
     split_head,
 )
-from pixal3d.voxels import Voxels
+from sparse3d.dual_grid import dual_grid_to_mesh
+from sparse3d.voxels import Voxels
 from support.parity.fixture import Fixture
 
 

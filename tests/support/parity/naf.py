@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from pixal3d.naf import Naf, attend_at_pixels
 from pixal3d.networks import build_network
+from sparse3d.naf import Naf, attend_at_pixels
 from support.parity.fixture import Fixture
 
 

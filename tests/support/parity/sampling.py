@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixal3d.sampling import Sampler, Step, sample, time_grid
-from pixal3d.voxels import Voxels
+from sparse3d.sampling import Sampler, Step, sample, time_grid
+from sparse3d.voxels import Voxels
 from support.parity.fixture import Fixture
 
 

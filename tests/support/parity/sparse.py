@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pixal3d.sparse_conv import SparseConv, convolve_by_offset
-from pixal3d.voxels import (
+from sparse3d.sparse_conv import SparseConv, convolve_by_offset
+from sparse3d.voxels import (
     Voxels,
     channel_to_space,
     coarsen,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixal3d.structure_vae import (
+from sparse3d.structure_vae import (
     StructureConfig,
     StructureDecoder,
     StructureEncoder,

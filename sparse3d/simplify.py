@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixal3d.mesh_repair import check_mesh, clean_mesh, drop_cancelled_faces, spanning_parity
+from sparse3d.mesh_repair import check_mesh, clean_mesh, drop_cancelled_faces, spanning_parity
 
 COARSE_FACES = 10  # for each face that is kept: their places are then far more exact than its own
 MIN_COARSENED = 100_000  # faces; of fewer the edges collapse in a moment

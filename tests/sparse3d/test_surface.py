@@ -13,12 +13,12 @@ torch = pytest.importorskip(
     "torch", reason="the generator needs torch: pip install -e '.[pixal3d]'"
 )
 
-from pixal3d.dual_grid import dual_grid_to_mesh  # noqa: E402
-from pixal3d.dual_grid_encode import mesh_to_dual_grid  # noqa: E402
-from pixal3d.mesh_repair import clean_mesh, fill_holes, orient  # noqa: E402
-from pixal3d.nearest import nearest_points  # noqa: E402
-from pixal3d.simplify import simplify  # noqa: E402
-from pixal3d.surface import (  # noqa: E402
+from sparse3d.dual_grid import dual_grid_to_mesh  # noqa: E402
+from sparse3d.dual_grid_encode import mesh_to_dual_grid  # noqa: E402
+from sparse3d.mesh_repair import clean_mesh, fill_holes, orient  # noqa: E402
+from sparse3d.nearest import nearest_points  # noqa: E402
+from sparse3d.simplify import simplify  # noqa: E402
+from sparse3d.surface import (  # noqa: E402
     TexturedMesh,
     VoxelAttributes,
     bake,

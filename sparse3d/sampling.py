@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixal3d.errors import BadConfiguration
+from sparse3d.errors import BadConfiguration
 
 SIGMA_MIN = 1e-5
 

@@ -10,7 +10,7 @@ torch = pytest.importorskip(
 
 from torch import Tensor  # noqa: E402
 
-from pixal3d.naf import (  # noqa: E402
+from sparse3d.naf import (  # noqa: E402
     Guide,
     Naf,
     NafConfig,

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pixal3d.errors import NothingMade
-from pixal3d.mesh_repair import clean_mesh
-from pixal3d.nearest import nearest_points
-from pixal3d.simplify import simplify
+from sparse3d.errors import NothingMade
+from sparse3d.mesh_repair import clean_mesh
+from sparse3d.nearest import nearest_points
+from sparse3d.simplify import simplify
 
 # Channels of the attributes: base colour 0:3, metallic 3, roughness 4, alpha 5.
 ATTRIBUTES = 6

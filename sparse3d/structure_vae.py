@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixal3d.voxels import Voxels
+from sparse3d.voxels import Voxels
 
 
 @dataclass(frozen=True)

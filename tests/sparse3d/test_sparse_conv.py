@@ -18,20 +18,20 @@ torch = pytest.importorskip(
 )
 
 from safetensors.torch import save_file  # noqa: E402
-from test_voxels import some_voxels  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from pixal3d import sparse_conv  # noqa: E402
-from pixal3d.errors import CannotRun  # noqa: E402
-from pixal3d.sparse_conv import (  # noqa: E402
+from sparse3d import sparse_conv  # noqa: E402
+from sparse3d.errors import CannotRun  # noqa: E402
+from sparse3d.sparse_conv import (  # noqa: E402
     SparseConv,
     convolve,
     convolve_by_offset,
     set_convolution,
 )
-from pixal3d.voxels import Voxels, existing_pairs, sorted_neighbours  # noqa: E402
+from sparse3d.voxels import Voxels, existing_pairs, sorted_neighbours  # noqa: E402
 from support.parity.fixture import read_fixture  # noqa: E402
+from support.some_voxels import some_voxels  # noqa: E402
 
 # Sums of 27 x C products in float32, in two orders.
 EXACT = {"atol": 2e-5, "rtol": 1e-4}
@@ -88,7 +88,7 @@ def test_both_forms_equal_their_readable_twin(type_name: str, chunk_bytes: int, 
 def test_all_layers_of_a_level_share_its_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     voxels, made = some_voxels(seed=8), []
     monkeypatch.setattr(
-        "pixal3d.voxels.existing_pairs", lambda table: made.append(1) or existing_pairs(table)
+        "sparse3d.voxels.existing_pairs", lambda table: made.append(1) or existing_pairs(table)
     )
     for channels in (3, 4, 5):
         some_layer(channels, 4)(some_features(voxels, channels), voxels)
@@ -139,8 +139,8 @@ def test_no_rows_give_no_rows() -> None:
 SPCONV_CHECK = """
 import sys, torch
 from safetensors.torch import load_file
-from pixal3d.sparse_conv import convolve_spconv
-from pixal3d.voxels import Voxels
+from sparse3d.sparse_conv import convolve_spconv
+from sparse3d.voxels import Voxels
 
 for file in sys.argv[1:]:
     tensors = load_file(file)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixal3d.errors import CannotRun
-from pixal3d.voxels import (
+from sparse3d.errors import CannotRun
+from sparse3d.voxels import (
     CENTRE_TAP,
     TAPS,
     TapPairs,

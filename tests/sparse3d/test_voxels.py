@@ -10,11 +10,10 @@ torch = pytest.importorskip(
 
 from torch import Tensor  # noqa: E402
 
-from pixal3d.voxels import (  # noqa: E402
+from sparse3d.voxels import (  # noqa: E402
     Voxels,
     channel_to_space,
     coarsen,
-    full_grid,
     group_norm,
     pool_max,
     pool_mean,
@@ -23,15 +22,7 @@ from pixal3d.voxels import (  # noqa: E402
     subdivide,
     unpool,
 )
-
-
-def some_voxels(seed: int, side: int = 7, batches: int = 2, share: float = 0.3) -> Voxels:
-    """Random voxels, the rows of each batch item in random order."""
-    random = torch.Generator().manual_seed(seed)
-    every = full_grid(batches, side).coords
-    coords = every[torch.rand(len(every), generator=random) < share]
-    coords = coords[torch.randperm(len(coords), generator=random)]
-    return Voxels(coords[coords[:, 0].argsort(stable=True)])
+from support.some_voxels import some_voxels  # noqa: E402
 
 
 def neighbours_by_dictionary(coords: Tensor, dilation: int = 1) -> list[list[int]]:
@@ -82,7 +73,7 @@ def test_derived_neighbours_of_many_rows_are_those_of_few(monkeypatch: pytest.Mo
     parents = some_voxels(seed=2)
     mask = torch.ones(len(parents), 8, dtype=torch.bool)
     whole = subdivide(parents, mask).neighbours
-    monkeypatch.setattr("pixal3d.voxels.ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr("sparse3d.voxels.ROWS_AT_A_TIME", 7)
     assert torch.equal(subdivide(parents, mask).neighbours, whole)
 
 

@@ -14,8 +14,8 @@ torch = pytest.importorskip(
     "torch", reason="the generator needs torch: pip install -e '.[pixal3d]'"
 )
 
-from pixal3d.dual_grid import dual_grid_to_mesh  # noqa: E402
-from pixal3d.dual_grid_encode import mesh_to_dual_grid  # noqa: E402
+from sparse3d.dual_grid import dual_grid_to_mesh  # noqa: E402
+from sparse3d.dual_grid_encode import mesh_to_dual_grid  # noqa: E402
 
 # Corners round a quad as the two far axes see them: (0,0), then two neighbours, then the last.
 ROUND_THE_EDGE = {

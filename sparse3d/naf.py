@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixal3d.dinov3 import cell_centres, rotary_tables, rotate
+from sparse3d.rotary import cell_centres, rotary_tables, rotate
 
 # Larger guide images are first reduced to this multiple of the target, as in the reference.
 IMAGE_PER_TARGET = 4

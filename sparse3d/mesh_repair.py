@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixal3d.errors import NothingMade
+from sparse3d.errors import NothingMade
 
 LARGEST_HOLE = 0.03  # perimeter, in sides of the cube: Pixal3D, commit cdbb2bb, fill_holes
 # From so many faces on the CPU runs compiled loops; for fewer, compiling takes longer.
