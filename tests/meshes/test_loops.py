@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the twins run on torch: pip install -e '.[p
 import torch  # noqa: E402
 
 from benchmarks import shapes_to_finish as shapes  # noqa: E402
-from pixal3d import mesh_repair, simplify  # noqa: E402
+from sparse3d import mesh_repair, simplify  # noqa: E402
 
 pytestmark = pytest.mark.extra("numba")
 
