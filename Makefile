@@ -1,6 +1,8 @@
 # `make demo` and `make test` work on a fresh machine with Python 3.11 or later.
 PYTHON ?= python3
 BIN = .venv/bin
+# Python compiles a module when it is first imported: to compile all takes longer than to download.
+PIP = $(BIN)/python -m pip install --quiet --no-compile
 
 .PHONY: demo help install test test-extras test-slow fingerprints benchmark benchmark-placement benchmark-generator benchmark-registration pictures clean
 
@@ -15,16 +17,16 @@ install: .venv/installed  ## create .venv with everything pinned
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "photoscene needs Python 3.11 or later; try make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 .venv/generator: .venv/installed  ## the image-to-3D networks need torch, which is large
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,pixal3d]'
+	$(PIP) --constraint constraints.txt --editable '.[dev,pixal3d]'
 	touch $@
 
 .venv/full: .venv/installed moge-requirements.txt  ## the libraries of profile full, without weights
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,full,train]'
-	$(BIN)/python -m pip install --quiet --no-deps -r moge-requirements.txt
+	$(PIP) --constraint constraints.txt --editable '.[dev,full,train]'
+	$(PIP) --no-deps -r moge-requirements.txt
 	touch $@
 
 test: .venv/full  ## lint, types and the default suite
@@ -43,12 +45,12 @@ fingerprints: .venv/full  ## record what steps and backends with a new VERSION m
 	PYTHONPATH=tests $(BIN)/python -m fingerprints
 
 benchmark: install  ## measure on the ground-truth scenes and write docs/benchmarks.md
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,benchmark]'
+	$(PIP) --constraint constraints.txt --editable '.[dev,benchmark]'
 	$(BIN)/python -m benchmarks.scenes
 	$(BIN)/python -m benchmarks.waiting
 
 benchmark-placement: install  ## sweep the placement methods and write docs/placement_sweep.md (half an hour)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,benchmark]'
+	$(PIP) --constraint constraints.txt --editable '.[dev,benchmark]'
 	$(BIN)/python -m benchmarks.placement
 
 DEVICE ?= cpu
@@ -82,7 +84,7 @@ SURROUNDINGS ?= ../shared/data
 
 .PHONY: train-lite-generator train-lite-completion train-lite-points train-lite-masks benchmark-lite
 .venv/train: .venv/installed  ## the libraries that training needs
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
+	$(PIP) --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 
 train-lite-generator: .venv/train  ## train the lite generator anew (90 minutes on two cores, or on a GPU); goes on where it was stopped
@@ -106,6 +108,6 @@ train-lite-masks: .venv/train  ## train the lite masks anew, on the scenes of th
 	$(BIN)/python -m training.masks.export --run $(SCENES)/masks
 
 benchmark-lite: .venv/train  ## measure the lite profile and its stages, and draw contact sheets
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,train,benchmark]'
+	$(PIP) --constraint constraints.txt --editable '.[dev,train,benchmark]'
 	nice $(BIN)/python -m benchmarks.lite.renders
 	$(BIN)/python -m benchmarks.lite
