@@ -7,7 +7,6 @@ models/{sparse_structure_flow,structured_latent_flow}.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
@@ -20,18 +19,23 @@ from sparse3d.attention import (
     HeadNorm,
     TokenLayout,
     attend,
-    attend_to_context,
     compiled,
     normed_and_rotated,
     normed_and_rotated_by_steps,
     token_layout,
 )
+from sparse3d.transformer import (
+    BLOCK_NORM_EPS,
+    CrossAttention,
+    FeedForward,
+    TimeEmbedding,
+    modulated,
+    modulated_by_steps,
+    per_row,
+)
 from sparse3d.voxels import Voxels
 
-BLOCK_NORM_EPS = 1e-6
 OUTPUT_NORM_EPS = 1e-5
-TIME_CHANNELS = 256
-TIME_MAX_PERIOD = 10000.0
 
 
 @dataclass(frozen=True)
@@ -164,22 +168,6 @@ class Flow(nn.Module):
         return self.out_layer(h)
 
 
-class TimeEmbedding(nn.Module):
-    """Sinusoidal embedding of the time, then two layers: (B,) -> (B, width) float32."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(TIME_CHANNELS, width), nn.SiLU(), nn.Linear(width, width)
-        )
-
-    def forward(self, time: Tensor) -> Tensor:
-        half = TIME_CHANNELS // 2
-        steps = torch.arange(half, dtype=torch.float32, device=time.device)
-        angles = time[:, None].float() * torch.exp(-math.log(TIME_MAX_PERIOD) * steps / half)
-        return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
-
-
 class Block(nn.Module):
     """Self-attention, image branch, feed-forward; the first and last are modulated by the time."""
 
@@ -276,64 +264,3 @@ class CrossBranch(nn.Module):
         bias = attention.to_kv.bias.chunk(2)[1]
         constant = attention.to_out(bias[None])
         return constant if self.proj_linear is None else constant + self.proj_linear.bias
-
-
-class CrossAttention(nn.Module):
-    """Tokens look at the image's few global tokens; no rotary phases."""
-
-    def __init__(self, width: int, context: int, heads: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_q = nn.Linear(width, width, dtype=dtype)
-        self.to_kv = nn.Linear(context, 2 * width, dtype=dtype)
-        self.q_rms_norm = HeadNorm(heads, width // heads)
-        self.k_rms_norm = HeadNorm(heads, width // heads)
-        self.to_out = nn.Linear(width, width, dtype=dtype)
-
-    def context(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, heads, M, d) of context tokens (B, M, context channels)."""
-        k, v = self.to_kv(tokens).unflatten(-1, (2, self.heads, -1)).unbind(2)
-        return self.k_rms_norm(k).transpose(1, 2), v.transpose(1, 2)
-
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        q = self.q_rms_norm(self.to_q(x).unflatten(-1, (self.heads, -1)))
-        return self.to_out(attend_to_context(q, keys, values, lengths).flatten(1))
-
-
-class FeedForward(nn.Module):
-    """Two linear layers around a tanh-approximated GELU."""
-
-    def __init__(self, width: int, hidden: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden, dtype=dtype),
-            nn.GELU("tanh"),
-            nn.Linear(hidden, width, dtype=dtype),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.mlp(x)
-
-
-def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Layer norm without gain, back to x's type, then scaled and shifted.
-
-    torch computes the norm of half types in float32, and so does the product and sum; each is
-    rounded once (`modulated_by_steps` is the readable twin).
-    """
-    normed = F.layer_norm(x, x.shape[-1:], eps=BLOCK_NORM_EPS)
-    return torch.addcmul(shift, normed, 1 + scale)
-
-
-def modulated_by_steps(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """The readable twin of `modulated`: every step in a type that is named."""
-    normed = F.layer_norm(x.float(), x.shape[-1:], eps=BLOCK_NORM_EPS).to(x.dtype)
-    return normed * (1 + scale) + shift
-
-
-def per_row(values: Tensor, lengths: tuple[int, ...]) -> Tensor:
-    """Values (B, C) of objects as rows (N, C) of their tokens; (1, C) broadcasts as it is."""
-    if len(values) == 1:
-        return values
-    counts = torch.tensor(lengths, device=values.device)
-    return values.repeat_interleave(counts, 0)

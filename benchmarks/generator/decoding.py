@@ -17,10 +17,10 @@ from benchmarks.generator.cases import META
 from benchmarks.generator.flops import count
 from benchmarks.generator.launches import Launches, launches
 from benchmarks.narrow import table
-from pixal3d.flow import modulated, modulated_by_steps
 from pixal3d.latent_vae import LatentDecoder
 from pixal3d.networks import OFFICIAL, NetworkSpec, build_network
 from sparse3d.attention import TokenLayout, normed_and_rotated, normed_and_rotated_by_steps
+from sparse3d.transformer import modulated, modulated_by_steps
 from sparse3d.voxels import TAPS, Origin, Voxels, derived_neighbours
 
 TOKENS = 11_000  # of a plain object at resolution 1024

@@ -16,8 +16,6 @@ from pixal3d.flow import (  # noqa: E402
     Condition,
     Flow,
     FlowConfig,
-    modulated,
-    modulated_by_steps,
 )
 from pixal3d.velocity import ConditionedFlow, conditioned  # noqa: E402
 from sparse3d.attention import (  # noqa: E402
@@ -30,6 +28,7 @@ from sparse3d.attention import (  # noqa: E402
     token_layout,
 )
 from sparse3d.sampling import Sampler, sample, time_grid  # noqa: E402
+from sparse3d.transformer import modulated, modulated_by_steps  # noqa: E402
 from sparse3d.voxels import Voxels, full_grid  # noqa: E402
 
 CONFIG = FlowConfig(
