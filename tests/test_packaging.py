@@ -61,6 +61,7 @@ def test_the_wheel_carries_profiles_and_weights(tmp_path: Path) -> None:
         "meshes",
         "alignment",
         "pixal3d",
+        "direct3d_s2",
         "sparse3d",
         "stages",
         "flows",

@@ -41,7 +41,7 @@ REMEDIES = {
     errno.EMFILE: "close other programs, or raise the limit with `ulimit -n`",
     errno.EIO: "check the disk, or point --store and -o to another one",
 }
-OWN_PACKAGES = ("scene", "alignment", "pixal3d", "stages", "flows", "photoscene")
+OWN_PACKAGES = ("scene", "alignment", "pixal3d", "direct3d_s2", "stages", "flows", "photoscene")
 
 
 class OneLineUsage(TyperGroup):

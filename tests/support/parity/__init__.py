@@ -1,1 +1,1 @@
-"""Checks of pixal3d against golden tensors of the public reference code, one file per topic."""
+"""Checks of the generators against golden tensors of the public reference code, by topic."""
