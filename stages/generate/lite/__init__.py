@@ -14,13 +14,14 @@ import numpy as np
 
 from alignment.visible import generator_distance
 from scene.errors import BadInput
-from scene.types import Float32, ObjectCrop, ObjectMesh
+from scene.types import Float32, ObjectCrop, ObjectMesh, Uint8
 from stages.bundled import Network, load_network
 from stages.generate import GenerateBackend
 from stages.generate.lite.columns import Columns, Surface, surface_of
 from stages.generate.lite.fusion import columns_of, covered_cells, network_images
 from stages.generate.lite.layered import layers_of, network_input, with_flip_augmentation
-from stages.generate.lite.panels import paint, panel_of_faces, panel_uv
+from stages.generate.lite.panels import NEAREST_WINS, paint, panel_of_faces, panel_uv, sides_uv
+from stages.generate.lite.sides import paint_sides, sides_of
 
 WEIGHTS_SHA256 = "ccd1eff73316930dba0f1b774e58104a4cd505c410ec8869686d2ec584c98afa"
 WEIGHTS_FILE = "generator.onnx"
@@ -82,17 +83,27 @@ def load(settings: Settings, device: str) -> Lite:
 
 
 def _textured_mesh(
-    crop: ObjectCrop, surface: Surface, columns: Columns, texture: np.ndarray
+    crop: ObjectCrop, surface: Surface, columns: Columns, texture: Uint8
 ) -> ObjectMesh:
-    """Points on their rays in the cube; those on the border of two panels are there twice."""
+    """Points on their rays in the cube; those on the border of two panels or charts are there
+    twice. The texture gets the colours of the charts."""
+    size, grid = crop.rgba.shape[0], columns.front.shape[0] - 1
     panel = panel_of_faces(surface, columns)
-    keys = surface.triangles * 3 + panel[:, None]
-    unique, faces = np.unique(keys, return_inverse=True)
-    point, own_panel = unique // 3, unique % 3
-    grid, size = columns.front.shape[0] - 1, crop.rgba.shape[0]
+    sides = sides_of(surface, panel, NEAREST_WINS, grid, size)
+    laid = sides.chart >= 0
+    region = np.where(laid, len(NEAREST_WINS) + sides.chart, panel)
+    keys = surface.triangles * (int(region.max()) + 1) + region[:, None]
+    unique, first, faces = np.unique(keys, return_index=True, return_inverse=True)
+    point = surface.triangles.ravel()[first]
     pixels = surface.points[point, :2] * (size / grid)
     vertices = _on_rays(crop, surface.points[point], pixels)
-    uv = panel_uv(pixels, own_panel, size)
+    uv = panel_uv(pixels, np.repeat(panel, 3)[first], size)
+    if laid.any():
+        at_corners = surface.points[surface.triangles[laid], :2] * (size / grid)
+        in_panel = panel_uv(at_corners.reshape(-1, 2), np.repeat(panel[laid], 3), size)
+        paint_sides(texture, sides.at_px[laid], in_panel)
+        aside = np.repeat(laid, 3)[first]
+        uv[aside] = sides_uv(sides.at_px.reshape(-1, 2)[first[aside]], size)
     return ObjectMesh(vertices, faces.reshape(-1, 3).astype(np.int32), uv, texture)
 
 
@@ -111,7 +122,7 @@ def _on_rays(crop: ObjectCrop, points: np.ndarray, pixels: np.ndarray) -> Float3
 
 
 BACKEND = GenerateBackend(
-    version="6",
+    version="7",
     settings=Settings,
     load=load,
     loading=(),

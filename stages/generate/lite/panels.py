@@ -1,7 +1,8 @@
 """Which colour has every face? The photo where it shows the face, the network's guess elsewhere.
 
-The texture has three panels, all aligned with the crop's pixels: the photo on the left, N x N; on
-the right the last surface's colours above those inside the gap, each N/2 x N/2.
+The texture has three panels, all aligned with the crop's pixels: the photo on the left, N x N; in
+the middle the last surface's colours above those inside the gap, each N/2 x N/2. On the right are
+N/2 x N pixels for faces that have no area in a panel, with the colours that they have in theirs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from stages.generate.lite.columns import Columns, Surface, slice_spacing
 from stages.generate.shared.lattice import at_points
 
 PHOTO, BACK, INNER = range(3)
+NEAREST_WINS = (True, False, False)  # of each panel: the photo shows what is in front
 LAYER_REACH = 2.0  # slices: a face that near to a layer is part of it
 EDGE_ON = 0.02  # cells squared: faces with less area in the picture are seen from the side
 ON_OUTLINE = 0.05  # of alpha's range about its middle: a face that has it at all corners
@@ -46,17 +48,17 @@ def panel_of_faces(surface: Surface, columns: Columns) -> NDArray[np.int64]:
 
 
 def paint(rgba: Uint8, back: Float32, inner: Float32, covered: Bool, columns: Columns) -> Uint8:
-    """(N, N + N/2, 3): the texture. back, inner (H, H, 3) in [0, 1]; covered (H, H): cells where
-    they mean something."""
+    """(N, 2 N, 3): the texture, black on the right. back, inner (H, H, 3) in [0, 1]; covered
+    (H, H): cells where they mean something."""
     size = rgba.shape[0]
     half, coarse = size // 2, max(1, size // COARSE)
     own_back, own_inner = (_enlarged(c, covered, coarse) * np.float32(255) for c in (back, inner))
     last, gap, photo = spread_colours(rgba, own_back, own_inner, columns)
-    out = np.zeros((size, size + half, 3), np.uint8)
+    out = np.zeros((size, 2 * size, 3), np.uint8)
     out[:, :size] = photo
     for top, colours in ((0, last), (half, gap)):
         enlarged = cv2.resize(colours, (half, half), interpolation=cv2.INTER_LINEAR)
-        out[top : top + half, size:] = np.rint(enlarged).clip(0, 255)
+        out[top : top + half, size : size + half] = np.rint(enlarged).clip(0, 255)
     return out
 
 
@@ -72,8 +74,13 @@ def _enlarged(colours: Float32, covered: Bool, size: int) -> Float32:
 def panel_uv(pixels: Float64, panel: NDArray[np.int64], size: int) -> Float32:
     """(P, 2) texture coordinates of crop pixels (P, 2) in their panels (P,)."""
     half = size // 2
-    width = size + half
     scale = np.where(panel == PHOTO, 1.0, half / size)
     x = pixels[:, 0] * scale + np.where(panel == PHOTO, 0, size)
     y = pixels[:, 1] * scale + np.where(panel == INNER, half, 0)
-    return np.stack([x / width, y / size], -1).astype(np.float32)
+    return np.stack([x / (2 * size), y / size], -1).astype(np.float32)
+
+
+def sides_uv(at_px: Float64, size: int) -> Float32:
+    """(P, 2) texture coordinates of points (P, 2) in the area to the right of the panels."""
+    x = at_px[:, 0] + 2 * size - size // 2
+    return np.stack([x / (2 * size), at_px[:, 1] / size], -1).astype(np.float32)

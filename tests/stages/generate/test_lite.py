@@ -9,6 +9,7 @@ import pytest
 import trimesh
 
 from alignment.visible import generator_distance
+from photoscene.quality.texture import overlap
 from scene.cameras import camera_from_fov, pixel_centres, unproject
 from scene.errors import BadWeights
 from scene.raycast import render
@@ -123,9 +124,30 @@ def test_the_photo_is_on_the_front_and_carried_over_the_rim(lite: Lite) -> None:
     assert np.percentile(off, 99) <= 2
     mesh = generate.run(lite, crop, 0)
     half = SIDE_PX // 2
-    back = mesh.texture[:half, SIDE_PX:]
+    back = mesh.texture[:half, SIDE_PX : SIDE_PX + half]
     rim = back[half // 2, int(half * 0.06) : int(half * 0.08)].astype(int)
     assert np.abs(rim - RED).max() < 40
+
+
+def _vessel() -> ObjectCrop:
+    """A near wall below a rim, and the far inner wall seen above it."""
+    v, u = np.mgrid[:SIDE_PX, :SIDE_PX] + 0.5
+    solid = (np.abs(u - 128) < 100) & (np.abs(v - 128) < 70)
+    return _crop(np.where(solid, 255, 0).astype(np.uint8), np.where(v < 110, 3.4, 2.9))
+
+
+@pytest.mark.parametrize("make", [_ball, _vessel, _ring_and_dot])
+def test_every_face_has_texels_of_its_own(make, lite: Lite) -> None:
+    """Walls along the rays have no area in the crop, and inner sides lie one behind another."""
+    mesh = generate.run(lite, make(), 0)
+    corners = mesh.vertices[mesh.faces].astype(np.float64)
+    along, across = (corners[:, i] - corners[:, 0] for i in (1, 2))
+    area = np.linalg.norm(np.cross(along, across), axis=1)
+    px = (mesh.uv[mesh.faces] * mesh.texture.shape[1::-1]).astype(np.float64)
+    one, other = (px[:, i] - px[:, 0] for i in (1, 2))
+    density = np.sqrt(np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]) / area) / SIDE_PX
+    assert area[density < 0.15].sum() < 0.002 * area.sum()
+    assert overlap(mesh) < 0.01
 
 
 def test_two_calls_and_two_loads_agree_to_the_last_bit(lite: Lite) -> None:
