@@ -9,15 +9,9 @@ Usable alone, with `sparse3d` and `meshes` beside it; needs torch, safetensors, 
     mesh = pixal3d.bake(made.vertices, made.faces, made.attributes)
 """
 
-from pixal3d.cascade import Borrow, Generated, GenerationOptions, StepCallback
+from pixal3d.cascade import Generated, GenerationOptions
 from pixal3d.checkpoints import Checkpoint, open_checkpoint
-from pixal3d.generation import (
-    RuntimeOptions,
-    computing_type,
-    generate,
-    keep_loaded,
-    load_named,
-)
+from pixal3d.generation import generate, keep_loaded, load_named
 from pixal3d.images import (
     PosedImage,
     PosedImages,
@@ -28,6 +22,7 @@ from pixal3d.images import (
 )
 from pixal3d.precision import describe_precision
 from sparse3d.errors import BadConfiguration, BadImage, CannotRun, NothingMade
+from sparse3d.lending import Borrow, RuntimeOptions, StepCallback, computing_type
 from sparse3d.mesh_repair import clean_mesh
 from sparse3d.simplify import coarsened
 from sparse3d.surface import (

@@ -7,10 +7,8 @@ pipelines/pixal3d_image_to_3d.py.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,17 +22,13 @@ from pixal3d.projection import condition
 from pixal3d.velocity import conditioned
 from sparse3d.dual_grid import dual_grid_to_mesh
 from sparse3d.errors import NothingMade
+from sparse3d.lending import Borrow, StepCallback, silent
 from sparse3d.sampling import Sampler, sample
 from sparse3d.structure_vae import occupied_voxels
 from sparse3d.surface import VoxelAttributes
 from sparse3d.voxels import Voxels, full_grid, voxel_codes
 
 logger = logging.getLogger(__name__)
-
-# Lends one network by name for the time of a `with`; whoever lends decides where networks wait.
-Borrow = Callable[[str], AbstractContextManager[Any]]
-# Told after every step: the network's name, the steps done and the steps there are.
-StepCallback = Callable[[str, int, int], None]
 
 STRUCTURE_GRID, STRUCTURE_CHANNELS = 16, 8
 COARSE_GRID, COARSE_RESOLUTION = 32, 512
@@ -138,7 +132,7 @@ def run_cascade(
     features = encode_images(posed_images, borrow, options, torch.device(device))
     job = Job(
         posed_images, checkpoint, borrow, options, torch.device(device), random, features,
-        on_step or _silent,
+        on_step or silent,
     )  # fmt: skip
     voxels = generate_structure(job)
     coarse = generate_shape(job, "512", voxels, COARSE_GRID)
@@ -300,7 +294,3 @@ def _moved(fine: Tensor, to: Tensor) -> Tensor:
 
 def _noise(job: Job, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=job.random).to(job.device)
-
-
-def _silent(name: str, done: int, steps: int) -> None:
-    """Progress that nobody watches."""

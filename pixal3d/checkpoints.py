@@ -6,14 +6,15 @@ flows have no projection), its several-view variant, and ComfyUI's repack.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pixal3d.latents import SHAPE_LATENTS, TEXTURE_LATENTS, LatentStatistics
+from pixal3d.latents import SHAPE_LATENTS, TEXTURE_LATENTS
 from pixal3d.networks import OFFICIAL
+from sparse3d.latents import LatentStatistics
+from sparse3d.layouts import latent_statistics, named_source, read_json
 from sparse3d.sampling import Sampler
 from sparse3d.weights import NetworkSource, NetworkSpec, weights_error
 
@@ -106,11 +107,11 @@ def open_checkpoint(
 
 def _official(folder: Path, pipeline: Path, image_folder: Path) -> Checkpoint:
     """TencentARC/Pixal3D and microsoft/TRELLIS.2-4B: pipeline.json names a pair of files each."""
-    arguments = _read_json(pipeline).get("args", {})
+    arguments = read_json(pipeline).get("args", {})
     networks = {}
     for key, stem in arguments.get("models", {}).items():
         if key in PIPELINE_KEYS:
-            networks[PIPELINE_KEYS[key]] = _named_source(folder, stem)
+            networks[PIPELINE_KEYS[key]] = named_source(folder, stem)
     if not networks:
         raise weights_error(f"{pipeline} lists no networks")
     samplers = {
@@ -122,8 +123,8 @@ def _official(folder: Path, pipeline: Path, image_folder: Path) -> Checkpoint:
         folder,
         networks | _image_networks(image_folder),
         OFFICIAL_SAMPLERS | samplers,
-        _statistics(pipeline, arguments.get("shape_slat_normalization"), SHAPE_LATENTS),
-        _statistics(pipeline, arguments.get("tex_slat_normalization"), TEXTURE_LATENTS),
+        latent_statistics(pipeline, arguments.get("shape_slat_normalization"), SHAPE_LATENTS),
+        latent_statistics(pipeline, arguments.get("tex_slat_normalization"), TEXTURE_LATENTS),
     )
 
 
@@ -138,21 +139,6 @@ def _comfy(folder: Path, flows: Path, image_folder: Path) -> Checkpoint:
     return Checkpoint(folder, networks | _image_networks(image_folder))
 
 
-def _named_source(folder: Path, stem: str) -> NetworkSource:
-    """A network by its path in pipeline.json: in the folder, or in another repository's beside it.
-
-    A path of another repository is `owner/name/path`; its folder is looked for where this one's
-    owner's folder is, as a mirror of a hub lays them out.
-    """
-    here, beside = folder / f"{stem}.json", folder.parent.parent / f"{stem}.json"
-    config = here if here.is_file() or not beside.is_file() else beside
-    described = _read_json(config)
-    if not isinstance(described.get("name"), str) or not isinstance(described.get("args"), dict):
-        raise weights_error(f"{config} is not a network's configuration: no name and args in it")
-    spec = NetworkSpec(described["name"], described["args"])
-    return NetworkSource(spec, config.with_suffix(".safetensors"))
-
-
 def _image_networks(folder: Path) -> dict[str, NetworkSource]:
     """DINOv3 and NAF, in ComfyUI's one file or in Hugging Face's folder and NAF's own file."""
     for both in (folder / IMAGE_NETWORKS_FILE, folder / "clip_vision" / IMAGE_NETWORKS_FILE):
@@ -165,9 +151,9 @@ def _image_networks(folder: Path) -> dict[str, NetworkSource]:
     for name in DINO_FOLDERS:
         config = folder / name / "config.json"
         if config.is_file():
-            spec = NetworkSpec("DINOv3ViTModel", _read_json(config))
+            spec = NetworkSpec("DINOv3ViTModel", read_json(config))
             naf_config = folder / "naf.json"
-            naf = _read_json(naf_config) if naf_config.is_file() else {}
+            naf = read_json(naf_config) if naf_config.is_file() else {}
             files = [folder / name for name in NAF_FILES]
             file = next((file for file in files if file.is_file()), files[0])
             return {
@@ -181,18 +167,6 @@ def _image_networks(folder: Path) -> dict[str, NetworkSource]:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise weights_error(f"the configuration {path} is missing: download it again") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise weights_error(f"{path} is not JSON ({error}): download it again") from None
-    if not isinstance(value, dict):
-        raise weights_error(f"{path} is not a JSON object: download it again")
-    return value
-
-
 def _sampler(pipeline: Path, values: Mapping[str, Any]) -> Sampler:
     try:
         return Sampler(
@@ -204,15 +178,3 @@ def _sampler(pipeline: Path, values: Mapping[str, Any]) -> Sampler:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise weights_error(f"{pipeline}: a sampler's settings are wrong: {error}") from None
-
-
-def _statistics(
-    pipeline: Path, values: Mapping[str, Any] | None, released: LatentStatistics
-) -> LatentStatistics:
-    """Latent mean and deviation as stated, else as released."""
-    if values is None:
-        return released
-    try:
-        return LatentStatistics(tuple(values["mean"]), tuple(values["std"]))
-    except (KeyError, TypeError) as error:
-        raise weights_error(f"{pipeline}: a normalisation lacks {error}") from None

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import torch
-
-from pixal3d.cascade import Borrow, Generated, GenerationOptions, StepCallback, run_cascade
+from pixal3d.cascade import Generated, GenerationOptions, run_cascade
 from pixal3d.checkpoints import Checkpoint
 from pixal3d.flow import Flow
 from pixal3d.images import PosedImages
 from pixal3d.weights import load_network
-from sparse3d.sparse_conv import Backend, set_convolution
+from sparse3d import lending
+from sparse3d.lending import Borrow, RuntimeOptions, StepCallback, computing_type
+from sparse3d.sparse_conv import set_convolution
 from sparse3d.weights import weights_error
 
 CASCADE_NETWORKS = (
     "image_encoder", "upsampler", "structure_flow", "structure_decoder", "shape_flow_512",
     "shape_flow_1024", "shape_decoder", "texture_flow_1024", "texture_decoder",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RuntimeOptions:
-    """How networks run: body_dtype (None: as released), the library of sparse convolutions, and
-    whether flows run what is between their matrix products as kernels of `torch.compile`, which
-    takes some seconds once per process."""
-
-    body_dtype: torch.dtype | None = None
-    convolution: Backend = "torch"
-    compiled: bool = False
 
 
 def generate(
@@ -66,15 +53,7 @@ def keep_loaded(
     checkpoint: Checkpoint, device: str = "cpu", runtime: RuntimeOptions | None = None
 ) -> Borrow:
     """Lend a checkpoint's networks, each read when first wanted and kept on the device."""
-    loaded: dict[str, Any] = {}
-
-    @contextmanager
-    def borrow(name: str) -> Iterator[Any]:
-        if name not in loaded:
-            loaded[name] = load_named(checkpoint, name, device, runtime)
-        yield loaded[name]
-
-    return borrow
+    return lending.keep_loaded(partial(load_named, checkpoint, device=device, runtime=runtime))
 
 
 def load_named(
@@ -105,9 +84,3 @@ def load_named(
             network.compile_steps()
     set_convolution(network, runtime.convolution, computing_device)
     return network
-
-
-def computing_type(runtime: RuntimeOptions, device: str) -> torch.dtype | None:
-    """The type of the networks' bodies, None as released. Unless one is asked for it is float32 on
-    a CPU, where half precision is many times slower on most."""
-    return torch.float32 if runtime.body_dtype is None and device == "cpu" else runtime.body_dtype

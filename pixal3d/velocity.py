@@ -9,9 +9,8 @@ from torch import Tensor
 
 from pixal3d.flow import Condition, Flow, PreparedCondition
 from sparse3d.attention import TokenLayout
+from sparse3d.transformer import TIME_SCALE
 from sparse3d.voxels import Voxels
-
-TIME_SCALE = 1000.0  # the networks were trained on times from 0 to 1000
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from sparse3d.attention import HeadNorm, attend, attend_to_context
 BLOCK_NORM_EPS = 1e-6
 TIME_CHANNELS = 256
 TIME_MAX_PERIOD = 10000.0
+TIME_SCALE = 1000.0  # the networks were trained on times from 0 to 1000
 Attention = Callable[[Tensor], Tensor]
 
 

@@ -282,6 +282,22 @@ def pool_mean(features: Tensor, origin: Origin) -> Tensor:
     return children.sum(dim=1) / present
 
 
+def pool_mean_with_zero(features: Tensor, origin: Origin) -> Tensor:
+    """The mean over the present children and one zero: (M, C) to (N, C), the sum over n + 1.
+
+    What TRELLIS calls a mean (microsoft/TRELLIS, commit 6b0d647, modules/sparse/spatial.py: its
+    scatter counts the zeros that it starts from); Cupid and Direct3D-S2 were trained with it.
+    """
+    children = space_to_channel(features, origin).view(len(origin.parents), 8, -1)
+    return children.sum(dim=1) / (child_counts(origin) + 1)
+
+
+def child_counts(origin: Origin) -> Tensor:
+    """How many children each parent has: (N, 1) float32."""
+    ones = torch.ones(len(origin.slots), 1, device=origin.slots.device)
+    return space_to_channel(ones, origin).sum(1, keepdim=True)
+
+
 def pool_max(features: Tensor, origin: Origin) -> Tensor:
     """The maximum over the present children: (M, C) to (N, C); -inf where a parent has none."""
     channels = features.shape[1]

@@ -15,10 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.generator.cases import CASES, CONTEXT_TOKENS, GUIDED, META, Case
 from benchmarks.narrow import table
-from pixal3d.flow import TIME_CHANNELS, Condition, Flow, FlowConfig
+from pixal3d.flow import Condition, Flow, FlowConfig
 from pixal3d.velocity import ConditionedFlow
 from sparse3d.attention import token_layout
 from sparse3d.sampling import guided
+from sparse3d.transformer import TIME_CHANNELS
 
 ALL_TERMS = 1 << 50  # bytes enough to keep every block's projection term
 Pass = Literal["conditional", "unconditional", "guided"]

@@ -17,6 +17,7 @@ from sparse3d.voxels import (  # noqa: E402
     group_norm,
     pool_max,
     pool_mean,
+    pool_mean_with_zero,
     sorted_neighbours,
     space_to_channel,
     subdivide,
@@ -167,3 +168,11 @@ def test_a_subdivision_of_other_rows_is_refused() -> None:
         subdivide(voxels, torch.zeros(len(voxels), 8))
     with pytest.raises(ValueError, match="subdivision of"):
         subdivide(voxels, torch.zeros(len(voxels) + 1, 8, dtype=torch.bool))
+
+
+def test_the_mean_with_a_zero_divides_by_one_more() -> None:
+    origin = coarsen(some_voxels(seed=0))
+    features = torch.randn(len(origin.slots), 3)
+    present = torch.bincount(origin.parent_rows)[:, None]
+    expected = pool_mean(features, origin) * present / (present + 1)
+    torch.testing.assert_close(pool_mean_with_zero(features, origin), expected)
