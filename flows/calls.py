@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from flows.request import Request
 from scene.keys import object_seed, stage_key
-from scene.store import Manifest, Store
+from scene.manifests import Manifest
+from scene.store import Store
 from scene.types import Artifact
 from stages.backends import AnyStage, find_backend
 from stages.devices import ModelPool

@@ -6,7 +6,8 @@ import logging
 
 from flows.calls import Outcome, StageCall
 from flows.plan import STEPS
-from scene.store import Manifest, Store
+from scene.manifests import Manifest
+from scene.store import Store
 from stages.devices import ModelPool
 from stages.lockstep import working_clock
 
@@ -39,10 +40,13 @@ def produce_unless_claimed(
 
 def _known(call: StageCall, store: Store) -> Outcome | None:
     known = store.lookup(call.key)
-    if known is None:
-        return None
+    return None if known is None else answered(call, known)
+
+
+def answered(call: StageCall, manifest: Manifest) -> Outcome:
+    """What comes of a call whose result is in the store."""
     logger.info("cached", extra={"call": call, "seconds": 0.0, "computed": False})
-    return Outcome(call, known)
+    return Outcome(call, manifest)
 
 
 def _computed(call: StageCall, store: Store, pool: ModelPool, refresh: bool) -> Outcome:

@@ -12,12 +12,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from flows.calls import ObjectInputs, Outcome, StageCall, lowered_call
-from flows.request import Request
+from flows.request import Profile, Request
 from flows.steps import (
     complete,
     compose,
@@ -36,7 +36,9 @@ from scene.bundles import Bundle, notes_of, numbered
 from scene.errors import BadInput
 from scene.store import Store
 from scene.types import Artifact, PointMap, Scene, SceneObject
+from stages.backends import find_backend
 from stages.place import Placement
+from stages.settings import make_settings
 
 # All steps in the order of the DAG; segment and map_points run side by side where they can. "edit"
 # is only there where a mask was changed by hand. A new step has its line here, and its call below.
@@ -72,6 +74,16 @@ Plan = Steps[Scene]
 
 class StageFailed(BadInput):
     """A step of the whole scene cannot use its input; the message names the stage and why."""
+
+
+def code_versions(profile: Profile) -> dict[str, Any]:
+    """The versions of all steps, and the profile's backends with theirs and their weights."""
+    backends = {}
+    for name, choice in profile.stages.items():
+        backend = find_backend(STAGES[name], choice.backend)
+        settings = make_settings(STAGES[name], choice.backend, choice.settings)
+        backends[name] = [choice.backend, backend.version, backend.weights_digest(settings)]
+    return {"steps": {name: step.version for name, step in STEPS.items()}, "backends": backends}
 
 
 def carry_out(

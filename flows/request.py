@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scene.errors import BadInput
-from scene.store import artifact_from_json
+from scene.manifests import artifact_from_json
 from scene.types import Artifact, ObjectPrompt, Point
 
 # What a person may change of an object in a run folder.
@@ -96,6 +96,13 @@ class Request:
     edits: Mapping[str, Edits] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     licence: str = ""
+
+    @property
+    def files(self) -> tuple[Artifact, ...]:
+        """Everything that a person gave, as files."""
+        given = (self.photo, *(mask.file for mask in self.masks), self.point_map)
+        edited = (artifact for edits in self.edits.values() for artifact in vars(edits).values())
+        return tuple(artifact for artifact in (*given, *edited) if artifact is not None)
 
     def edits_of(self, object_id: str) -> Edits:
         """What was changed by hand of one object."""

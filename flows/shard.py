@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from flows.calls import BUILT_IN, EDITED, Outcome, StageCall
-from flows.compute import produce, produce_unless_claimed
+from flows.compute import answered, produce, produce_unless_claimed
 from flows.failures import RETRY_DELAYS_S, can_pass, failed
 from flows.plan import STEPS, Plan, StageFailed, plan_scene
 from flows.request import Request
+from scene.errors import CannotRun
 from scene.store import Store
 from scene.types import Scene
 from stages.devices import ModelPool
@@ -101,8 +102,9 @@ def reconstruct_scenes(
 
     threads: how many calls of a stage are carried out at once. On a GPU the pool lends its models
     to one at a time, and a second thread reads and writes files meanwhile. Calls that are to have
-    one network at a time in memory go through their networks in lockstep. What another process
-    computes just now comes last, so that two that share a store do not wait for each other.
+    one network at a time in memory go through their networks in lockstep. What the store has comes
+    first, and what another process computes just now last, so that two that share a store do not
+    wait for each other.
     A scene that fails has its error and does not stop the others. Retries are those of the flow.
     """
     runs = [SceneRun(i, request, plan_scene(request, store)) for i, request in enumerate(requests)]
@@ -113,7 +115,7 @@ def reconstruct_scenes(
     with ThreadPoolExecutor(threads) as executor:
         driver = _Driver(store, pool, refresh, observer, executor)
         while calls := _earliest_calls(runs):
-            for carry_out in (driver.without_waiting, driver.waiting):
+            for carry_out in (driver.known, driver.without_waiting, driver.waiting):
                 deferred = []
                 for waiting, outcome in carry_out(calls):
                     if outcome is None:
@@ -155,6 +157,23 @@ class _Driver:
     refresh: Callable[[StageCall], bool]
     observer: Observer
     executor: ThreadPoolExecutor
+
+    def known(self, calls: Sequence[_Waiting]) -> Ended:
+        """Those whose results are in the store, which is asked for all of them at once."""
+        keys = [w.call.key for w in calls if not self.refresh(w.call)]
+        try:
+            found = self.store.lookup_all(keys)
+        except (OSError, CannotRun):  # each call meets it again, and says so
+            found = {}
+        for waiting in calls:
+            manifest = found.get(waiting.call.key)
+            if manifest is None:
+                yield waiting, None
+                continue
+            self.observer.step_began(waiting.run, waiting.call)
+            outcome = answered(waiting.call, manifest)
+            self.observer.step_ended(waiting.run, outcome)
+            yield waiting, outcome
 
     def without_waiting(self, calls: Sequence[_Waiting]) -> Ended:
         """Calls that no other process is at, in lockstep where they can be."""

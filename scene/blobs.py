@@ -48,6 +48,10 @@ class Blobs(Protocol):
         """The bytes of a file and what else is known of it, as of one moment."""
         ...
 
+    def read_range(self, entry: Entry, start: int) -> bytes:
+        """The bytes of a file from one on; FileNotFoundError where there is none."""
+        ...
+
     def renew(self, entry: Entry, data: bytes) -> bool:
         """Make a file with these bytes count as written now; False where it is gone or changed."""
         ...
@@ -109,6 +113,12 @@ class FolderBlobs:
         with (self.root / name).open("rb") as file:
             stat = os.fstat(file.fileno())
             return file.read(), Entry(name, stat.st_size, stat.st_mtime)
+
+    def read_range(self, entry: Entry, start: int) -> bytes:
+        """See `Blobs`."""
+        with (self.root / entry.name).open("rb") as file:
+            file.seek(start)
+            return file.read()
 
     def renew(self, entry: Entry, data: bytes) -> bool:
         """See `Blobs`; nothing is written."""

@@ -68,6 +68,16 @@ class ObjectBlobs:
 
         return self._ask(request)
 
+    def read_range(self, entry: Entry, start: int) -> bytes:
+        """See `Blobs`."""
+        obstore, end = library(), entry.size
+
+        def request() -> bytes:
+            found = obstore.get_range(self.server, entry.name, start=start, end=end)
+            return found.to_bytes()
+
+        return self._ask(request)
+
     def renew(self, entry: Entry, data: bytes) -> bool:
         """See `Blobs`."""
         exceptions = library().exceptions

@@ -17,7 +17,7 @@ from scene.files import (
     similarity_from_json,
     similarity_to_json,
 )
-from scene.store import artifact_from_json
+from scene.manifests import artifact_from_json
 from scene.types import Artifact, Scene, SceneObject
 
 FORMAT = "photoscene-scene/1"

@@ -12,12 +12,10 @@ may die at any moment. Nothing in the store holds a path: it may be moved, copie
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,13 +27,21 @@ from scene.claims import Claims, claims_at
 from scene.errors import CannotRun
 from scene.expiring_claims import ExpiringClaims, live_claims
 from scene.files import CODECS
-from scene.keys import canonical_json, digest
+from scene.keys import digest
+from scene.manifests import (
+    ARTIFACTS,
+    RESULTS,
+    Manifest,
+    artifact_name,
+    result_name,
+    sealed,
+    unsealed,
+)
 from scene.object_blobs import open_blobs
 from scene.types import Artifact
 
 S = TypeVar("S")
 T = TypeVar("T")
-ARTIFACTS, RESULTS = "artifacts", "results"
 # What was read from stores at URLs and written there; it may be removed at any time.
 KEPT_HERE = Path("~/.cache/photoscene/kept")
 # A file that is used again counts as used now if it is older than the first; what was used within
@@ -43,30 +49,13 @@ KEPT_HERE = Path("~/.cache/photoscene/kept")
 USED_AGAIN_S, RECENT_S = 6 * 3600.0, 48 * 3600.0
 JUST_NOW_S = 600.0  # longer than a round of a cleaning takes
 CLEANING = "cleaning"  # the folder and the key of the claim of those who remove files
+REPLACED = "replaced"  # a file for every key whose record was: archives may have an older one
 REQUESTS_AT_ONCE = 16  # of one process, to a place that is not a folder
-SHA256, SUFFIX = re.compile("[0-9a-f]{64}"), re.compile(r"(\.[a-z0-9]{1,8})?")
 logger = logging.getLogger(__name__)
 
 
 class DamagedArtifact(CannotRun):
     """An artifact is missing from the store or its bytes are not what its name says."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a stage call read, how it was set, and the artifacts it made; `seconds` of its run."""
-
-    key: str
-    stage: str
-    subject: str
-    backend: str
-    version: str
-    settings: Mapping[str, Any]
-    weights: str
-    seed: int
-    inputs: Mapping[str, Artifact]
-    outputs: Mapping[str, Artifact]
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,13 +71,18 @@ class _Record:
 class Store:
     """Artifacts and manifests in a folder, or in a place behind it, whose files the folder keeps.
 
-    checked: which of the folder's files were verified; damaged: which artifacts were found so.
+    checked: which of the folder's files were verified; damaged: which artifacts were found so;
+    recalled: results that an archive has (`scene/archives.py`); archived: all artifacts that these
+    name; noted: the results that are found and published, where somebody wants to know.
     """
 
     root: Path
     remote: Blobs | None = None
     checked: dict[Artifact, tuple[int, int]] = field(default_factory=dict, compare=False)
     damaged: set[Artifact] = field(default_factory=set, compare=False)
+    recalled: dict[str, Manifest] = field(default_factory=dict, compare=False)
+    archived: set[Artifact] = field(default_factory=set, compare=False)
+    noted: list[Manifest] | None = field(default=None, compare=False)
 
     @property
     def blobs(self) -> Blobs:
@@ -99,6 +93,11 @@ class Store:
     def address(self) -> str:
         """What `open_store` takes, in another process too."""
         return self.blobs.address
+
+    @property
+    def kept_here(self) -> Store:
+        """The folder alone: what is saved in it is not in the place behind it."""
+        return Store(self.root, checked=self.checked)
 
     def save(self, value: Any) -> Artifact:
         """Write a value as an ordinary file and return its name; saving it twice writes it once."""
@@ -113,7 +112,7 @@ class Store:
         known = self._is_intact_here(artifact)
         if not known:
             write_atomically(self.path(artifact), data)
-        if known or self.remote is not None:
+        if (known or self.remote is not None) and artifact not in self.archived:
             self._keep(artifact, data, known)
         return artifact
 
@@ -159,12 +158,18 @@ class Store:
 
         The first one that is whole stays, and is returned, unless it is to be replaced.
         """
-        name, data = result_name(manifest.key), _sealed(asdict(manifest))
+        for artifact in self.archived & {*manifest.inputs.values(), *manifest.outputs.values()}:
+            self._keep(artifact, self.read(artifact), known=True)  # the archive alone may have it
+        name, data = result_name(manifest.key), sealed(manifest)
         if replace or not self.blobs.create(name, data):
             first = None if replace else self.lookup(manifest.key)
             if first is not None:
                 return first
+            self.recalled.pop(manifest.key, None)
+            if self.remote is not None:
+                self.remote.write(f"{REPLACED}/{manifest.key}", b"")
             self.blobs.write(name, data)
+        self._note([manifest])
         return manifest
 
     def lookup(self, key: str) -> Manifest | None:
@@ -174,15 +179,42 @@ class Store:
     def lookup_all(self, keys: Iterable[str]) -> dict[str, Manifest | None]:
         """As `lookup`, for many keys at once."""
         unique = list(dict.fromkeys(keys))
-        read = dict(zip(unique, self.each(self._record, unique), strict=True))
-        listed = {a for r in read.values() if r is not None for a in r.manifest.outputs.values()}
-        artifacts = list(listed)
+        recalled = {key: self.recalled[key] for key in unique if key in self.recalled}
+        asked = [key for key in unique if key not in recalled]
+        read = {k: r for k, r in zip(asked, self.each(self._record, asked), strict=True) if r}
+        manifests = {**recalled, **{key: record.manifest for key, record in read.items()}}
+        artifacts = list({a for m in manifests.values() for a in m.outputs.values()})
         intact = dict(zip(artifacts, self.each(self.has, artifacts), strict=True))
-        whole = {k: r for k, r in read.items() if r is not None and _is_whole(r.manifest, intact)}
-        used = self.each(lambda r: self._used_again(r.entry, r.data), list(whole.values()))
-        again = [key for key, waited in zip(whole, list(used), strict=True) if waited]
-        found = {key: whole[key].manifest if key in whole else None for key in unique}
+        whole = {key: m for key, m in manifests.items() if _is_whole(m, intact)}
+        used = [record for key, record in read.items() if key in whole]
+        gone = self.each(lambda r: self.used_again(r.entry, r.data), used)
+        again = [r.manifest.key for r, waited in zip(used, list(gone), strict=True) if waited]
+        for key in recalled.keys() - whole.keys():  # the archive lacks what the store lost
+            del self.recalled[key]
+            again.append(key)
+        found = {key: whole.get(key) for key in unique}
+        self._note(m for key, m in whole.items() if key not in again)
         return {**found, **self.lookup_all(again)} if again else found
+
+    def recall(self, manifests: Iterable[Manifest]) -> None:
+        """Answer with these results, as long as what they name is there."""
+        for manifest in manifests:
+            self.recalled[manifest.key] = manifest
+            self.archived.update((*manifest.inputs.values(), *manifest.outputs.values()))
+
+    def forget(self) -> None:
+        """Answer with no result that was recalled."""
+        self.recalled.clear()
+        self.archived.clear()
+
+    def _note(self, manifests: Iterable[Manifest]) -> None:
+        if self.noted is not None:
+            self.noted.extend(manifests)
+
+    def upload(self, artifacts: Iterable[Artifact]) -> None:
+        """See to it that the place behind the folder has these, too."""
+        unique = list(dict.fromkeys(artifacts))
+        list(self.each(lambda a: self.save_bytes(self.read(a), a.kind, a.suffix), unique))
 
     def claim(self, key: str, wait: bool = True) -> contextlib.AbstractContextManager[bool]:
         """Keep others from computing the result of a key while inside; see `scene/claims.py`
@@ -261,10 +293,10 @@ class Store:
         if entry is None or entry.size != len(data) or artifact in self.damaged:
             place.write(name, data)
             self.damaged.discard(artifact)
-        elif self._used_again(entry, data):
+        elif self.used_again(entry, data):
             place.create(name, data)
 
-    def _used_again(self, entry: Entry, data: bytes) -> bool:
+    def used_again(self, entry: Entry, data: bytes) -> bool:
         """Record the use of a file that is there; whether it was removed meanwhile.
 
         A cleaning removes nothing that it finds renewed. One that looked before that has removed
@@ -293,16 +325,6 @@ class Store:
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(REQUESTS_AT_ONCE, "store")
-
-
-def artifact_name(artifact: Artifact) -> str:
-    """Where an artifact lies in its place."""
-    return f"{ARTIFACTS}/{artifact.sha256[:2]}/{artifact.sha256}{artifact.suffix}"
-
-
-def result_name(key: str) -> str:
-    """Where the manifest of a key lies."""
-    return f"{RESULTS}/{key[:2]}/{key}.json"
 
 
 def _is_whole(manifest: Manifest, intact: Mapping[Artifact, bool]) -> bool:
@@ -343,36 +365,3 @@ def copy_artifact(store: Store, artifact: Artifact, target: Path) -> None:
     """Put an artifact's bytes at a path outside the store, unless they are there already."""
     if not holds(target, artifact.sha256):
         write_atomically(target, store.read(artifact))
-
-
-def artifact_from_json(value: Mapping[str, str]) -> Artifact:
-    """The inverse of `dataclasses.asdict` for an artifact; TypeError where it could name a path."""
-    if not (SHA256.fullmatch(value["sha256"]) and SUFFIX.fullmatch(value["suffix"])):
-        raise TypeError(f"{value['sha256']!r} with suffix {value['suffix']!r} is no artifact")
-    return Artifact(value["kind"], value["sha256"], value["suffix"])
-
-
-def manifest_from_json(value: Mapping[str, Any]) -> Manifest:
-    """The inverse of `dataclasses.asdict` for a manifest."""
-    named = {
-        group: {name: artifact_from_json(a) for name, a in value[group].items()}
-        for group in ("inputs", "outputs")
-    }
-    return Manifest(**{**value, **named})
-
-
-def _sealed(body: dict[str, Any]) -> bytes:
-    """JSON text with a checksum over its body, so that a flipped byte is noticed."""
-    seal = digest(canonical_json(body).encode())
-    return (json.dumps({"sha256": seal, "result": body}, indent=1, sort_keys=True) + "\n").encode()
-
-
-def unsealed(data: bytes) -> Manifest | None:
-    """The manifest of a record's bytes, None where they are damaged."""
-    try:
-        text = json.loads(data)
-        if digest(canonical_json(text["result"]).encode()) != text["sha256"]:
-            return None
-        return manifest_from_json(text["result"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None

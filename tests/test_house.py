@@ -156,7 +156,7 @@ BROAD_HANDLERS = {
     "flows/settings.py": 1,  # Prefect, of the user's settings
     "flows/shard.py": 1,  # kept in the outcome, which ends that scene
     "photoscene/batch/manifest.py": 4,  # float(), int(), digits of JSON numbers
-    "photoscene/batch/worker.py": 2,  # kept in the scene's record, a bug with its traceback
+    "photoscene/batch/worker.py": 3,  # kept in the scene's record, a bug with its traceback
     "photoscene/choosing/browser.py": 1,  # JSON of a request
     "photoscene/choosing/entries.py": 1,  # float()
     "photoscene/choosing/prompt_file.py": 1,  # JSON of the prompt file
@@ -175,7 +175,8 @@ BROAD_HANDLERS = {
     "scene/annotations.py": 4,  # JSON, XML, and the numbers in them
     "flows/profile.py": 1,  # PyYAML
     "scene/images.py": 1,  # LittleCMS
-    "scene/store.py": 1,  # JSON of a result that a disk may have damaged
+    "scene/archives.py": 1,  # JSON of what is kept of an archive
+    "scene/manifests.py": 1,  # JSON of a result that a disk may have damaged
     "stages/settings.py": 1,  # float()
     "stages/complete/qwen_edit/__init__.py": 1,  # string.Formatter
     "stages/complete/qwen_edit/pipeline.py": 7,  # diffusers, peft, gguf and safetensors

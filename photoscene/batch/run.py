@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.plan import STAGES, STEPS
+from flows.plan import code_versions
 from flows.profile import load_profile, with_setting
 from photoscene.batch.entries import Entry
 from photoscene.batch.places import Place
@@ -25,8 +25,6 @@ from photoscene.batch.records import (
 from photoscene.batch.supervisor import Limits, Report, Supervisor
 from photoscene.batch.worker import Task
 from scene.errors import BadInput, CannotRun
-from stages.backends import find_backend
-from stages.settings import make_settings
 
 MAX_SHARD = 32  # scenes that a worker takes through the stages together
 
@@ -115,24 +113,15 @@ def shards_of(entries: Sequence[Entry], workers: int) -> list[list[Entry]]:
 
 
 def _code_versions(profile_name: str, settings: Sequence[str]) -> Mapping[str, Any]:
-    """The versions of all steps, and the profile's backends with theirs and their weights.
-
-    {} for a profile that cannot be used: its scenes fail, each with the reason.
-    """
+    """See `code_versions`; {} for a profile that cannot be used: its scenes fail, each with the
+    reason."""
     try:
         profile = load_profile(profile_name)
         for assignment in settings:
             profile = with_setting(profile, assignment)
-        backends = {}
-        for name, choice in profile.stages.items():
-            backend = find_backend(STAGES[name], choice.backend)
-            digest = backend.weights_digest(
-                make_settings(STAGES[name], choice.backend, choice.settings)
-            )
-            backends[name] = [choice.backend, backend.version, digest]
+        return code_versions(profile)
     except (BadInput, CannotRun):
         return {}
-    return {"steps": {name: step.version for name, step in STEPS.items()}, "backends": backends}
 
 
 @dataclass

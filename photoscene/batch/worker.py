@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -41,6 +41,7 @@ from photoscene.batch.records import (
 from photoscene.cli.errors import environment_fault, faults_root, keep_quiet
 from photoscene.cli.faults import write_fault
 from photoscene.inputs.request import build_request, input_files
+from photoscene.runs.archives import keep_scene, recall_scenes
 from photoscene.runs.folder import check_contents, check_folder, files_until
 from photoscene.runs.reconstruction import InputNames, check_files
 from photoscene.runs.writing import Reconstruction, write_run
@@ -116,6 +117,8 @@ def reconstruct_shard(
     shard = _Shard(task, asked, reports, open_store(task.store), pool)
     for entry in entries:
         shard.read(entry)
+    if not shard.recall():
+        return
     requests = [scene.request for scene in shard.scenes]
     observer = Observer(shard.step_began, shard.step_ended, shard.step_paused, shard.scene_ended)
     reconstruct_scenes(requests, shard.store, pool, observer=observer, threads=task.threads)
@@ -123,12 +126,16 @@ def reconstruct_shard(
 
 @dataclass(frozen=True)
 class _Scene:
-    """An entry that was read: its request, the stamps of its files, and notes on its folder."""
+    """An entry that was read: its request, the stamps of its files, and notes on its folder.
+
+    archived: the keys of the results that its archive has, None without one.
+    """
 
     entry: Entry
     request: Request
     stamps: Stamps
     notes: tuple[str, ...]
+    archived: Collection[str] | None = None
 
 
 @dataclass
@@ -156,6 +163,21 @@ class _Shard:
         except Exception as error:  # kept in the record, a bug with its traceback in a file
             return self._fail(entry, error)
         self.reports.send(stepped="read", scene=entry.name, subject=WHOLE_SCENE)
+
+    def recall(self) -> bool:
+        """Take from the store at once what it has of these scenes, and let it have the files of
+        the others; False where it does not answer."""
+        self.store.forget()
+        try:
+            found = recall_scenes([scene.request for scene in self.scenes], self.store)
+            new = [s.request for s, known in zip(self.scenes, found, strict=True) if known is None]
+            self.store.upload(artifact for request in new for artifact in request.files)
+        except Exception as error:  # kept in the records, as above
+            for scene in self.scenes:
+                self._fail(scene.entry, error)
+            return False
+        self.scenes = [replace(s, archived=k) for s, k in zip(self.scenes, found, strict=True)]
+        return True
 
     def step_began(self, run: SceneRun, call: StageCall) -> None:
         """Report it: should the process die, this step is suspect."""
@@ -244,11 +266,11 @@ def _read(entry: Entry, store: Store, output: Path) -> _Scene:
     arguments, folder = entry.arguments, output / entry.name
     assert arguments is not None
     stamps = stamps_of(arguments)  # before the files are read: what changes then is read again
-    request = build_request(arguments, store)
+    request = build_request(arguments, store.kept_here)
     check_folder(folder)
     notes = check_contents(folder, files_until(arguments.until), input_files(arguments))
     names = InputNames(f"photo {arguments.photo}", f"pointmap {arguments.point_map}")
-    check_files(request, store, names)
+    check_files(request, store.kept_here, names)
     return _Scene(entry, request, stamps, tuple(notes))
 
 
@@ -257,8 +279,10 @@ def _write(ready: _Scene, run: SceneRun, store: Store, output: Path, seconds: fl
     entry, arguments, scene = ready.entry, ready.entry.arguments, run.scene
     assert arguments is not None and scene is not None
     made = Reconstruction(run.request, scene, run.outcomes, arguments.photo.name, seconds)
-    notes = write_run(output / entry.name, made, store, input_files(arguments).values())
+    noting = replace(store, noted=[])
+    notes = write_run(output / entry.name, made, noting, input_files(arguments).values())
     write_images(output, entry.name, scene, store)
+    keep_scene(made, noting, ready.archived)
     record = scene_record(entry, scene, run.outcomes, seconds)
     return replace(record, notes=(*record.notes, *ready.notes, *notes))
 

@@ -12,6 +12,7 @@ from photoscene.cli.output import DONE, INCOMPLETE, print_result
 from photoscene.runs.folder import read_run
 from photoscene.runs.record import RECORD
 from scene import upkeep
+from scene.archives import damaged_archives
 from scene.errors import BadInput
 from scene.store import Store, open_store
 from scene.types import Artifact
@@ -39,6 +40,7 @@ def show_stats(store_path: str | None, as_json: bool) -> int:
         f"store {store.address}",
         f"  results    {_amount(found.results)}",
         f"  artifacts  {_amount(found.artifacts)}",
+        f"  archives   {_amount(found.archives)}",
         f"  longest unused: {found.oldest_s / AGES_S['d']:.1f} days",
         f"  {'results are' if found.being_computed else 'nothing is'} being computed",
     ]
@@ -49,7 +51,7 @@ def show_stats(store_path: str | None, as_json: bool) -> int:
 def verify_store(store_path: str | None, as_json: bool) -> int:
     """`photoscene store verify`: returns the exit status."""
     store = _existing_store(store_path)
-    damaged = store.verify()
+    damaged = [*store.verify(), *damaged_archives(store)]
     ending = f"{len(damaged)} damaged; run again what needs them" if damaged else "no damage"
     text = "\n".join([*damaged, f"store {store.address}: {ending}"])
     print_result({"store": store.address, "damaged": damaged}, text, as_json)
@@ -70,9 +72,10 @@ def clean_store(store_path: str | None, asked: Cleaning, as_json: bool) -> int:
     lines = [
         f"store {store.address}",
         f"  {verb}  {_amount(done.removed_results)} of results, "
-        f"{_amount(done.removed_artifacts)} of artifacts",
+        f"{_amount(done.removed_artifacts)} of artifacts, "
+        f"{_amount(done.removed_archives)} of archives",
         f"  kept  {_amount(done.kept_results)} of results, "
-        f"{_amount(done.kept_artifacts)} of artifacts",
+        f"{_amount(done.kept_artifacts)} of artifacts, {_amount(done.kept_archives)} of archives",
     ]
     values = {"store": store.address, "dry_run": asked.dry_run, **asdict(done)}
     print_result(values, "\n".join(lines), as_json)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.request import Request
 from photoscene.cli.output import DONE, INCOMPLETE, print_result, print_warnings
 from photoscene.cli.progress import show_progress
 from photoscene.cli.summary import scene_summary, scene_text
+from photoscene.runs.archives import keep_scene, recall_scenes
 from photoscene.runs.fits import has_failed
 from photoscene.runs.reconstruction import InputNames, reconstruct_photo
 from photoscene.runs.writing import Reconstruction, write_run
@@ -48,12 +49,15 @@ def reconstruct(
     """
     folder = work.folder
     with show_progress():
+        (known,) = [set()] if refresh else recall_scenes([request], store)
         scene, outcomes = reconstruct_photo(
             request, store, refresh=refresh, device=work.device, names=work.names
         )
         seconds = time.monotonic() - work.started
         made = Reconstruction(request, scene, outcomes, work.photo_name, seconds)
-        warnings = write_run(folder, made, store, work.inputs)
+        noting = replace(store, noted=[])
+        warnings = write_run(folder, made, noting, work.inputs)
+        keep_scene(made, noting, known)
     print_warnings(warnings)
     computed = sum(outcome.computed for outcome in outcomes)
     failed = [o for o in scene.objects if has_failed(o)]

@@ -16,7 +16,8 @@ from flows.profile import load_profile, with_backend, with_setting
 from flows.request import MaskFile, Profile, Request, prompt_from_json
 from photoscene.inputs.object_masks import MAX_OBJECTS, annotation_masks, label_map_masks
 from scene.errors import BadInput
-from scene.store import SUFFIX, Store
+from scene.manifests import SUFFIX
+from scene.store import Store
 from scene.types import Artifact, ObjectPrompt, Point
 
 MAX_FILE_BYTES = 2**31  # larger than any photo or depth map that could be worked on

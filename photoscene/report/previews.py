@@ -13,8 +13,9 @@ from photoscene.report.viewer_model import light_object, object_budget
 from scene.bundles import numbered
 from scene.files import encode_json
 from scene.keys import stage_key
+from scene.manifests import Manifest
 from scene.png import decode_png
-from scene.store import DamagedArtifact, Manifest, Store
+from scene.store import DamagedArtifact, Store
 from scene.types import Artifact, Cutout, Float64, Mask, ObjectMesh, Photo, PointMap
 
 VERSION = "4"  # bump it when any image or light mesh comes out differently

@@ -13,7 +13,7 @@ from flows.request import Request, request_from_json, request_to_json
 from scene.errors import BadInput
 from scene.files import encode_json
 from scene.keys import digest
-from scene.store import artifact_from_json
+from scene.manifests import artifact_from_json
 from scene.types import Artifact
 
 FORMAT = "photoscene-run/1"

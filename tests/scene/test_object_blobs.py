@@ -11,8 +11,9 @@ import pytest
 
 from scene.errors import BadInput
 from scene.keys import digest
+from scene.manifests import Manifest
 from scene.object_blobs import StoreFailed, open_blobs
-from scene.store import Manifest, Store, open_store
+from scene.store import Store, open_store
 from support.object_server import ObjectServer, object_server
 
 pytestmark = pytest.mark.extra("obstore")

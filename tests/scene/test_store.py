@@ -9,14 +9,8 @@ import pytest
 
 from scene.cameras import camera_from_fov, rotation_to
 from scene.keys import object_seed, stage_key
-from scene.store import (
-    DamagedArtifact,
-    Manifest,
-    Store,
-    artifact_name,
-    copy_artifact,
-    result_name,
-)
+from scene.manifests import Manifest, artifact_name, result_name
+from scene.store import DamagedArtifact, Store, copy_artifact
 from scene.types import (
     Artifact,
     CropCamera,

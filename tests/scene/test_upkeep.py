@@ -11,19 +11,13 @@ from pathlib import Path
 import pytest
 
 from scene import expiring_claims
+from scene.archives import ARCHIVES, keep, recall, results_in
 from scene.blobs import Entry, FolderBlobs
 from scene.claims import claims_at
 from scene.errors import CannotRun
 from scene.keys import digest
-from scene.store import (
-    CLEANING,
-    RECENT_S,
-    USED_AGAIN_S,
-    Manifest,
-    Store,
-    artifact_name,
-    result_name,
-)
+from scene.manifests import Manifest, artifact_name, result_name
+from scene.store import CLEANING, RECENT_S, USED_AGAIN_S, Store
 from scene.types import Artifact
 from scene.upkeep import Amount, Needed, Rules, clean, stats
 from support.places import OBSTORE, new_places
@@ -171,6 +165,24 @@ def test_files_that_are_not_the_stores_are_left_alone(tmp_path: Path) -> None:
     assert all(path.read_text() == "mine" for path in own) and not damaged.exists()
 
 
+def test_an_archive_stands_for_the_use_of_its_records(store: Store) -> None:
+    """It goes with the first of them."""
+    made = [publish(store, key, key) for key in KEYS[:3]]
+    keep(store, KEYS[0], made[:2], None)
+    pass_time(store, 20 * DAY_S)
+    there = fresh(store, "other")
+    assert recall(there, [KEYS[0]]) == [{*KEYS[:2]}] and there.lookup(KEYS[1]) == made[1]
+    pass_time(store, 20 * DAY_S)
+    done = clean(store, Rules(older_than_s=30 * DAY_S))
+    assert (done.removed_results.files, done.kept_archives.files) == (1, 1)
+    again = fresh(store, "third")
+    assert again.lookup_all(KEYS[:3]) == dict(zip(KEYS, [*made[:2], None], strict=False))
+    pass_time(store, 20 * DAY_S)
+    done = clean(store, Rules(needed=Needed({KEYS[0]})))
+    assert (done.removed_results.files, done.removed_archives.files) == (1, 1)
+    assert recall(fresh(store, "last"), [KEYS[0]]) == [None] and stats(store).archives == Amount()
+
+
 def test_while_results_are_computed_what_was_used_lately_cannot_go(tmp_path: Path) -> None:
     store = Store(tmp_path)
     publish(store, KEYS[0], "one")
@@ -240,7 +252,8 @@ class Turns:
 def test_cleaning_while_others_write_loses_nothing(
     first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two writers and a cleaner of one store, in a hundred orders; time passes in jumps."""
+    """Two writers and a cleaner of one store, in a hundred orders; time passes in jumps. Of some
+    results there is an archive, and one writer leaves another, as a batch does."""
     monkeypatch.setattr(expiring_claims, "FIRST_PAUSE_S", 0.0)
     for seed in range(first, first + 20):
         _write_while_cleaning(random.Random(seed), tmp_path / str(seed))
@@ -251,6 +264,9 @@ def _write_while_cleaning(chance: random.Random, folder: Path) -> None:
     for key in KEYS:  # what the store has from long ago: results, and artifacts of none
         publish(Store(folder / "before", place), key, f"{key} of old")
         Store(folder / "before", place).save({"value": key})
+    before = Store(folder / "before", place)
+    if chance.random() < 0.5:
+        keep(before, KEYS[0], [m for m in before.lookup_all(KEYS[:3]).values() if m], None)
     place.clock["now"] += 100 * DAY_S
     left_s = [RECENT_S - USED_AGAIN_S - 1]  # a run does not take longer
 
@@ -267,9 +283,11 @@ def _write_while_cleaning(chance: random.Random, folder: Path) -> None:
     def write(name: str) -> None:
         store = Store(folder / name, Clocked(place.root, place.clock, place.times, turns.step))
         held: list[Manifest] = []
+        (known,) = recall(store, [KEYS[0]])
         for key in chance.sample(KEYS, len(KEYS)):
             found = store.lookup(key) or publish(store, key, key)
             held.append(found)
+        keep(store, KEYS[0 if name == "one" else 1], held, known)
         other = Store(folder / f"{name} elsewhere", place)  # what was found or made is there
         broken.extend(m.key for m in held for a in m.outputs.values() if not other.has(a))
 
@@ -297,3 +315,5 @@ def _write_while_cleaning(chance: random.Random, folder: Path) -> None:
         found = fresh_one.lookup(key)
         if found is None:
             assert place.entry(result_name(key)) is None  # no record without its artifacts
+    named = [r for e in place.listed(ARCHIVES) for r in results_in(place, e)]
+    assert all(place.entry(result) for result in named)  # no archive of what is gone

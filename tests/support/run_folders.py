@@ -19,7 +19,8 @@ from photoscene.runs.folder import check_contents, files_until
 from photoscene.runs.writing import Reconstruction, run_of, write_files
 from scene.errors import BadInput
 from scene.keys import digest
-from scene.store import Manifest, Store
+from scene.manifests import Manifest
+from scene.store import Store
 from scene.types import Artifact, Camera, Scene, SceneObject
 
 LABELS = ("cup", "Cup", "red mug", "b", "é")

@@ -15,7 +15,8 @@ from photoscene.cli import app
 from photoscene.cli.manage_store import needed_by
 from photoscene.runs.folder import read_run
 from scene.keys import digest
-from scene.store import Manifest, Store, artifact_name
+from scene.manifests import Manifest, artifact_name
+from scene.store import Store
 from support.run_folders import Ready
 
 KEYS = [digest(b"one"), digest(b"two")]
