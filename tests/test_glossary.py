@@ -10,8 +10,8 @@ import pytest
 from support import ROOT
 
 PACKAGES = (
-    "scene", "alignment", "sparse3d", "pixal3d", "direct3d_s2", "stages", "flows", "photoscene",
-    "training", "benchmarks",
+    "scene", "alignment", "sparse3d", "pixal3d", "cupid", "direct3d_s2", "stages", "flows",
+    "photoscene", "training", "benchmarks",
 )  # fmt: skip
 ALLOWED = {
     "look_at_pixels": "look-at is the term for a camera turned towards a point",

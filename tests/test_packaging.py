@@ -62,6 +62,7 @@ def test_the_wheel_carries_profiles_and_weights(tmp_path: Path) -> None:
         "alignment",
         "pixal3d",
         "direct3d_s2",
+        "cupid",
         "sparse3d",
         "stages",
         "flows",

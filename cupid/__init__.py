@@ -1,0 +1,1 @@
+"""CUPID: one image of an object to a canonical object and the camera pose that shows it so."""
