@@ -1,1 +1,1 @@
-"""CUPID: one image of an object to a canonical object and the camera pose that shows it so."""
+"""Cupid: one picture of an object to its shape in a canonical frame, and the camera that saw it."""

@@ -144,12 +144,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...]) -> Tensor:
     return torch.cat([attend(a, b, c, (len(a),)) for a, b, c in parts])
 
 
-def attend_to_context(q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...]) -> Tensor:
-    """Each object's tokens look at its own context: q (N, heads, d); k, v (B, heads, M, d)."""
+def attend_to_context(
+    q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...], bias: Tensor | None = None
+) -> Tensor:
+    """Each object's tokens look at its own context: q (N, heads, d); k, v (B, heads, M, d).
+
+    bias: (M,) what is added to the logits of each token of the context, None for nothing.
+    """
+    mask = None if bias is None else bias.to(q.dtype)[None, None, None]
     parts = []
     for queries, keys, values in zip(q.split(lengths), k, v, strict=True):
         seen = F.scaled_dot_product_attention(
-            queries.transpose(0, 1)[None], keys[None], values[None]
+            queries.transpose(0, 1)[None], keys[None], values[None], mask
         )
         parts.append(seen[0].transpose(0, 1))
     return parts[0] if len(parts) == 1 else torch.cat(parts)

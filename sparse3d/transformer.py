@@ -97,9 +97,16 @@ class CrossAttention(nn.Module):
         k, v = self.to_kv(tokens).unflatten(-1, (2, self.heads, -1)).unbind(2)
         return self.k_rms_norm(k).transpose(1, 2), v.transpose(1, 2)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        lengths: tuple[int, ...],
+        bias: Tensor | None = None,
+    ) -> Tensor:
         q = self.q_rms_norm(self.to_q(x).unflatten(-1, (self.heads, -1)))
-        return self.to_out(attend_to_context(q, keys, values, lengths).flatten(1))
+        return self.to_out(attend_to_context(q, keys, values, lengths, bias).flatten(1))
 
 
 @dataclass(frozen=True)
@@ -140,13 +147,14 @@ class ModulatedBlock(nn.Module):
         x: Tensor,
         modulation: Tensor,
         attention: Attention,
-        contexts: Sequence[tuple[Tensor, Tensor]],
+        contexts: Sequence[tuple[Tensor, ...]],
         lengths: tuple[int, ...],
     ) -> Tensor:
         """x (N, C) -> (N, C).
 
         modulation: (B, C) embedded time, or (B, 6 C) where all blocks have one. attention: runs
-        self_attn on (N, C). contexts: keys and values (heads, M, d) for each object.
+        self_attn on (N, C). contexts: keys and values (heads, M, d) for each object, and a bias
+        (M,) of its logits where some tokens count less.
         """
         if hasattr(self, "adaLN_modulation"):
             modulation = self.adaLN_modulation(modulation)
@@ -158,12 +166,12 @@ class ModulatedBlock(nn.Module):
         return x + mlp_gate * self.mlp(modulated(x, mlp_shift, mlp_scale))
 
     def _attend_to_image(
-        self, x: Tensor, contexts: Sequence[tuple[Tensor, Tensor]], lengths: tuple[int, ...]
+        self, x: Tensor, contexts: Sequence[tuple[Tensor, ...]], lengths: tuple[int, ...]
     ) -> Tensor:
         normed = self.norm2(x.float()).to(x.dtype)
         parts = [
-            self.cross_attn(rows, keys[None], values[None], (len(rows),))
-            for rows, (keys, values) in zip(normed.split(lengths), contexts, strict=True)
+            self.cross_attn(rows, keys[None], values[None], (len(rows),), *bias)
+            for rows, (keys, values, *bias) in zip(normed.split(lengths), contexts, strict=True)
         ]
         return torch.cat(parts)
 

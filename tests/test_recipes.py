@@ -28,6 +28,7 @@ PACKAGES = (
     "alignment",
     "sparse3d",
     "pixal3d",
+    "cupid",
     "direct3d_s2",
     "stages",
     "flows",

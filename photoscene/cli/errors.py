@@ -41,7 +41,9 @@ REMEDIES = {
     errno.EMFILE: "close other programs, or raise the limit with `ulimit -n`",
     errno.EIO: "check the disk, or point --store and -o to another one",
 }
-OWN_PACKAGES = ("scene", "alignment", "pixal3d", "direct3d_s2", "stages", "flows", "photoscene")
+OWN_PACKAGES = (
+    "scene", "alignment", "pixal3d", "cupid", "direct3d_s2", "stages", "flows", "photoscene",
+)  # fmt: skip
 
 
 class OneLineUsage(TyperGroup):

@@ -71,4 +71,4 @@ def _distance(pixels: Float64, uv: Float64) -> Float64:
     return np.asarray(np.linalg.norm(pixels - uv, axis=1).mean())
 
 
-CHECKS = {"CameraPoseDecoder": check_poses}
+CHECKS = {"Cupid/CameraPoseDecoder": check_poses}

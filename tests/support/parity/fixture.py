@@ -25,8 +25,10 @@ class Fixture:
 
     @property
     def kind(self) -> str:
-        """The reference's class or function: the first word of the sidecar's upstream_class."""
-        return self.sidecar["upstream_class"].replace(",", " ").split()[0]
+        """The reference's class or function: the first word of the sidecar's upstream_class, after
+        the name of Cupid's repository, whose classes have names that others have too."""
+        name = self.sidecar["upstream_class"].replace(",", " ").split()[0]
+        return f"Cupid/{name}" if self.sidecar.get("upstream_repo") == "Cupid" else name
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -34,8 +36,8 @@ class Fixture:
         return self.sidecar.get("constructor_kwargs", {})
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors below a prefix such as "inputs" or "weights/naf", without it."""
-        start = prefix + "/"
+        """The tensors below a prefix such as "inputs" or "weights/naf.", without it."""
+        start = prefix if prefix.endswith(".") else prefix + "/"
         return {n[len(start) :]: t for n, t in self.tensors.items() if n.startswith(start)}
 
     def input(self, name: str) -> Tensor:
