@@ -55,11 +55,11 @@ def _row(
     scenes: int,
     requests: list[tuple[str, str]],
     made: Finished,
-    repeated_s: float | None,
+    alike_s: float | None,
 ) -> str:
     counts = Counter(method for method, _ in requests)
     each = ", ".join(f"{counts[method] / scenes:.1f}" for method in METHODS)
-    alone = "" if repeated_s is None else f"{repeated_s:.1f}"
+    alone = "" if alike_s is None else f"{alike_s:.1f}"
     return f"| {name} | {len(requests) / scenes:.1f} | {each} | {made.seconds:.1f} | {alone} |"
 
 

@@ -29,14 +29,16 @@ FAULTS: Mapping[str, Mapping[str, float]] = {
 }
 
 
-def together_table(scenes: int, folder: Path) -> str:
+def together_table(
+    scenes: int, folder: Path, kinds: Mapping[str, Mapping[str, float]] = FAULTS
+) -> str:
     """A row for each kind of fault. RuntimeError where batches differ or the store is damaged."""
     manifest = write_batch(folder, scenes, lambda i: SETTINGS, masks="ab", troubled=False)
     rows = [
         "| faults of the server | steps of both batches | computed | of them twice | requests |",
         "|---|---|---|---|---|",
     ]
-    for number, (name, faults) in enumerate(FAULTS.items()):
+    for number, (name, faults) in enumerate(kinds.items()):
         with server_process() as server:
             server.set(**faults)
             done, twice = _at_once(manifest, folder / str(number), server)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.store.together import together_table
 from photoscene.batch.entries import Entry
 from photoscene.batch.worker import Task, reconstruct_shard
 from photoscene.inputs.request import Arguments
@@ -96,3 +97,9 @@ def _again(
     server.requests.clear()
     assert make(photos, small_photo, folder / name, server.url).results == {"cached"}
     return server.counts().total()
+
+
+def test_two_batches_at_once_share_their_work_on_a_bad_server(tmp_path: Path) -> None:
+    table = together_table(1, tmp_path, {"both": {"lost": 0.05, "doubled": 0.05}})
+    steps, computed, twice = (int(cell) for cell in table.splitlines()[-1].split("|")[2:5])
+    assert steps == 2 * (computed - twice) and twice <= 2
