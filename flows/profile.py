@@ -15,7 +15,7 @@ from flows.request import Profile, StageChoice
 from scene.errors import BadInput
 from stages.backends import NONE
 
-LOWERED = "on_out_of_memory"
+LOWERED, STORE = "on_out_of_memory", "store"
 MAX_PROFILE_BYTES, MAX_PROFILE_DEPTH = 1_000_000, 8
 
 
@@ -26,6 +26,15 @@ def profile_names() -> list[str]:
 
 def load_profile(name_or_path: str) -> Profile:
     """A shipped profile by name, or a YAML file by path. BadInput names what is wrong with it."""
+    return _read(name_or_path)[0]
+
+
+def store_of(name_or_path: str) -> str:
+    """The store that a profile names, "" for none: where results lie changes none of them."""
+    return _read(name_or_path)[1]
+
+
+def _read(name_or_path: str) -> tuple[Profile, str]:
     text = _profile_text(name_or_path)
     try:
         return _parse(Path(name_or_path).stem, _plain_yaml(text))
@@ -143,11 +152,17 @@ def _lowered(stage: str, value: Any) -> dict[str, Any]:
     return {str(k): v for k, v in value.items()}
 
 
-def _parse(name: str, value: Any) -> Profile:
+def _parse(name: str, value: Any) -> tuple[Profile, str]:
+    """The profile, and the store that it names."""
     if not isinstance(value, dict):
         raise BadInput("expected a mapping of stages")
     stages: dict[str, StageChoice] = {}
+    store = value.get(STORE, "")
+    if not isinstance(store, str):
+        raise BadInput(f"{STORE}: expected a folder, or a URL as s3://bucket/path")
     for stage, entry in value.items():
+        if stage == STORE:
+            continue
         known_stage(str(stage))
         if not isinstance(entry, dict) or not isinstance(entry.get("backend"), str):
             raise BadInput(f"{stage}: expected a mapping with a backend")
@@ -160,4 +175,4 @@ def _parse(name: str, value: Any) -> Profile:
     missing = [name for name, stage in STAGES.items() if not (stage.optional or name in stages)]
     if missing:
         raise BadInput(f"no entry for {', '.join(missing)}")
-    return Profile(name, stages)
+    return Profile(name, stages), store

@@ -106,7 +106,7 @@ def _make_scenes(
     check_seed(defaults.seed)
     if defaults.fov_x_deg is not None:
         check_field_of_view(defaults.fov_x_deg)
-    store = store_root(where.store)
+    store = store_root(where.store, defaults.profile)
     check_folder(output)
     check_store(store)
     check_output(output)

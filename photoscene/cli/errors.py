@@ -151,10 +151,14 @@ def _print_error(message: str) -> None:
     print(f"photoscene: {line}", file=sys.stderr)
 
 
-def store_root(given: str | None) -> str:
-    """The store's absolute folder or its URL: --store, else PHOTOSCENE_STORE, else
-    ~/.cache/photoscene."""
+def store_root(given: str | None, profile: str | None = None) -> str:
+    """The store's absolute folder or its URL: --store, else PHOTOSCENE_STORE, else what a profile
+    names, else ~/.cache/photoscene."""
     root = given if given is not None else os.environ.get("PHOTOSCENE_STORE", "")
+    if not root and profile is not None:
+        from flows.profile import store_of
+
+        root = store_of(profile)
     scheme, marked, rest = root.partition("://")
     if scheme == "file" and rest.startswith("/"):
         root = unquote(rest)

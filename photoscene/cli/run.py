@@ -46,7 +46,7 @@ def run_photo(
     known_stage(arguments.until)
     for stage in refresh:
         known_stage(stage)
-    store = open_store(store_root(where.store))
+    store = open_store(store_root(where.store, arguments.profile))
     request = build_request(arguments, store)
     called = InputNames(f"photo {arguments.photo}", f"--pointmap {arguments.point_map}")
     check_folder(folder)

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from flows.plan import STAGES
-from flows.profile import load_profile, profile_names, with_backend, with_setting
+from flows.profile import load_profile, profile_names, store_of, with_backend, with_setting
 from flows.request import StageChoice
+from photoscene.cli.errors import store_root
 from photoscene.inputs.request import check_backends, check_words
+from scene.errors import BadInput
 from scene.types import ObjectPrompt
 from stages.backends import Backend, Stage, backend_names, find_backend
 from support import ROOT
@@ -140,6 +142,23 @@ def test_broken_profile_files(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         load_profile(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_profile_may_name_its_store_which_changes_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "configs" / "lite.yaml").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"store: s3://bucket/store\n{text}")
+    assert load_profile(str(path)).stages == load_profile("lite").stages
+    assert (store_of(str(path)), store_of("lite")) == ("s3://bucket/store", "")
+    assert store_root(None, str(path)) == "s3://bucket/store"
+    assert store_root(str(tmp_path), str(path)) == str(tmp_path)
+    monkeypatch.setenv("PHOTOSCENE_STORE", "gs://other")
+    assert store_root(None, str(path)) == "gs://other"
+    path.write_text(f"store: [1]\n{text}")
+    with pytest.raises(BadInput, match="mine.yaml: store: expected a folder, or a URL"):
+        load_profile(str(path))
 
 
 def test_unknown_profile_lists_the_shipped_ones() -> None:

@@ -15,9 +15,10 @@ from photoscene.batch.worker import Task, reconstruct_shard
 from photoscene.inputs.request import Arguments
 from scene import store as stores
 from stages.devices import ModelPool
+from support import ROOT
 from support.batches import scene_bytes, write_photos
 from support.object_server import ObjectServer, object_server
-from support.small_photo import FOV_X_DEG, SmallPhoto
+from support.small_photo import FOV_X_DEG, SmallPhoto, call
 
 pytestmark = [pytest.mark.extra("obstore"), pytest.mark.slow]
 SCENES = 2
@@ -82,6 +83,48 @@ def test_scenes_that_were_made_before_cost_few_requests(
     stores._remote_store.cache_clear()
     folders = [scene_bytes(tmp_path / name) for name in ("first", "new", "no archives", "warm")]
     assert folders[0] and all(folder == folders[0] for folder in folders)
+
+
+def test_what_reads_a_run_reads_a_store_far_away_from_a_new_machine(
+    small_photo: SmallPhoto, inline_runs: None, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, object_server(patch) as server:
+        on_a_new_machine(patch, tmp_path / "one")
+        profile = tmp_path / "mine.yaml"
+        lite = (ROOT / "configs" / "lite.yaml").read_text()
+        profile.write_text(f"store: {server.url}\n{lite}")
+        run = tmp_path / "run"
+        words = ["run", *small_photo.options(), "--set=generate.backend=relief", "--set",
+                 "generate.grid=8", "--profile", profile, "-o", run]  # fmt: skip
+        assert call(*words).exit_code == 0
+        glb = (run / "scene.glb").read_bytes()
+        for number, words in enumerate([
+            ["inspect", run, "--json"],
+            ["inspect", run, "--html"],
+            ["export", run, "--format", "obj", "-o", tmp_path / "exported"],
+            ["quality", run, "--json"],
+            ["brief", run],
+            ["store", "verify", "--store", server.url],
+        ]):  # fmt: skip
+            on_a_new_machine(patch, tmp_path / str(number))
+            made = call(*words)
+            assert made.exit_code in (0, 1) and not isinstance(made.exception, Exception), words
+            assert "missing" not in made.output and "damaged;" not in made.output, made.output
+        on_a_new_machine(patch, tmp_path / "last")
+        again = call(
+            "run",
+            *small_photo.options(),
+            "--set=generate.backend=relief",
+            "--set",
+            "generate.grid=8",
+            "--profile",
+            profile,
+            "-o",
+            tmp_path / "again",
+            "--json",
+        )
+        assert again.exit_code == 0 and (tmp_path / "again" / "scene.glb").read_bytes() == glb
+    stores._remote_store.cache_clear()
 
 
 def _again(
