@@ -8,7 +8,8 @@ from photoscene.cli.errors import store_root
 from photoscene.cli.output import DONE, INCOMPLETE, print_result, print_warnings
 from photoscene.quality.judging import judge_run
 from photoscene.quality.kept import QUALITY, quality_file
-from photoscene.quality.rubric import FAIL, quality_lines, quality_to_json
+from photoscene.quality.rubric import FAIL
+from photoscene.quality.showing import quality_lines, quality_to_json
 from photoscene.runs.folder import read_run, read_scene
 from photoscene.runs.writing import write_page, write_report
 from scene.store import open_store

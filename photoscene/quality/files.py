@@ -124,7 +124,7 @@ def _scale_row(source: Source) -> Row:
     """Whether lengths are metres, and such as things in photos have."""
     sizes = {o.name: float(np.ptp(o.camera_vertices, axis=0).max()) for o in source.placed}
     if not source.metric:
-        return measured(SCENE, "scale", 1, "relative: export --size OBJECT=LENGTH sets it")
+        return measured(SCENE, "scale", 1)
     odd = [f"{n} is {s:.3g} m long" for n, s in sizes.items() if not SMALLEST_M < s < LARGEST_M]
     listed = f"{min(sizes.values()):.3g} to {max(sizes.values()):.3g} m"
     return measured(SCENE, "scale", 2 if odd else 0, "; ".join(odd) or listed)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from photoscene.quality.rubric import Quality, quality_to_json
+from photoscene.quality.rubric import Quality
+from photoscene.quality.showing import quality_to_json
 from photoscene.runs.folder import read_scene
 from scene.errors import BadInput
 from scene.files import encode_json

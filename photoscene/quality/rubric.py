@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 PASS, CHECK, FAIL, UNKNOWN = "pass", "check", "fail", "not measured"
 VERDICTS = (FAIL, CHECK, UNKNOWN, PASS)  # the worst first
@@ -17,7 +16,8 @@ class Criterion:
     """One row of the rubric: up to `good` it passes, beyond `bad` it fails, between is to check.
 
     Figures grow as things get worse, or with good > bad, as they get better. unit: "%" for shares,
-    "px", "x" for ratios, "" for counts. docs/quality.md says why the limits are where they are.
+    "px", "x" for ratios, "" for counts; words: what figures 0, 1, 2 stand for. docs/quality.md says
+    why the limits are where they are.
     """
 
     area: str
@@ -26,6 +26,7 @@ class Criterion:
     bad: float
     unit: str
     meaning: str
+    words: tuple[str, ...] = ()
 
     def verdict(self, figure: float) -> str:
         """Of a figure; one that is no number fails."""
@@ -38,6 +39,8 @@ class Criterion:
 
     def shown(self, figure: float) -> str:
         """A figure as people read it."""
+        if self.words:
+            return self.words[int(figure)]
         if self.unit == "%":
             return f"{figure:.2%}" if abs(figure) < 0.1 else f"{figure:.0%}"
         text = f"{figure:.0f}" if self.unit == "" else f"{figure:.2f}"
@@ -46,6 +49,8 @@ class Criterion:
     @property
     def limits(self) -> str:
         """What passes, in words."""
+        if self.words:
+            return f"expected {self.shown(self.good)}"
         return f"{'at most' if self.good <= self.bad else 'at least'} {self.shown(self.good)}"
 
 
@@ -56,7 +61,7 @@ CRITERIA = (
               "mean distance between the two outlines, in a photo 1000 pixels long"),
     Criterion("silhouette", "depth", 0.05, 0.15, "%",
               "mean depth error of the visible pixels against the point map"),
-    Criterion("completeness", "made", 0, 0, "", "1 where the object was lost"),
+    Criterion("completeness", "made", 0, 0, "", "whether there is a mesh", ("yes", "no")),
     Criterion("completeness", "closed", 0, 0.001, "%", "edges with one face"),
     Criterion("completeness", "floaters", 0.0005, 0.01, "%",
               "surface in pieces that hang apart from the largest one"),
@@ -82,11 +87,12 @@ CRITERIA = (
               "difference of the boxes of an exported file and of the scene"),
     Criterion("export", "origin", 0.001, 0.001, "%",
               "distance of an exported object's base from the origin, over its size"),
-    Criterion("export", "scale", 0, 1, "", "1: relative, or beyond 5 mm to 20 m"),
+    Criterion("export", "scale", 0, 1, "", "what a unit of length is",
+              ("metres", "relative", "implausible")),
     Criterion("stability", "colliders", 0.03, 0.03, "%",
               "farthest that the mesh stands out of its convex parts, over its size"),
     Criterion("stability", "stands", 0.01, 0.05, "%",
-              "farthest way of a vertex in 2 s of simulation, over the object's size"),
+              "how far it moves in 2 s of simulation, over the object's size"),
 )  # fmt: skip
 BY_NAME = {c.name: c for c in CRITERIA}
 AREAS = tuple(dict.fromkeys(c.area for c in CRITERIA))
@@ -144,28 +150,6 @@ def not_measured(subject: str, name: str, why: str) -> Row:
     """The row of a criterion that could not be applied; it fails nothing."""
     c = BY_NAME[name]
     return Row(subject, c.area, name, UNKNOWN, None, why, c.limits)
-
-
-def quality_to_json(quality: Quality) -> dict[str, Any]:
-    """Plain JSON."""
-    return {
-        "verdict": quality.verdict,
-        "counts": quality.counts,
-        "assumptions": list(quality.assumptions),
-        "rows": [{**vars(row)} for row in quality.rows],
-    }
-
-
-def quality_lines(quality: Quality, every: bool) -> list[str]:
-    """A line for every row that does not pass, the worst first (for every row, if asked)."""
-    lines = []
-    for row in sorted_rows(quality.rows):
-        if every or row.verdict != PASS:
-            note = f" ({row.note})" if row.note else ""
-            text = f": {row.text}" if row.verdict == UNKNOWN else f" {row.text}, {row.limits}"
-            lines.append(f"{row.verdict.upper()} {row.subject}: {row.name}{text}{note}")
-    parts = [f"{n} {verdict}" for verdict, n in quality.counts.items() if n]
-    return [*lines, *quality.assumptions, f"{quality.verdict}: {', '.join(parts)}"]
 
 
 def sorted_rows(rows: Sequence[Row]) -> list[Row]:

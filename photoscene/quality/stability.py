@@ -16,6 +16,7 @@ from photoscene.physics.standing import SECONDS, Standing, simulate_standing
 from photoscene.quality.rubric import Row, measured, not_measured
 
 SIMULATION = {"mujoco": PHYSICS_EXTRA, **LIBRARIES}
+NOTICEABLE = 0.005  # of the size: smaller gaps and overlaps are the colliders' own
 NO_PLANE = (
     "stability: the run found no support plane, so up is the camera's own vertical and the floor "
     "lies below the lowest object"
@@ -51,7 +52,7 @@ def stability_rows(source: Source) -> dict[str, list[Row]]:
         note = f"{len(own.parts)} of at most {MAX_PARTS} parts"
         rows[o.id] = [
             measured(o.name, "colliders", own.uncovered, note),
-            measured(o.name, "stands", standing.moved, _behaviour(standing)),
+            measured(o.name, "stands", standing.unsteady, _behaviour(standing)),
         ]
     return rows
 
@@ -60,9 +61,14 @@ def _behaviour(standing: Standing) -> str:
     """What it did, in words."""
     if not math.isfinite(standing.moved):
         return "the simulation came apart: it reaches into others or into the floor"
-    tilt = f"turned by {math.degrees(standing.turned_rad):.1f} degrees"
+    first = ""
+    if not standing.touches and standing.sank > NOTICEABLE:
+        first = "it touches nothing at first, "
+    elif standing.into > NOTICEABLE:
+        first = f"it reaches into others or the floor by {standing.into:.2%} of its size, "
     heights = "sank" if standing.sank >= 0 else "rose"
+    turn = math.degrees(standing.turned_rad)
     return (
-        f"{heights} by {abs(standing.sank):.2%} of its size and {tilt} in {SECONDS:g} s at "
-        f"{DENSITY:g} kg/m3"
+        f"{first}{heights} by {abs(standing.sank):.2%} of its size and turned by {turn:.1f} degrees"
+        f" in {SECONDS:g} s at {DENSITY:g} kg/m3"
     )

@@ -1,4 +1,5 @@
-"""Scenes of known quality: a plain good one to spoil, and the public scenes with true meshes."""
+"""Scenes of known quality: a plain good one to spoil, and the public ones as a perfect run would
+have made them."""
 
 from __future__ import annotations
 
@@ -17,13 +18,26 @@ from photoscene.quality.evidence import Evidence, ObjectEvidence
 from scene.frames import gltf_from_opencv
 from scene.glb import MeshNode, object_from_glb, scene_to_glb
 from scene.placed import PlacedMesh
-from scene.types import Artifact, Camera, Float64, ObjectMesh, Similarity
-from support.placed_runs import FIT, LEVEL
+from scene.types import Artifact, Camera, FitReport, Float64, ObjectMesh, Similarity
 
+PHOTO = Artifact("photo", "0" * 64, ".png")
+FIT = FitReport(1, 3, 0.01, 0.02, 1, 100, 0.98)
 CAMERA = Camera(320, 240, 300.0, 300.0, 160.0, 120.0)
 FLOOR_Y, DISTANCE, SIZE = 1.5, 3.0, 1.0
 TEXTURE_PX = 128
-PHOTO = Artifact("photo", "0" * 64, ".png")
+LEVEL: Float64 = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, FLOOR_Y], [0, 0, 0, 1]])
+# Rows that are rightly flagged: scanned textures of 384 px in photos of 768, plates with three
+# doubled edges, and modelled packages whose islands repeat, or leave, a small texture.
+FLAWS = {
+    "gso_white_bowl": {"resolution"},
+    "gso_basket": {"resolution", "UV stretch", "seen"},
+    "gso_chefmate_8_frypan": {"resolution"},
+    "gso_plate": {"non-manifold"},
+    "rs_can": {"UV overlap", "UV stretch"},
+    "rs_cereal": {"slivers", "UV islands", "UV overlap", "UV stretch"},
+    "rs_milk": {"slivers", "UV overlap", "UV stretch"},
+    "rs_bread": {"seams", "slivers", "UV overlap"},
+}
 
 
 def good_mesh() -> ObjectMesh:
