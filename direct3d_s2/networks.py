@@ -12,10 +12,13 @@ import torch
 from torch import nn
 
 from direct3d_s2.dit import DenseDit, DitConfig, SparseDit
+from direct3d_s2.refiners import RefinerConfig, SignRefiner, SmoothingRefiner
+from direct3d_s2.sdf_vae import SdfDecoder, SdfDecoderConfig
 from direct3d_s2.sparse_attention import AttentionSizes
 from sparse3d.errors import BadConfiguration
+from sparse3d.structure_vae import StructureConfig, StructureDecoder
 from sparse3d.transformer import BlockSizes
-from sparse3d.weights import Arguments
+from sparse3d.weights import Arguments, NetworkSpec
 
 
 def build_network(
@@ -107,7 +110,139 @@ def _block_sizes(arguments: Arguments) -> BlockSizes:
     )
 
 
+def _dense_decoder(arguments: Arguments, body_dtype: torch.dtype) -> nn.Module:
+    """The decoder of the dense VAE; its encoder is not needed to generate."""
+    config = StructureConfig(
+        image_channels=arguments.get("out_channels", 1),
+        latent_channels=arguments["embed_dim"],
+        channels=tuple(arguments.get("model_channels_decoder", (512, 128, 32))),
+        blocks=arguments.get("num_res_blocks_decoder", 2),
+        middle_blocks=arguments.get("num_res_blocks_middle_decoder", 2),
+    )
+    return StructureDecoder(config, body_dtype)
+
+
+def _sdf_decoder(arguments: Arguments, body_dtype: torch.dtype) -> nn.Module:
+    """The decoder of a sparse VAE; its encoder is not needed to generate."""
+    if arguments.get("out_channels", 1) != 1:
+        raise BadConfiguration(f"out_channels is {arguments['out_channels']}: only 1 is supported")
+    width = arguments.get("model_channels_decoder", 512)
+    config = SdfDecoderConfig(
+        grid=arguments.get("resolution", 64),
+        latent_channels=arguments["embed_dim"],
+        width=width,
+        blocks=arguments.get("num_blocks_decoder", 4),
+        heads=arguments.get("num_heads_decoder", 8),
+    )
+    return SdfDecoder(config, body_dtype)
+
+
+def _smoothing_refiner(arguments: Arguments, body_dtype: torch.dtype) -> nn.Module:
+    return SmoothingRefiner(_refiner_config(arguments), body_dtype)
+
+
+def _sign_refiner(arguments: Arguments, body_dtype: torch.dtype) -> nn.Module:
+    return SignRefiner(_refiner_config(arguments), body_dtype)
+
+
+def _refiner_config(arguments: Arguments) -> RefinerConfig:
+    """feature_channels and widths are no released parameters: small networks of tests have them."""
+    for name in ("in_channels", "out_channels"):
+        if arguments.get(name, 1) != 1:
+            raise BadConfiguration(f"{name} is {arguments[name]}: only 1 is supported")
+    sizes = RefinerConfig()
+    return RefinerConfig(
+        side=arguments.get("res", sizes.side),
+        patch=arguments.get("patch_size", sizes.patch),
+        layers=arguments.get("layers_per_block", sizes.layers),
+        middle_layers=arguments.get("layers_mid_block", sizes.middle_layers),
+        feature_channels=arguments.get("feature_channels", sizes.feature_channels),
+        widths=tuple(arguments.get("widths", sizes.widths)),
+    )
+
+
 BUILDERS: Mapping[str, Callable[[Arguments, torch.dtype], nn.Module]] = {
     "DenseDiT": _dense_dit,
     "SparseDiT": _sparse_dit,
+    "DenseShapeVAE": _dense_decoder,
+    "SparseSDFVAE": _sdf_decoder,
+    "Voxel_RefinerXL": _smoothing_refiner,
+    "Voxel_RefinerXL_sign": _sign_refiner,
+}
+
+_DIT: Arguments = {
+    "model_channels": 1024,
+    "cond_channels": 1024,
+    "num_blocks": 24,
+    "mlp_ratio": 4,
+    "pe_mode": "ape",
+    "qk_rms_norm": True,
+    "use_fp16": True,
+}
+_SPARSE_DIT: Arguments = {
+    **_DIT,
+    "in_channels": 16,
+    "out_channels": 16,
+    "num_heads": 32,
+    "num_kv_heads": 2,
+    "selection_block_size": 8,
+}
+_V1_1: Arguments = {"compression_block_size": 8, "compression_version": "v1", "topk": 8}
+_V1_0: Arguments = {
+    "compression_block_size": 4,
+    "compression_version": "v2",
+    "sparse_conditions": True,
+}
+_SDF_VAE: Arguments = {
+    "embed_dim": 16,
+    "model_channels_decoder": 512,
+    "num_blocks_decoder": 4,
+    "num_heads_decoder": 8,
+    "use_fp16": True,
+}
+
+
+def _release(coarse: Arguments, fine: Arguments) -> dict[str, NetworkSpec]:
+    """Every part by our name, with what the two sparse transformers differ in."""
+    return {
+        "dense_dit": NetworkSpec(
+            "DenseDiT",
+            {
+                **_DIT,
+                "resolution": 16,
+                "in_channels": 8,
+                "out_channels": 8,
+                "num_heads": 16,
+                "patch_size": 1,
+            },
+        ),
+        "dense_decoder": NetworkSpec(
+            "DenseShapeVAE",
+            {
+                "embed_dim": 8,
+                "model_channels_decoder": [512, 128, 64],
+                "num_res_blocks_decoder": 4,
+                "num_res_blocks_middle_decoder": 4,
+                "use_fp16": True,
+            },
+        ),
+        "sparse_dit_512": NetworkSpec(
+            "SparseDiT", {**_SPARSE_DIT, "resolution": 64, "factor": 1.0, **coarse}
+        ),
+        "sparse_dit_1024": NetworkSpec(
+            "SparseDiT", {**_SPARSE_DIT, "resolution": 128, "factor": 0.5, **fine}
+        ),
+        "sdf_decoder_512": NetworkSpec("SparseSDFVAE", {**_SDF_VAE, "resolution": 64}),
+        "sdf_decoder_1024": NetworkSpec(
+            "SparseSDFVAE", {**_SDF_VAE, "resolution": 128, "chunk_size": 4}
+        ),
+        "refiner": NetworkSpec("Voxel_RefinerXL", {"patch_size": 192, "use_fp16": True}),
+        "refiner_1024": NetworkSpec("Voxel_RefinerXL_sign", {"patch_size": 256, "use_fp16": True}),
+    }
+
+
+# What each release says, for tests and benchmarks; a folder's own config.yaml is what counts.
+RELEASES: Mapping[str, Mapping[str, NetworkSpec]] = {
+    "v1.1": _release(_V1_1, _V1_1),
+    "v1.0": _release({**_V1_0, "topk": 32}, {**_V1_0, "topk": 8}),
 }

@@ -1,1 +1,1 @@
-"""Loops over large triangle meshes, compiled by numba; imports nothing of ours."""
+"""Large triangle meshes: loops compiled by numba, and marching cubes; imports nothing of ours."""

@@ -32,7 +32,7 @@ MAY_IMPORT = {
         "stages",
         "flows",
     },
-    "training": {"scene", "alignment", "sparse3d", "pixal3d", "stages"},
+    "training": {"scene", "meshes", "alignment", "sparse3d", "pixal3d", "stages"},
     "benchmarks": {
         "scene",
         "meshes",

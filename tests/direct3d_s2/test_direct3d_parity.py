@@ -8,7 +8,14 @@ import pytest
 
 pytest.importorskip("torch", reason="the generator's extra: pip install -e '.[pixal3d]'")
 
+from support import ROOT  # noqa: E402
 from support.parity.cases import check_fixture, parametrize_sidecars  # noqa: E402
+
+# Refiners run 27 patches, which takes seconds.
+OWN = [
+    pytest.param(path, marks=[pytest.mark.slow] if "refiner" in path.stem else [], id=path.stem)
+    for path in sorted((ROOT / "tests" / "data" / "direct3d").glob("*.json"))
+]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -17,3 +24,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_fixture(sidecar: Path) -> None:
     check_fixture(sidecar)
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_own_fixture(own: Path) -> None:
+    """Those that `make_fixtures.py` made, of what the folder of --parity does not have."""
+    check_fixture(own)

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from meshes.marching import march
 from scene.types import Float32, Uint8
-from stages.generate.lite.marching import march
 from training.generator.scans import Surface, read_surface, usable_files
 from training.generator.shapes.fields import compiled, signed_distance
 from training.generator.shapes.grammar import Family

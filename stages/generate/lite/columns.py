@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from meshes.marching import Ints, march
 from scene.errors import CannotGenerate
 from scene.morphology import dilated, square
 from scene.types import Bool, Float64
-from stages.generate.lite.marching import Ints, march
 from stages.generate.shared.lattice import neighbour_views
 
 MARGIN = 1.6  # slices before the first and behind the last surface

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +85,39 @@ class Fixture:
 
 
 def read_fixture(sidecar: Path) -> Fixture:
-    """The fixture of one sidecar file."""
+    """The fixture of one sidecar file; weights that it has by their shapes alone are drawn anew."""
     described = json.loads(sidecar.read_text("utf-8"))
-    return Fixture(sidecar.stem, described, load_file(sidecar.with_name(described["file"])))
+    tensors = load_file(sidecar.with_name(described["file"]))
+    drawn = drawn_weights(described.get("drawn_weights", {}))
+    tensors |= {f"weights/{name}": tensor for name, tensor in drawn.items()}
+    return Fixture(sidecar.stem, described, tensors)
+
+
+def digest_of_names(network: nn.Module, part: str = "") -> str:
+    """How many tensors and numbers a network has below a name, and a digest of names and shapes."""
+    shapes = {
+        name.removeprefix(part): tuple(tensor.shape)
+        for name, tensor in network.state_dict().items()
+        if name.startswith(part)
+    }
+    listed = "\n".join(f"{name} {shape}" for name, shape in sorted(shapes.items()))
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+    return (
+        f"{len(shapes)} tensors, {numbers} numbers, {hashlib.sha256(listed.encode()).hexdigest()}"
+    )
+
+
+def drawn_weights(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
+    """Random weights by name and shape, the same wherever they are drawn: gains about 1, biases
+    about 0, and matrices that keep the spread of what they multiply."""
+    weights = {}
+    for name, shape in shapes.items():
+        random = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        values = torch.randn(shape, generator=random)
+        if len(shape) > 1:
+            inputs = values[..., 0].numel() if name.endswith("kernel") else values[0].numel()
+            weights[name] = values / inputs**0.5
+        else:
+            gain = "norm" in name and name.endswith("weight")
+            weights[name] = 0.1 * values + (1 if gain else 0)
+    return weights

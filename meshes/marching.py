@@ -14,8 +14,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from scene.types import Bool, Float64
-
+Bool = NDArray[np.bool_]
+Float64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Crossing = Callable[[Ints, Ints], Float64]
 

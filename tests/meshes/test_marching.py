@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from stages.generate.lite.marching import march, triangle_table
+from meshes.marching import march, triangle_table
 
 
 def _closed(inside: np.ndarray, crossing) -> trimesh.Trimesh:
