@@ -211,8 +211,8 @@ class ResBlock(nn.Module):
         super().__init__()
         self.moves = moves
         self.norm1 = nn.LayerNorm(in_channels, eps=BLOCK_NORM_EPS)
-        self.conv1 = named_convolution(in_channels, out_channels, backend, dtype)
-        self.conv2 = named_convolution(out_channels, out_channels, backend, dtype)
+        self.conv1 = NamedConvolution(in_channels, out_channels, backend, dtype)
+        self.conv2 = NamedConvolution(out_channels, out_channels, backend, dtype)
         time_layer = nn.Linear(time_channels, 2 * out_channels, dtype=dtype)
         self.emb_layers = nn.Sequential(nn.SiLU(), time_layer)
         self.skip_connection: nn.Module = nn.Identity()
@@ -228,16 +228,20 @@ class ResBlock(nn.Module):
             per_row(part, voxels.lengths) for part in self.emb_layers(embedded).chunk(2, 1)
         )
         inner = F.silu(self.norm1(features.float()).to(features.dtype))
-        inner = self.conv1["conv"](inner, voxels)
+        inner = self.conv1(inner, voxels)
         normed = F.layer_norm(inner.float(), inner.shape[-1:], eps=BLOCK_NORM_EPS).to(inner.dtype)
-        inner = self.conv2["conv"](F.silu(normed * (1 + scale) + shift), voxels)
+        inner = self.conv2(F.silu(normed * (1 + scale) + shift), voxels)
         return inner + self.skip_connection(features)
 
 
-def named_convolution(
-    in_channels: int, out_channels: int, backend: Backend, dtype: torch.dtype
-) -> nn.ModuleDict:
+class NamedConvolution(nn.Module):
     """A convolution under the names of the released files: `<name>.conv.weight`."""
-    return nn.ModuleDict(
-        {"conv": SparseConv(in_channels, out_channels, backend=backend, dtype=dtype)}
-    )
+
+    def __init__(
+        self, in_channels: int, out_channels: int, backend: Backend, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.conv = SparseConv(in_channels, out_channels, backend=backend, dtype=dtype)
+
+    def forward(self, features: Tensor, voxels: Voxels) -> Tensor:
+        return self.conv(features, voxels)

@@ -12,15 +12,18 @@ import torch
 from torch import nn
 
 from cupid.latent_flow import LatentFlow, LatentFlowConfig
+from cupid.latent_vae import LatentEncoder, MeshDecoder
 from cupid.structure_flow import StructureFlow, StructureFlowConfig
 from sparse3d.dinov2 import KIND as DINOV2_KIND
 from sparse3d.dinov2 import OFFICIAL_DINOV2, build_dinov2
 from sparse3d.errors import BadConfiguration
 from sparse3d.structure_vae import StructureConfig, StructureDecoder
+from sparse3d.swin import SwinConfig
 from sparse3d.weights import Arguments, NetworkSpec
 
 # What every released flow has; a configuration that says otherwise is of another architecture.
 FLOW_FEATURES = {"pe_mode": "ape", "share_mod": False}
+SWIN_FEATURES = {"pe_mode": "ape", "attn_mode": "swin"}
 
 
 def build_network(
@@ -103,6 +106,31 @@ def _structure_decoder(arguments: Arguments, dtype: torch.dtype) -> nn.Module:
     return StructureDecoder(config, dtype)
 
 
+def _latent_encoder(arguments: Arguments, dtype: torch.dtype) -> nn.Module:
+    return LatentEncoder(
+        _swin_config(arguments, arguments["in_channels"]), arguments["latent_channels"], dtype
+    )
+
+
+def _mesh_decoder(arguments: Arguments, dtype: torch.dtype) -> nn.Module:
+    config = _swin_config(arguments, arguments["latent_channels"])
+    colours = arguments["representation_config"].get("use_color", False)
+    return MeshDecoder(config, arguments["resolution"], colours, dtype)
+
+
+def _swin_config(arguments: Arguments, in_channels: int) -> SwinConfig:
+    _check_features(arguments, SWIN_FEATURES)
+    return SwinConfig(
+        in_channels,
+        arguments["model_channels"],
+        arguments["num_blocks"],
+        _heads(arguments),
+        arguments.get("mlp_ratio", 4),
+        arguments.get("window_size", 8),
+        arguments.get("qk_rms_norm", False),
+    )
+
+
 def _dinov2(arguments: Arguments, dtype: torch.dtype) -> nn.Module:
     """DINOv2 by its Hugging Face configuration; float32 whatever the body's type."""
     return build_dinov2(arguments)
@@ -125,6 +153,10 @@ BUILDERS: Mapping[str, Callable[[Arguments, torch.dtype], nn.Module]] = {
     "VisualLatentConditioningSLatFlowModel": _latent_flow,
     "ElasticVisualLatentConditioningSLatFlowModel": _latent_flow,
     "SparseStructureDecoder": _structure_decoder,
+    "SLatEncoder": _latent_encoder,
+    "ElasticSLatEncoder": _latent_encoder,
+    "SLatMeshDecoder": _mesh_decoder,
+    "ElasticSLatMeshDecoder": _mesh_decoder,
     DINOV2_KIND: _dinov2,
 }
 
@@ -143,6 +175,17 @@ _STRUCTURE: Arguments = {
     "num_res_blocks": 2,
     "num_res_blocks_middle": 2,
     "channels": [512, 128, 32],
+    "use_fp16": True,
+}
+_LATENTS: Arguments = {
+    "resolution": 64,
+    "model_channels": 768,
+    "latent_channels": 8,
+    "num_blocks": 12,
+    "num_heads": 12,
+    "mlp_ratio": 4,
+    "attn_mode": "swin",
+    "window_size": 8,
     "use_fp16": True,
 }
 
@@ -169,6 +212,10 @@ OFFICIAL: Mapping[str, NetworkSpec] = {
             "num_io_res_blocks": 2,
             "io_block_channels": [128],
         },
+    ),
+    "latent_encoder": NetworkSpec("ElasticSLatEncoder", {**_LATENTS, "in_channels": 1024}),
+    "mesh_decoder": NetworkSpec(
+        "ElasticSLatMeshDecoder", {**_LATENTS, "representation_config": {"use_color": True}}
     ),
     "image_encoder": NetworkSpec(DINOV2_KIND, OFFICIAL_DINOV2),
 }

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from cupid.context import ImageContext, Keys, prepare_contexts, through_blocks
 from sparse3d.positions import sin_cos_positions
 from sparse3d.transformer import BlockSizes, ModulatedBlock, SelfAttention, TimeEmbedding
-from sparse3d.voxels import full_grid
 
 OUTPUT_NORM_EPS = 1e-5
 
@@ -60,7 +59,7 @@ class StructureFlow(nn.Module):
         self.config, self.body_dtype = config, body_dtype
         width = config.model_channels
         self.t_embedder = TimeEmbedding(width)
-        cells = full_grid(1, config.grid_size).coords[:, 1:]
+        cells = torch.cartesian_prod(*[torch.arange(config.grid_size)] * 3)
         # Every released file has the positions in it.
         self.pos_emb: Tensor
         self.register_buffer("pos_emb", sin_cos_positions(cells, width))
