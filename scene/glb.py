@@ -89,11 +89,13 @@ def scene_to_glb(
     camera: Camera | None,
     extras: Mapping[str, Any],
     camera_pose: Float64 | None = None,
+    rights: str = "",
 ) -> bytes:
     """The whole scene: camera frame turned to glTF axes, the photo's camera at the origin.
 
     Every mesh is one node below the root; names are used as given and must differ. camera_pose:
     (4, 4) the matrix of the camera's node where it stands elsewhere; no camera: no such node.
+    rights: under which the file is given away.
     """
     meshes = [(n.name, n.mesh, gltf_node_from_similarity(n.camera_from_object)) for n in nodes]
 
@@ -106,6 +108,8 @@ def scene_to_glb(
         if camera is not None:
             _add_camera(tree, camera, camera_pose)
         tree["scenes"][0]["extras"] = dict(extras)
+        if rights:
+            tree["asset"]["copyright"] = rights
 
     return _export(meshes, finish)
 

@@ -25,6 +25,8 @@ from stages import map_points
 from stages.backends import find_backend
 from stages.devices import ModelPool
 
+FROM_EXIF = "from EXIF"  # ends the note on a focal length that the photo's own data has
+
 
 def call(request: Request, store: Store, photo: Bundle, masks: Sequence[Artifact]) -> StageCall:
     """The photo and what is known of its camera; masks only for a backend that needs them."""
@@ -73,7 +75,7 @@ def known_camera(
         return camera, f"field of view {asked['fov_x_deg']:g} degrees as given"
     if size["focal_35mm"]:
         camera = camera_from_focal_35mm(photo.width, photo.height, size["focal_35mm"])
-        return camera, f"focal length {size['focal_35mm']:g} mm (35 mm equivalent) from EXIF"
+        return camera, f"focal length {size['focal_35mm']:g} mm (35 mm equivalent) {FROM_EXIF}"
     return None, ""
 
 

@@ -33,6 +33,7 @@ def write_brief(folder: Path, purpose: Purpose, store_path: str | None, as_json:
         )
     store = open_store(store_root(store_path or run.record.store))
     source = read_source(folder, store)[1]
+    print_warnings(source.notes)
     brief = make_brief(
         run.record.photo_name, purpose, scene, source.placed, source.lost, source.metric, asset
     )

@@ -9,12 +9,10 @@ from photoscene.cli.options import Exporting
 from photoscene.cli.output import DONE, INCOMPLETE, print_result, print_warnings
 from photoscene.export.formats import exporters_named
 from photoscene.export.options import ExportOptions
-from photoscene.export.run import export_run
+from photoscene.export.run import DEFAULT_FOLDER, export_run
 from photoscene.runs.folder import read_run
 from scene.errors import BadInput
 from scene.store import open_store
-
-DEFAULT_FOLDER = "export"
 
 
 def export_scene(

@@ -146,10 +146,12 @@ class Rendering:
     turntable: Annotated[
         Path | None, typer.Option(metavar="FILE", help="One turn as .gif, .png or .mp4.")
     ] = None
-    frames: Annotated[int, typer.Option(help="Of the turntable; 20 are a second.")] = 60
+    frames: Annotated[
+        int | None, typer.Option(help="Of the turntable; 20 are a second.  [default: 60]")
+    ] = None
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="A .png, or a folder.  [default: RUN/views]"),
+        typer.Option("-o", "--output", help="Of views: a .png, or a folder.  [default: RUN/views]"),
     ] = None
     force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False
 

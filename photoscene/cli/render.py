@@ -11,7 +11,7 @@ from pathlib import Path
 
 from photoscene.cli.errors import store_root
 from photoscene.cli.options import Rendering
-from photoscene.cli.output import DONE, print_result
+from photoscene.cli.output import DONE, print_result, print_warnings
 from photoscene.export.source import read_source
 from photoscene.inputs.request import check_local
 from photoscene.runs.fits import find_object
@@ -26,7 +26,7 @@ from scene.types import Scene
 
 DEFAULT_VIEW, DEFAULT_FOLDER = "three-quarter", "views"
 MIN_SIDE_PX, MAX_SIDE_PX = 16, 8192
-MIN_FRAMES, MAX_FRAMES = 2, 1000
+MIN_FRAMES, DEFAULT_FRAMES, MAX_FRAMES = 2, 60, 1000
 BACKGROUNDS: dict[str, Colour | None] = {
     "light": (232, 232, 232), "white": (255, 255, 255), "dark": (30, 33, 38), "transparent": None,
 }  # fmt: skip
@@ -50,20 +50,22 @@ def render_run(folder: Path, asked: Rendering, store_path: str | None, as_json: 
     size = _size(asked.size, scene.camera.width / scene.camera.height)
     background = _background(asked.background)
     files = _files(folder, scene, object_id, asked)
+    frames = DEFAULT_FRAMES if asked.frames is None else asked.frames
+    if files.turntable is None and asked.frames is not None:
+        raise BadInput(f"--frames {frames} is for a turntable: add --turntable FILE")
     if files.turntable is not None:
-        if not MIN_FRAMES <= asked.frames <= MAX_FRAMES:
-            raise BadInput(
-                f"--frames {asked.frames}: expected {MIN_FRAMES} to {MAX_FRAMES}, 20 a second"
-            )
+        if not MIN_FRAMES <= frames <= MAX_FRAMES:
+            raise BadInput(f"--frames {frames}: expected {MIN_FRAMES} to {MAX_FRAMES}, 20 a second")
         suffix = files.turntable.suffix.lower()
-        check_animation(suffix, asked.frames, size, background is None)
+        check_animation(suffix, frames, size, background is None)
     _check_outputs([*files.stills.values(), *filter(None, [files.turntable])], asked.force)
     store = open_store(store_root(store_path or run.record.store))
     source = read_source(folder, store)[1]
+    print_warnings(source.notes)
     placed = [o for o in source.placed if object_id in (None, o.id)]
     if not placed:
         raise BadInput(f"--object {asked.object}: it was lost ({_reason(scene, object_id)})")
-    written = _write(stage_of(scene, placed), files, size, background, asked.frames)
+    written = _write(stage_of(scene, placed), files, size, background, frames)
     seconds = round(time.monotonic() - started, 3)
     value = {"status": DONE, "files": [str(path) for path in written], "size_px": list(size),
              "seconds": seconds}  # fmt: skip
@@ -121,6 +123,11 @@ def _files(folder: Path, scene: Scene, object_id: str | None, asked: Rendering) 
         if view != CAMERA:
             direction_of(view)
     output, prefix = asked.output, ""
+    if output is not None and not views:
+        raise BadInput(
+            f"-o {output} is for views, the turntable goes to {asked.turntable}: add a --view, or "
+            "leave -o out"
+        )
     for path in filter(None, (output, asked.turntable)):
         check_local(path, "-o" if path is output else "--turntable")
     for index, o in enumerate(scene.objects):

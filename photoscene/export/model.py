@@ -85,6 +85,18 @@ class Exporter:
     check: Callable[[], None] = lambda: None
 
 
+def asset_json(scene: ExportScene) -> str:
+    """The asset record on one line of ASCII, without two dashes side by side, which no comment of
+    XML may have; "" where the run has none."""
+    asset = scene.metadata.get("asset")
+    return json.dumps(asset).replace("--", "-\\u002d") if asset else ""
+
+
+def licence_of(scene: ExportScene) -> str:
+    """The photo's licence, "" for none."""
+    return scene.metadata.get("asset", {}).get("photo", {}).get("licence", "")
+
+
 def without_lists(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata for formats whose values are numbers and text: lists of text joined, what is nested
     as JSON, no None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,9 +20,11 @@ from photoscene.export.source import Source, read_source, scale_from_size
 from photoscene.physics.bodies import LIBRARIES, camera_colliders
 from photoscene.physics.mass import DENSITY
 from photoscene.runs.folder import read_asset
+from scene.errors import BadInput
 from scene.store import Store
 from scene.types import ObjectMesh
 
+DEFAULT_FOLDER = "export"  # in a run's folder
 RELATIVE_NOTE = (
     "sizes are relative, since the point map is not metric: --size OBJECT=0.12m sets the scale"
 )
@@ -49,6 +52,7 @@ def export_run(
 
     Raises BadInput, CannotRun or OSError; nothing is written then.
     """
+    _check_place(folder, run_folder)
     for exporter in exporters:
         check_libraries(exporter)
     if options.colliders:
@@ -56,6 +60,7 @@ def export_run(
     run, source = read_source(run_folder, store)
     name = plain_name(run_folder.resolve().name, "scene")
     options, notes = _with_defaults(options, source)
+    notes += source.notes
     size_scale = 1.0
     if options.size is not None:
         size_scale = scale_from_size(run, source, options.size)
@@ -84,6 +89,19 @@ def export_run(
                 exporter.write(each, staged)
         files = publish(folder, staged, name, _record(scenes[0], exporters, notes, source))
     return Exported(folder, (*files, record_name(name)), tuple(notes), dict(source.lost))
+
+
+def _check_place(folder: Path, run_folder: Path) -> None:
+    """BadInput for a file, and for a run's own folder, but for what is below its `export`."""
+    nearest = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
+    if not nearest.is_dir():
+        raise BadInput(f"-o {folder}: {nearest} is no folder: name another one")
+    place, run = folder.resolve(), run_folder.resolve()
+    if place.is_relative_to(run) and not place.is_relative_to(run / DEFAULT_FOLDER):
+        raise BadInput(
+            f"-o {folder} is inside the run's own folder: name another one, or leave -o out for "
+            f"{run_folder / DEFAULT_FOLDER}"
+        )
 
 
 def _with_meshes(source: Source, change: Callable[[ObjectMesh], ObjectMesh]) -> Source:

@@ -20,14 +20,15 @@ from scene.types import Artifact, Camera, Float64, ObjectMesh, PointMap
 
 UNITS_IN_METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048}
 SIZE = re.compile(r"(?P<name>.+)=(?P<number>[0-9]*\.?[0-9]+(?:e-?[0-9]+)?) *(?P<unit>[a-z]+)", re.I)
-MAX_SIZE_M = 1e6
+MIN_SIZE_M, MAX_SIZE_M = 1e-4, 1e6  # printers and engines know nothing smaller
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
     """A run's objects that have a mesh and a place, and those that were lost, by name with why.
 
-    metric: whether one unit of the camera's frame is a metre; world_from_camera as in `Scene`.
+    metric: whether one unit of the camera's frame is a metre; world_from_camera as in `Scene`;
+    notes: meshes of the run's folder that are not as the run wrote them, which do not count.
     """
 
     placed: tuple[PlacedMesh, ...]
@@ -36,25 +37,29 @@ class Source:
     world_from_camera: Float64 | None
     metric: bool
     photo: Artifact
+    notes: tuple[str, ...] = ()
 
 
 def read_source(folder: Path, store: Store) -> tuple[Run, Source]:
     """The content of a run folder. BadInput where nothing in it can be exported."""
     run, scene = read_run(folder), read_scene(folder)
-    placed, lost = [], {}
+    placed, lost, notes = [], {}, []
     for index, o in enumerate(scene.objects):
         if o.mesh is None or o.camera_from_object is None or o.fit is None:
             lost[o.name] = o.failure or f"the run stopped at {run.request.until}"
             continue
-        data = _read(o.mesh, store, folder / object_folder(index, o) / "mesh.glb")
+        copy = folder / object_folder(index, o) / "mesh.glb"
+        data = _read(o.mesh, store, copy)
+        notes += _changed(o.mesh, copy)
         mesh = CODECS[ObjectMesh].decode(data)
         placed.append(PlacedMesh(o.id, o.name, o.label, mesh, o.camera_from_object, o.fit))
     if not placed or scene.camera is None or scene.points is None:
         raise BadInput(f"{folder} has no placed object{_why(lost)}")
     points = CODECS[PointMap].decode(_read(scene.points, store, folder / "point_map.npz"))
     return run, Source(
-        tuple(placed), lost, scene.camera, scene.world_from_camera, points.metric, scene.photo
-    )
+        tuple(placed), lost, scene.camera, scene.world_from_camera, points.metric, scene.photo,
+        tuple(notes),
+    )  # fmt: skip
 
 
 def scale_from_size(run: Run, source: Source, given: str) -> float:
@@ -65,8 +70,8 @@ def scale_from_size(run: Run, source: Source, given: str) -> float:
     if found is None or unit is None:
         raise BadInput(f"--size {given}: expected OBJECT=LENGTH in m, cm, mm, in or ft: cup=0.12m")
     metres = float(found["number"]) * unit
-    if not 0 < metres < MAX_SIZE_M:
-        raise BadInput(f"--size {given}: expected a length above 0 and below {MAX_SIZE_M:g} m")
+    if not MIN_SIZE_M <= metres < MAX_SIZE_M:
+        raise BadInput(f"--size {given}: expected a length from 0.1 mm to {MAX_SIZE_M:g} m")
     object_id = find_object(run, found["name"].strip(), "--size")
     measured = [o for o in source.placed if o.id == object_id]
     if not measured:
@@ -96,6 +101,17 @@ def _read(artifact: Artifact, store: Store, copy: Path) -> bytes:
         if digest(data) != artifact.sha256:
             raise
         return data
+
+
+def _changed(artifact: Artifact, copy: Path) -> list[str]:
+    """A line where the copy in the run's folder is not the mesh that is read."""
+    if not copy.is_file():
+        return [f"{copy} is gone: the mesh that the run made is taken"]
+    if digest(copy.read_bytes()) != artifact.sha256:
+        return [
+            f"{copy} was changed: the mesh that the run made is taken; `rerun --edited` takes yours"
+        ]
+    return []
 
 
 def _why(lost: Mapping[str, str]) -> str:

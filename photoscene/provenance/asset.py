@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.plan import STAGES
 from flows.request import Request
+from flows.steps.map_points import FROM_EXIF
 from photoscene.provenance.weights import weights_used
 from photoscene.runs.record import StepRecord
 from scene.types import PointMap, Scene
@@ -36,8 +37,8 @@ def asset_record(
         "weights": weights_used(steps, request.profile),
         "objects": [_object(o.id, o.name, request, steps) for o in scene.objects],
         "cleanup": _cleanup(request, steps, scene),
-        "measured": [*_measured(request, steps, points)],
-        "guessed": [*_guessed(request, steps, points)],
+        "measured": [*_measured(request, steps, scene, points)],
+        "guessed": [*_guessed(request, steps, scene, points)],
     }
 
 
@@ -104,23 +105,25 @@ def _backend(steps: Iterable[StepRecord], stage: str) -> str:
 
 
 def _measured(
-    request: Request, steps: Sequence[StepRecord], points: PointMap | None
+    request: Request, steps: Sequence[StepRecord], scene: Scene, points: PointMap | None
 ) -> Iterable[str]:
     yield "outline and colours of what the photo shows"
     if request.masks:
         yield "masks of the objects, given"
     if request.camera:
         yield "camera, given"
+    elif _from_exif(scene):
+        yield "focal length of the camera, from the photo's own data (EXIF)"
     if points is not None and _backend(steps, "map_points") in GIVEN_MAPS:
         yield f"depth of what the photo shows, given, {_unit(points)}"
 
 
 def _guessed(
-    request: Request, steps: Sequence[StepRecord], points: PointMap | None
+    request: Request, steps: Sequence[StepRecord], scene: Scene, points: PointMap | None
 ) -> Iterable[str]:
     mapper = _backend(steps, "map_points")
-    if not request.camera:
-        yield "focal length of the camera, unless the photo's own data has it"
+    if not request.camera and not _from_exif(scene):
+        yield "focal length of the camera: the photo's own data does not have it"
     if points is not None and points.guessed:
         yield f"depth: objects are assumed to stand on a plane ({mapper}), {_unit(points)}"
     elif points is not None and mapper not in GIVEN_MAPS:
@@ -132,5 +135,9 @@ def _guessed(
         yield f"sides that the photo does not show: their shape and colours ({generator})"
 
 
+def _from_exif(scene: Scene) -> bool:
+    return any(note.endswith(FROM_EXIF) for note in scene.notes)
+
+
 def _unit(points: PointMap) -> str:
-    return "in metres" if points.metric else "in relative units"
+    return "in metres" if points.metric else "in units of this scene only"

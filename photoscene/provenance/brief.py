@@ -13,8 +13,9 @@ from scene.placed import PlacedMesh
 from scene.seams import is_closed
 from scene.types import Float64, Scene
 
-FORMAT = "photoscene-brief/1"
+FORMAT = "photoscene-brief/2"
 MAX_SHORT_DIGEST = 12
+UNIT_NOTE = "unit: "  # how a map says what its unit stands for
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Subject:
 @dataclass(frozen=True)
 class Brief:
     """The page as values. unit: of sizes; lost: objects that are not there, with the reason; asset:
-    the run's asset record; open_points: what a person has to decide or look at."""
+    the run's asset record; open_points: what a person has to decide or look at; commands: what
+    settles them, each with what it is for."""
 
     title: str
     purpose: Purpose
@@ -57,6 +59,7 @@ class Brief:
     asset: Mapping[str, Any]
     notes: tuple[str, ...]
     open_points: tuple[str, ...]
+    commands: Mapping[str, str]
 
 
 def make_brief(
@@ -71,10 +74,11 @@ def make_brief(
     """The brief of a run's placed objects. metric: whether lengths are metres."""
     world = scene.world_from_camera
     subjects = tuple(_subject(o, world) for o in placed)
-    unit = "m" if metric else "relative units"
+    unit = "m" if metric else "scene units"
     points = _open_points(purpose, subjects, lost, metric, world is not None, asset)
+    commands = _commands(purpose, subjects, metric, asset)
     return Brief(title, purpose, subjects, dict(lost), unit, world is not None, asset,
-                 scene.notes, tuple(points))  # fmt: skip
+                 scene.notes, tuple(points), commands)  # fmt: skip
 
 
 def brief_to_json(brief: Brief) -> dict[str, Any]:
@@ -84,10 +88,7 @@ def brief_to_json(brief: Brief) -> dict[str, Any]:
 
 def brief_page(brief: Brief) -> str:
     """The page as Markdown."""
-    count = len(brief.subjects)
-    counted = f"{count} object{'' if count == 1 else 's'}"
-    lines = [f"# Hand-off: {_escaped(brief.title)}", ""]
-    lines += [f"{counted} reconstructed in 3D from one photo by {brief.asset['generator']}.", ""]
+    lines = [f"# Hand-off: {_escaped(brief.title)}", "", _summary(brief), ""]
     lines += ["## Open points", ""]
     lines += [f"- [ ] {_escaped(point)}" for point in brief.open_points] or ["None."]
     lines += ["", "## Purpose", "", *_purpose_lines(brief.purpose)]
@@ -96,19 +97,46 @@ def brief_page(brief: Brief) -> str:
     lines += [f"- Measured: {_escaped(line)}." for line in brief.asset["measured"]]
     lines += [f"- Guessed: {_escaped(line)}." for line in brief.asset["guessed"]]
     lines += [f"- Cleaned up: {_escaped(line)}." for line in brief.asset["cleanup"]]
-    lines += [f"- Note: {_escaped(note)}." for note in brief.notes]
+    lines += [f"- Note: {_escaped(n)}." for n in brief.notes if not n.startswith(UNIT_NOTE)]
+    lines += ["", METHODS]
     lines += ["", "## Rights", "", *_rights_lines(brief.asset)]
     lines += ["", "## Files", "", *FILE_LINES]
+    lines += ["", "## Commands", "", COMMANDS_INTRO, ""]
+    lines += [f"- {what}: `{command}`" for command, what in brief.commands.items()]
     return "\n".join(lines) + "\n"
 
 
 FILE_LINES = (
-    "- `scene.glb`: all objects, each a named node, in the photo camera's frame (glTF: y up).",
-    "- `objects/NN_name/mesh.glb`: each object by itself, in a cube of side 1.",
-    "- `overlay.png`: the scene over the photo, the quickest check. `report.html`: everything.",
-    "- `scene.json`: places, sizes, fits, and under `asset` all settings, seeds and weights.",
-    "- Other formats, units and axes: `photoscene export RUN`. Images: `photoscene render RUN`.",
+    "- `scene.glb`: all objects, each a named node; glTF (y up), with the photo's camera at the "
+    "origin.",
+    "- `objects/NN_name/mesh.glb`: each object by itself, scaled to a cube of side 1.",
+    "- `overlay.png`: the scene drawn over the photo, the quickest check of every place.",
+    "- `report.html`: photo, 3D view and every step; opens in any browser, offline.",
+    "- `scene.json`: places, sizes and fits, and under `asset` all settings, seeds and weights.",
 )
+METHODS = (
+    "In brackets is the method that filled it in, as it is listed with its settings under `asset` "
+    "in `scene.json`; `lite` are small networks that come with photoscene, made for speed. "
+    "Pitch and roll are the camera's tilt, in degrees."
+)
+COMMANDS_INTRO = (
+    "For whoever has photoscene installed and this folder, here called RUN; everybody else can ask "
+    "them for it."
+)
+
+
+def _summary(brief: Brief) -> str:
+    """What this is, for who has never heard of it."""
+    made, lost = len(brief.subjects), len(brief.lost)
+    counted = f"{made} object{'' if made == 1 else 's'} of one photo"
+    if lost:
+        counted = f"{made} of {made + lost} objects of one photo"
+    missing = f" {lost} could not be made; the table says why." if lost else ""
+    return (
+        f"{counted}, each as a 3D mesh of its own in its place, made by "
+        f"{brief.asset['generator']}: a program that reconstructs scenes from a single photo. What "
+        f"the photo does not show is a guess.{missing}"
+    )
 
 
 def _subject(o: PlacedMesh, world_from_camera: Float64 | None) -> Subject:
@@ -141,19 +169,15 @@ def _open_points(
 ) -> list[str]:
     points = []
     if not asset["photo"]["licence"]:
-        points.append(
-            "The photo's licence is not known: ask whose it is, and repeat the run with --licence"
-        )
+        points.append("The photo's licence is not known: ask whose photo it is")
     if not purpose.destination:
-        points.append('Where this goes is not said: `brief --destination`, as "web viewer"')
+        points.append("Nobody has said where this goes, as a web viewer, a game or a printer")
     if not purpose.format:
-        points.append("The file format is not said: `brief --format`, as glb")
+        points.append("Nobody has said which file format is needed; so far there is GLB")
     if not metric:
-        points.append(
-            "Sizes are relative: measure one object, and export with --size OBJECT=LENGTH"
-        )
+        points.append("Sizes have no real unit: measure one object, then all lengths become metres")
     if not upright:
-        points.append("No support plane was found: what is upright has to be set by hand")
+        points.append("The floor or table was not found: what is upright has to be set by hand")
     points += [f"{name} is missing: {reason}" for name, reason in lost.items()]
     for o in subjects:
         points += _points_of(o, purpose)
@@ -173,16 +197,40 @@ def _points_of(o: Subject, purpose: Purpose) -> list[str]:
     if not o.closed:
         points.append(f"{o.name} is not closed: it cannot be printed or filled as it is")
     if purpose.faces is not None and o.faces > purpose.faces:
-        points.append(
-            f"{o.name} has {o.faces} faces, over the budget of {purpose.faces}: "
-            f"`export --faces {purpose.faces}`"
-        )
+        points.append(f"{o.name} has {o.faces} faces, over the budget of {purpose.faces}")
     if purpose.texture_px is not None and o.texture_px > purpose.texture_px:
         points.append(
-            f"{o.name} has a texture of {o.texture_px} px, over the budget of "
-            f"{purpose.texture_px}: `export --textures {purpose.texture_px}`"
+            f"{o.name} has a texture of {o.texture_px} px, over the budget of {purpose.texture_px}"
         )
     return points
+
+
+def _commands(
+    purpose: Purpose, subjects: Sequence[Subject], metric: bool, asset: Mapping[str, Any]
+) -> dict[str, str]:
+    """Commands that settle what is open, then those that everybody may need, with what for."""
+    settled = {}
+    if not asset["photo"]["licence"]:
+        settled['photoscene run PHOTO ... --licence "CC-BY-4.0, Jane Doe"'] = (
+            "the photo's licence, with the run repeated as it was; nothing is computed again"
+        )
+    if not (purpose.destination and purpose.format):
+        settled['photoscene brief RUN --destination "web viewer" --format glb'] = "the purpose"
+    if not metric:
+        name = subjects[0].name.replace('"', "")
+        settled[f'photoscene export RUN --size "{name}=12cm"'] = (
+            "metres, from one known length: the longest side of that object"
+        )
+    if purpose.faces is not None and any(o.faces > purpose.faces for o in subjects):
+        settled[f"photoscene export RUN --faces {purpose.faces}"] = "fewer faces"
+    if purpose.texture_px is not None and any(o.texture_px > purpose.texture_px for o in subjects):
+        settled[f"photoscene export RUN --textures {purpose.texture_px}"] = "smaller textures"
+    return {
+        **settled,
+        "photoscene export RUN --format obj,usdz,fbx": "other formats, units and axes",
+        "photoscene render RUN --turntable scene.gif": "images from any side",
+        "photoscene quality RUN": "a full check: surface, texture, exports, whether objects stand",
+    }
 
 
 def _purpose_lines(purpose: Purpose) -> list[str]:
@@ -190,7 +238,7 @@ def _purpose_lines(purpose: Purpose) -> list[str]:
     texture = "" if purpose.texture_px is None else f", textures of {purpose.texture_px} px"
     return [
         f"- Destination: {_escaped(purpose.destination) or 'not said'}",
-        f"- Format: {_escaped(purpose.format) or 'not said; scene.glb is there'}",
+        f"- Format: {_escaped(purpose.format) or 'not said'}",
         f"- Budget: {faces}{texture}",
     ]
 
@@ -201,6 +249,10 @@ def _subject_table(brief: Brief) -> list[str]:
         f"| {o.texture_px} | {'yes' if o.closed else 'no'} | {o.grade} | {o.outline_iou:.3f} |"
         for o in brief.subjects
     ]
+    rows += [
+        f"| {_escaped(name)} | - | - | - | - | missing | {_escaped(reason)} |"
+        for name, reason in brief.lost.items()
+    ]
     return [
         f"| object | width x height x depth ({brief.unit}) | faces | texture px | closed | grade "
         "| outline |",
@@ -210,11 +262,22 @@ def _subject_table(brief: Brief) -> list[str]:
 
 
 def _scale_lines(brief: Brief) -> list[str]:
-    upright = "the support plane" if brief.upright else "the photo's camera (no plane was found)"
+    upright = "the floor or table" if brief.upright else "the photo's camera (no floor was found)"
+    if brief.unit == "m":
+        unit = "They are metres."
+    else:
+        known = [n.removeprefix(UNIT_NOTE) for n in brief.notes if n.startswith(UNIT_NOTE)]
+        meaning = f": {_escaped(known[0])}, so 0.5 is half of that" if known else ""
+        unit = f"They are in units of this scene only{meaning}; ratios between objects hold."
     return [
-        f"Sizes are of upright boxes; the vertical is that of {upright}. Grade: `good`, `check` (a "
-        "person should look) or `failed`, by how the placed object agrees with the photo. Outline: "
-        "overlap of the object drawn through the photo's camera with its mask, 1 is exact.",
+        f"Sizes are those of upright boxes about each object; the vertical is that of {upright}. "
+        f"{unit}",
+        "",
+        "- Texture px: longer side of the object's colour image. Closed: the surface has no hole.",
+        "- Grade: how the object in its place agrees with the photo: `good`, `check` (a person "
+        "should look) or `failed`.",
+        "- Outline: overlap of the object, drawn through the photo's camera, with its outline in "
+        "the photo; 1 is exact.",
     ]
 
 
@@ -229,7 +292,9 @@ def _rights_lines(asset: Mapping[str, Any]) -> list[str]:
             f"- Weights {entry['name']} ({stages}): {_escaped(entry['licence'])}; "
             f"{_escaped(entry['source'])}{revision}."
         )
-    return lines if asset["weights"] else [*lines, "- No learned weights were used."]
+    if asset["weights"]:
+        return [*lines, "", "Weights are trained networks, each with the stage that used it."]
+    return [*lines, "- No learned weights were used."]
 
 
 def _escaped(text: str) -> str:

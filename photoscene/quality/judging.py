@@ -31,7 +31,7 @@ def judge(evidence: Evidence, scene_file: Path) -> Quality:
         rows += [*object_rows(subject, evidence), *standing[subject.placed.id]]
     rows += [measured(name, "made", 1, why) for name, why in evidence.lost.items()]
     rows += [scene_file_row(source, scene_file), *export_rows(source)]
-    return Quality(tuple(rows), tuple(assumptions_of(source)))
+    return Quality(tuple(rows), (*assumptions_of(source), *source.notes))
 
 
 def object_rows(subject: ObjectEvidence, evidence: Evidence) -> list[Row]:

@@ -160,6 +160,8 @@ def read_scene(folder: Path) -> Scene:
     path = folder / SCENE
     try:
         return scene_from_json(_json(path))
+    except BadInput as error:  # which knows no folder
+        raise BadInput(f"{folder}: {error}: repeat the run") from None
     except (
         OSError, KeyError, TypeError, AttributeError, RecursionError,
         json.JSONDecodeError, UnicodeDecodeError,

@@ -31,7 +31,10 @@ def check_animation(suffix: str, frames: int, size: tuple[int, int], transparent
         raise BadInput(f"--background transparent: {suffix} has no soft transparency: write a .png")
     if suffix == MP4:
         if size[0] % 2 or size[1] % 2:
-            raise BadInput(f"--size {size[0]}x{size[1]}: .mp4 takes even numbers of pixels")
+            raise BadInput(
+                f"an .mp4 takes even numbers of pixels, these are {size[0]}x{size[1]}: give an "
+                "even --size"
+            )
         _av()
     elif frames * size[0] * size[1] > MAX_HELD_PX:
         raise BadInput(

@@ -21,7 +21,7 @@ ENTRY = {
     "file": GRAPH,
     "name": "lite completion",
     "licence": "MIT",
-    "source": "trained here: see completion.md",
+    "source": "trained by the photoscene project: see weights/lite/completion.md",
     "task": "outline of an object's hidden part (complete)",
 }
 

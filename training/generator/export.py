@@ -21,7 +21,7 @@ TASKS = {
     GRAPH: "layers and colours of an object from its picture (generate)",
     WEIGHTS: "the same weights, to train on",
 }
-SOURCE = "trained here: see generator.md"
+SOURCE = "trained by the photoscene project: see weights/lite/generator.md"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

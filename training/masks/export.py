@@ -17,7 +17,7 @@ ENTRY = {
     "file": GRAPH,
     "name": "lite masks",
     "licence": "MIT; it reads the features of NanoDet-g, Apache-2.0",
-    "source": "trained here: see masks.md",
+    "source": "trained by the photoscene project: see weights/lite/masks.md",
     "task": "masks in the detector's boxes (segment)",
 }
 

@@ -22,7 +22,7 @@ ENTRY = {
     "file": GRAPH,
     "name": "lite point map",
     "licence": "MIT; its first stages are tuned from NanoDet-g, Apache-2.0",
-    "source": "trained here: see points.md",
+    "source": "trained by the photoscene project: see weights/lite/points.md",
     "task": "depth, gravity and field of view of a photo (map_points)",
 }
 TRACED_PX = (64, 96)

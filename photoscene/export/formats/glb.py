@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from photoscene.export.model import Exporter, ExportObject, ExportScene
+from photoscene.export.model import Exporter, ExportObject, ExportScene, licence_of
 from scene.frames import GLTF_FROM_CAMERA, gltf_from_opencv
 from scene.glb import MeshNode, scene_to_glb
 from scene.types import Float64, Similarity
@@ -17,7 +17,7 @@ def write(scene: ExportScene, folder: Path) -> None:
     """NAME.glb."""
     nodes = [_node(o) for o in scene.objects]
     extras = {"role": "scene", **scene.metadata}
-    data = scene_to_glb(nodes, scene.camera, extras, camera_pose(scene))
+    data = scene_to_glb(nodes, scene.camera, extras, camera_pose(scene), licence_of(scene))
     (folder / f"{scene.name}.glb").write_bytes(data)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photoscene.export.formats.obj import VisualFiles, write_apart
-from photoscene.export.model import Exporter, ExportObject, ExportScene
+from photoscene.export.model import Exporter, ExportObject, ExportScene, asset_json
 from photoscene.physics.bodies import Body
 
 # Contacts as stiff as the step allows: with MuJoCo's own 0.02 a body sinks in by 0.1 mm at rest.
@@ -37,6 +37,8 @@ def mjcf_text(scene: ExportScene, floor: bool, visuals: dict[str, VisualFiles]) 
     SubElement(root, "option", timestep=f"{TIMESTEP_S:g}", integrator="implicitfast")
     default = SubElement(SubElement(root, "default"), "geom")
     default.set("solref", f"{CONTACT_TIME_S:g} 1")
+    if record := asset_json(scene):
+        SubElement(SubElement(root, "custom"), "text", name="asset", data=record)
     asset, world = SubElement(root, "asset"), SubElement(root, "worldbody")
     SubElement(world, "light", pos="0 0 10", dir="0 0 -1", directional="true")
     if floor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from photoscene.export.model import Exporter, ExportScene
+from photoscene.export.model import Exporter, ExportScene, asset_json
 from photoscene.export.textures import write_textures
 from scene.glb import METALLIC, ROUGHNESS
 from scene.normals import smooth_normals
@@ -40,8 +40,10 @@ def write_apart(scene: ExportScene, folder: Path) -> dict[str, VisualFiles]:
     within = mesh_folder(scene)
     (folder / within).mkdir(exist_ok=True)
     files = {}
+    metadata = {name: value for name, value in scene.metadata.items() if name != "asset"}
     for o in scene.objects:
-        alone = replace(scene, name=o.key, objects=(replace(o, position=np.zeros(3)),))
+        objects = (replace(o, position=np.zeros(3)),)
+        alone = replace(scene, name=o.key, objects=objects, metadata=metadata)
         write(alone, folder / within)
         colour = f"{within}/{alone.textures}/{o.key}_base_colour.png"
         files[o.key] = VisualFiles(f"{within}/{o.key}.obj", colour)
@@ -50,6 +52,8 @@ def write_apart(scene: ExportScene, folder: Path) -> dict[str, VisualFiles]:
 
 def _obj(scene: ExportScene) -> Iterator[str]:
     yield f"# photoscene: {scene.up} up, unit {scene.unit}, scale {scene.metadata['scale']}\n"
+    if asset := asset_json(scene):
+        yield f"# asset {asset}\n"
     yield f"mtllib {scene.name}.mtl\n"
     first = 1
     for o in scene.objects:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from photoscene.export.model import Exporter, ExportObject, ExportScene
+from photoscene.export.model import Exporter, ExportObject, ExportScene, asset_json
 from scene.normals import smooth_normals
 from scene.types import Uint8
 
@@ -33,6 +33,8 @@ def _header(scene: ExportScene, vertices: int, faces: int) -> bytes:
     lines = ["ply", "format binary_little_endian 1.0"]
     scale = scene.metadata["scale"]
     lines.append(f"comment photoscene: {scene.up} up, unit {scene.unit}, scale {scale}")
+    if asset := asset_json(scene):
+        lines.append(f"comment asset {asset}")
     first = 0
     for o in scene.objects:
         last = first + len(o.mesh.faces) - 1

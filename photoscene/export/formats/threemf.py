@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from photoscene.export.model import EXPORT_EXTRA, Exporter, ExportObject, ExportScene
+from photoscene.export.model import (
+    EXPORT_EXTRA,
+    Exporter,
+    ExportObject,
+    ExportScene,
+    asset_json,
+    licence_of,
+)
 from photoscene.export.solids import solid_surface
 from scene.keys import digest
 from scene.png import encode_png
@@ -28,6 +35,10 @@ def write(scene: ExportScene, folder: Path) -> None:
     model = library.CreateModel()
     model.SetUnit(lib3mf.ModelUnit.MilliMeter)
     _describe(model.GetMetaDataGroup(), {"Title": scene.name, "Application": "photoscene"})
+    if record := asset_json(scene):
+        _describe(model.GetMetaDataGroup(), {"asset": record}, DETAILS)
+    if licence := licence_of(scene):
+        _describe(model.GetMetaDataGroup(), {"LicenseTerms": licence})
     # Identities that follow from the content: the same scene is the same file.
     model.SetBuildUUID(_identity(scene.name))
     for o in scene.objects:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
+from xml.etree.ElementTree import Comment, Element, SubElement, indent, tostring
 
 import numpy as np
 
 from photoscene.export.formats.mjcf import body_name, numbers
 from photoscene.export.formats.obj import mesh_folder, write_apart
-from photoscene.export.model import Exporter, ExportObject, ExportScene
+from photoscene.export.model import Exporter, ExportObject, ExportScene, asset_json
 from photoscene.physics.colliders import ConvexPart
 
 WORLD = "world"
@@ -20,6 +20,8 @@ def write(scene: ExportScene, folder: Path) -> None:
     joined loosely ("floating"); a file of one object has only its link."""
     visuals = write_apart(scene, folder)
     root = Element("robot", name=scene.name)
+    if record := asset_json(scene):
+        root.append(Comment(f" asset {record} "))
     # MuJoCo alone reads this: other paths than names, and meshes to look at.
     SubElement(SubElement(root, "mujoco"), "compiler", strippath="false", discardvisual="false")
     alone = scene.camera is None and len(scene.objects) == 1

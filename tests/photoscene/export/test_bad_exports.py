@@ -69,8 +69,8 @@ def refused(run: Path, out: Path, status: int, *options: object) -> str:
         (("--size", "cup"), "--size cup: expected OBJECT=LENGTH"),
         (("--size", "cup=12"), "in m, cm, mm, in or ft: cup=0.12m"),
         (("--size", "cup=12parsec"), "in m, cm, mm, in or ft: cup=0.12m"),
-        (("--size", "cup=0m"), "expected a length above 0"),
-        (("--size", "cup=1e9m"), "and below 1e+06 m"),
+        (("--size", "cup=0m"), "expected a length from 0.1 mm"),
+        (("--size", "cup=1e9m"), "to 1e+06 m"),
         (("--size", "fork=1m"), "--size fork: the run has 1 (cup), 2 (spoon)"),
         (("--size", "spoon=1m"), "this object was lost, so it has no size"),
         (("--size", "cup=1m", "--size", "cup=2m"), "one length sets the scale of the whole scene"),
@@ -99,6 +99,8 @@ def test_runs_without_a_placed_object(
 def test_folders_that_are_no_runs(run: Path, tmp_path: Path) -> None:
     assert "not a run folder" in refused(tmp_path, tmp_path / "out", BAD_INPUT)
     assert "not a run folder" in refused(tmp_path / "nowhere", tmp_path / "out", BAD_INPUT)
+    (run / "scene.json").write_text("{}")
+    assert f"{run}: scene.json has format None" in refused(run, tmp_path / "out", BAD_INPUT)
     (run / "scene.json").write_text("{")
     assert "missing or damaged" in refused(run, tmp_path / "out", BAD_INPUT)
 
@@ -115,6 +117,19 @@ def test_a_mesh_that_is_nowhere(run: Path, tmp_path: Path, store: Store) -> None
     store.path(mesh).unlink()
     (run / "objects" / "01_cup" / "mesh.glb").unlink()
     assert "run again to remake it" in refused(run, tmp_path / "out", ENVIRONMENT)
+
+
+def test_a_changed_or_deleted_copy_of_a_mesh_is_said_and_does_not_count(
+    run: Path, tmp_path: Path
+) -> None:
+    copy, outs = run / "objects" / "01_cup" / "mesh.glb", [tmp_path / n for n in "abc"]
+    said = ["", "was changed: the mesh that the run made", "is gone: the mesh that the run made"]
+    for out, words in zip(outs, said, strict=True):
+        done = call("export", run, "-o", out)
+        assert words in done.stderr and (str(copy) in done.stderr) == bool(words)
+        copy.write_bytes(b"mine") if not words else copy.unlink(missing_ok=True)
+    first, *others = [(out / "run.glb").read_bytes() for out in outs]
+    assert others == [first, first]
 
 
 def put_file(out: Path) -> None:
@@ -151,8 +166,10 @@ def test_what_is_in_the_way_stays(run: Path, tmp_path: Path, put: Callable[[Path
 def test_places_where_nothing_can_be_written(run: Path, tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("mine")
-    refused(run, file, ENVIRONMENT)
-    refused(run, file / "below", ENVIRONMENT)
+    assert "notes.txt is no folder" in refused(run, file, BAD_INPUT)
+    assert "notes.txt is no folder" in refused(run, file / "below", BAD_INPUT)
+    for inside in (run, run / "objects" / "out"):
+        assert "inside the run's own folder" in refused(run, inside, BAD_INPUT)
     assert call("export", run, "-o", "/proc/exported").exit_code == ENVIRONMENT
 
 

@@ -22,7 +22,11 @@ from support.shapes import box_mesh, letter_f
 from support.small_photo import call
 
 SIZE_MM = np.array([1300.0, 700, 1800])  # of the letter F with z up
-ASSET = {"cleanup": [], "given": {"camera": None}, "steps": [{"stage": "photo", "seeds": [1, 2]}]}
+ASSET = {
+    "photo": {"licence": "CC0 -- mine"},
+    "given": {"camera": None},
+    "steps": [{"stage": "photo", "seeds": [1, 2]}],
+}
 CORE = "{http://schemas.microsoft.com/3dmanufacturing/core/2015/02}"
 
 
@@ -67,6 +71,20 @@ def test_obj_has_all_maps_of_a_material(tmp_path: Path) -> None:
     maps = {w[0]: w[1] for w in words if len(w) > 1 and w[1].endswith(".png")}
     assert maps.keys() == {"map_Kd", "map_d", "map_Pr", "map_Pm", "norm"}
     assert all((folder / file).is_file() for file in maps.values())
+
+
+def test_the_asset_record_is_in_every_format_with_a_place_for_it(tmp_path: Path) -> None:
+    folder = exported(tmp_path, letters("cup"), "--format", "glb,obj,ply,mjcf,urdf")
+    data = (folder / "run.glb").read_bytes()
+    tree = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    assert tree["scenes"][0]["extras"]["asset"] == ASSET
+    assert tree["asset"]["copyright"] == "CC0 -- mine"
+    for name, words in (("obj", b"# asset "), ("ply", b"comment asset "), ("urdf", b"<!-- asset ")):
+        line = (folder / f"run.{name}").read_bytes().split(words)[1].split(b"\n")[0]
+        assert json.loads(line.removesuffix(b" -->")) == ASSET
+    assert ElementTree.parse(folder / "run.urdf").getroot().get("name") == "run"
+    text = ElementTree.parse(folder / "run.xml").find("custom/text[@name='asset']")
+    assert text is not None and json.loads(text.get("data", "")) == ASSET
 
 
 @pytest.mark.extra("validator")
@@ -123,6 +141,8 @@ def test_3mf_has_named_solids_with_textures(tmp_path: Path) -> None:
         model = ElementTree.fromstring(archive.read("3D/3dmodel.model"))
         assert "3D/Textures/red_mug.png" in archive.namelist()
     assert model.get("unit") == "millimeter"
+    said = {m.get("name", "").split(":")[-1]: m.text or "" for m in model.iter(f"{CORE}metadata")}
+    assert json.loads(said["asset"]) == ASSET and said["LicenseTerms"] == "CC0 -- mine"
     solids = model.findall(f".//{CORE}object")
     assert [s.get("name") for s in solids] == ["red mug", "cup"]
     places = [i.get("transform") for i in model.findall(f".//{CORE}item")]

@@ -12,6 +12,7 @@ import pytest
 
 from flows.plan import STAGES
 from flows.request import Profile, StageChoice
+from flows.steps.map_points import FROM_EXIF
 from photoscene.provenance.asset import OWN_FILE, asset_record
 from photoscene.provenance.weights import weights_used
 from photoscene.runs.folder import Run, read_run, read_scene
@@ -107,6 +108,10 @@ def test_what_was_given_is_measured_and_the_rest_is_guessed(run: Run) -> None:
     assert "camera, given" in measured["measured"]
     unknown = asset_record(replace(known, camera={}), run.record.steps, scene, None)
     assert any("focal length" in line for line in unknown["guessed"])
+    read = replace(scene, notes=(f"focal length 35 mm (35 mm equivalent) {FROM_EXIF}",))
+    exif = asset_record(replace(known, camera={}), run.record.steps, read, None)
+    assert any("EXIF" in line for line in exif["measured"])
+    assert not any("focal length" in line for line in exif["guessed"])
     assert any("sides that the photo does not show" in line for line in unknown["guessed"])
 
 

@@ -35,7 +35,7 @@ CUP = PlacedMesh(
 
 def test_a_brief_without_open_points_says_so() -> None:
     brief = make_brief("photo.jpg", READY, SCENE, [CUP], {}, True, ASSET)
-    assert brief.open_points == () and brief.unit == "m"
+    assert brief.open_points == () and brief.unit == "m" and "They are metres" in brief_page(brief)
     page = brief_page(brief)
     assert "## Open points\n\nNone.\n" in page
     assert "| cup | 0.4 x 0.8 x 1.2 | 12 | 8 | yes | good | 0.987 |" in page
@@ -66,14 +66,31 @@ def test_everything_that_a_person_has_to_settle_is_an_open_point() -> None:
         asset,
     )  # fmt: skip
     expected = (
-        "licence is not known", "Where this goes", "file format", "Sizes are relative",
-        "No support plane", "lamp is missing: no mesh", "cup is graded check", "seen edge on",
+        "licence is not known", "where this goes", "file format", "Sizes have no real unit",
+        "floor or table was not found", "lamp is missing: no mesh", "cup is graded check",
+        "seen edge on",
         "cup is not closed", "over the budget of 5", "over the budget of 4", "no military use",
         "weights of older is unknown",
     )  # fmt: skip
     for words in expected:
         assert sum(words in point for point in brief.open_points) == 1, words
     assert len(brief.open_points) == len(expected) - 1  # grade and warning are one
+    # What a reader has to settle names no option; those are with the commands.
+    assert not any("--" in point or "`" in point for point in brief.open_points)
+    page = brief_page(brief)
+    for option in ("--licence", "--destination", '--size "cup=', "--faces 5", "--textures 4"):
+        assert page.count(option) == 1 and option in page.split("## Commands")[1]
+    assert (
+        "1 of 2 objects of one photo" in page
+        and "| lamp | - | - | - | - | missing | no mesh |" in page
+    )
+
+
+def test_units_of_the_scene_are_explained() -> None:
+    scene = replace(SCENE, notes=("unit: the camera is 1 above the ground", "dark"))
+    page = brief_page(make_brief("photo.jpg", READY, scene, [CUP], {}, False, ASSET))
+    assert "units of this scene only: the camera is 1 above the ground, so 0.5 is" in page
+    assert "- Note: dark." in page and "Note: unit" not in page
 
 
 def test_names_cannot_break_the_page() -> None:

@@ -90,6 +90,8 @@ def test_a_turntable_is_an_animation_that_repeats(suffix: str) -> None:
         (["--turntable", "a.png", "--size", "4000", "--frames", "99"], "too many for a .png"),
         (["--turntable", "a.mp4", "--size", "65x48"], "even numbers of pixels"),
         (["-o", "a.png", "--view", "top", "--view", "left"], "one file, for one --view"),
+        (["--frames", "20"], "--frames 20 is for a turntable: add --turntable FILE"),
+        (["-o", "out", "--turntable", "a.gif"], "-o out is for views, the turntable goes to a.gif"),
         (["-o", "notes.png"], "notes.png exists: give another name, or --force"),
         (["--turntable", "notes.png"], "notes.png exists: give another name, or --force"),
         (["-o", "a.png", "--turntable", "a.png", "--view", "top"], "would be written twice"),
