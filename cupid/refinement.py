@@ -11,11 +11,10 @@ that only f / t_z shows. A known c or f removes its unknown.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
-from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from cupid.resection import HUBER, Float64, Pinhole
@@ -23,14 +22,14 @@ from cupid.resection import HUBER, Float64, Pinhole
 MIN_INVERSE_DEPTH = 0.01  # 1 / t_z: nothing tells cameras farther away than this from each other
 MAX_LOG_STEP = 10.0  # keeps exp() finite where Levenberg-Marquardt tries too much
 MIN_DEPTH = 0.05  # over the centre's depth; nearer points count as this near
-MIN_NOISE = 1e-9  # of the image's side: of an exact fit
+MIN_NOISE = 1e-8  # of the image's side: of an exact fit
 NORMAL_MEDIAN = 1.17741  # median length of a 2-D residual with unit standard deviation per axis
 # Mean square length over 2 s^2 of normal 2-D residuals within 3 s: (1 - 5.5 e^-4.5)/(1 - e^-4.5)
 WITHIN_THREE = 0.94945
-TUKEY = 5.0  # lengths of residuals in standard deviations per axis
-ROUNDS = 12  # of reweighting, at most, per loss
-MAX_EVALUATIONS = 40  # per round
-SETTLED = 1e-3  # change of all weights below which another round is pointless
+TUKEY = 5.0  # lengths of residuals in standard deviations per axis: beyond, a pixel is an outlier
+ROUNDS = 60  # of reweighting, at most, per loss
+START_DAMPING, MAX_DAMPING = 1e-3, 1e8
+SETTLED = 1e-5  # gain of squared residuals over noise^2 below which another step is pointless
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,32 @@ class Refined:
     covariance: Float64
 
 
+@dataclass(frozen=True)
+class Loss:
+    """A loss of residuals' lengths in standard deviations: squares for small ones.
+
+    weights: of the least squares that have its gradient, (N,) -> (N,); cost: its sum.
+    """
+
+    weights: Callable[[Float64], Float64]
+    cost: Callable[[Float64], float]
+
+
+def _huber_cost(lengths: Float64) -> float:
+    beyond = np.maximum(lengths - HUBER, 0)
+    return float((lengths**2 - beyond**2).sum())
+
+
+def _tukey_cost(lengths: Float64) -> float:
+    inside = np.minimum(lengths / TUKEY, 1) ** 2
+    return float(TUKEY**2 / 3 * (1 - (1 - inside) ** 3).sum())
+
+
+SQUARES = Loss(np.ones_like, lambda lengths: float((lengths**2).sum()))
+HUBER_LOSS = Loss(lambda lengths: np.minimum(1, HUBER / np.maximum(lengths, HUBER)), _huber_cost)
+TUKEY_LOSS = Loss(lambda lengths: np.maximum(1 - (lengths / TUKEY) ** 2, 0) ** 2, _tukey_cost)
+
+
 @dataclass(frozen=True, eq=False)
 class _State:
     """The unknowns: R (3, 3), o (2,), s (2,), r, and r c (2,)."""
@@ -80,17 +105,15 @@ def refine(
     points (N, 3), uv (N, 2). Robust: Huber's loss first, then Tukey's, both of the residuals'
     lengths, by reweighting; their scale is re-estimated from the residuals in every round.
     """
-    state, weights = _state(start, known), np.ones(len(points))
-    for weigh in (_huber, _tukey) if robust else (_equal,):
-        for _ in range(ROUNDS):
-            lengths = np.linalg.norm(_residuals(state, points, uv), axis=1)
-            before, weights = weights, weigh(lengths / noise_of(lengths))
-            state = _solve(state, points, uv, known, weights)
-            if np.abs(weights - before).max() < SETTLED:
-                break
+    state = _state(start, known)
+    if robust:
+        state = _descend(state, points, uv, known, HUBER_LOSS)
+    loss = TUKEY_LOSS if robust else SQUARES
+    state = _descend(state, points, uv, known, loss)
     lengths = np.linalg.norm(_residuals(state, points, uv), axis=1)
     noise = noise_of(lengths) if robust else float(np.sqrt(np.mean(lengths**2) / 2))
-    inverse = _inverse(_information(state, points, known, weights))
+    weights = loss.weights(lengths / noise)
+    inverse = _inverse(_normal_equations(state, points, uv, known, weights)[0])
     return Refined(_camera(state), lengths, weights, noise, noise**2 * inverse)
 
 
@@ -105,42 +128,40 @@ def noise_of(lengths: Float64) -> float:
 
 def covariance_bound(camera: Pinhole, points: Float64, known: Known, noise: float) -> Float64:
     """Cramer-Rao bound (K, K) of the unknowns, R in radians first, for normal noise per axis."""
-    state = _state(camera, known)
-    return noise**2 * _inverse(_information(state, points, known, np.ones(len(points))))
+    jacobian = _jacobian(_state(camera, known), points, known).reshape(2 * len(points), -1)
+    return noise**2 * _inverse(jacobian.T @ jacobian)
 
 
 def _inverse(matrix: Float64) -> Float64:
     return np.asarray(np.linalg.pinv(matrix, hermitian=True), np.float64)
 
 
-def _equal(lengths: Float64) -> Float64:
-    return np.ones(len(lengths))
-
-
-def _huber(lengths: Float64) -> Float64:
-    return np.minimum(1, HUBER / np.maximum(lengths, HUBER))
-
-
-def _tukey(lengths: Float64) -> Float64:
-    return np.maximum(1 - (lengths / TUKEY) ** 2, 0) ** 2
-
-
-def _solve(state: _State, points: Float64, uv: Float64, known: Known, weights: Float64) -> _State:
-    """Weighted least squares by MINPACK's Levenberg-Marquardt, from a state."""
-    roots = np.sqrt(weights)[:, None]
-
-    def residuals(step: Float64) -> Float64:
-        return (roots * _residuals(_moved(state, step, known), points, uv)).ravel()
-
-    def jacobian(step: Float64) -> Float64:
-        moved = _moved(state, step, known)
-        return (roots[..., None] * _jacobian(moved, points, known, step[:3])).reshape(-1, len(step))
-
-    start = np.zeros(_unknowns(known))
-    found = least_squares(
-        residuals, start, cast(Any, jacobian), method="lm", x_scale="jac", max_nfev=MAX_EVALUATIONS
-    )
-    return _moved(state, found.x, known)
+def _descend(state: _State, points: Float64, uv: Float64, known: Known, loss: Loss) -> _State:
+    """Levenberg-Marquardt, scaled as Marquardt does; every step has new weights and noise."""
+    damping = START_DAMPING
+    lengths = np.linalg.norm(_residuals(state, points, uv), axis=1)
+    for _ in range(ROUNDS):
+        noise = noise_of(lengths)
+        cost = loss.cost(lengths / noise)
+        information, gradient = _normal_equations(
+            state, points, uv, known, loss.weights(lengths / noise)
+        )
+        diagonal = np.diag(information.diagonal() + 1e-12 * information.diagonal().max())
+        gain = 0.0
+        while damping < MAX_DAMPING:
+            step = -np.asarray(
+                np.linalg.solve(information + damping * diagonal, gradient), np.float64
+            )
+            moved = _moved(state, step, known)
+            lengths_there = np.linalg.norm(_residuals(moved, points, uv), axis=1)
+            gain = cost - loss.cost(lengths_there / noise)
+            if gain > 0:
+                state, lengths, damping = moved, lengths_there, damping / 10
+                break
+            damping *= 10
+        if gain < SETTLED:
+            break
+    return state
 
 
 def _unknowns(known: Known) -> int:
@@ -183,8 +204,8 @@ def _residuals(state: _State, points: Float64, uv: Float64) -> Float64:
     return _project(state, points)[2] - uv
 
 
-def _jacobian(state: _State, points: Float64, known: Known, rotated: Float64) -> Float64:
-    """(N, 2, K) derivatives of the pixels by a step whose rotation vector is at `rotated`."""
+def _jacobian(state: _State, points: Float64, known: Known) -> Float64:
+    """(N, 2, K) derivatives of the pixels by a small step."""
     moved, depth, uv = _project(state, points)
     x, y, z = moved.T
     by_z = state.shear - state.inverse_depth * uv
@@ -195,7 +216,6 @@ def _jacobian(state: _State, points: Float64, known: Known, rotated: Float64) ->
     rotation[:, 0, 1] += state.scale[0] * z
     rotation[:, 1, 0] -= state.scale[1] * z
     rotation[:, 0, 2], rotation[:, 1, 2] = -state.scale[0] * y, state.scale[1] * x
-    rotation[:] = rotation @ _left_jacobian(rotated)
     columns[:, 0, 3] = columns[:, 1, 4] = 1
     by_inverse = -uv * z[:, None]
     if known.principal_point is not None:
@@ -213,22 +233,13 @@ def _jacobian(state: _State, points: Float64, known: Known, rotated: Float64) ->
     return columns
 
 
-def _left_jacobian(rotated: Float64) -> Float64:
-    """(3, 3) the rotation that a change of a rotation vector makes on the left, per change."""
-    angle = float(np.linalg.norm(rotated))
-    x, y, z = rotated
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    if angle < 1e-6:
-        return np.eye(3) + cross / 2
-    first = (1 - np.cos(angle)) / angle**2
-    second = (angle - np.sin(angle)) / angle**3
-    return np.eye(3) + first * cross + second * cross @ cross
-
-
-def _information(state: _State, points: Float64, known: Known, weights: Float64) -> Float64:
-    """(K, K) J^T W J."""
-    jacobian = _jacobian(state, points, known, np.zeros(3))
-    return np.einsum("nik,n,nil->kl", jacobian, weights, jacobian)
+def _normal_equations(
+    state: _State, points: Float64, uv: Float64, known: Known, weights: Float64
+) -> tuple[Float64, Float64]:
+    """J^T W J (K, K) and J^T W r (K,)."""
+    jacobian = _jacobian(state, points, known).reshape(2 * len(points), -1)
+    weighted = jacobian * np.repeat(weights, 2)[:, None]
+    return weighted.T @ jacobian, weighted.T @ _residuals(state, points, uv).ravel()
 
 
 def _state(camera: Pinhole, known: Known) -> _State:
