@@ -12,7 +12,7 @@ class PlacementInput:
     """A generated object: its mesh and crop camera, its visible mask and its occluders (H, W).
 
     number: in the whole scene, counted from 1, by which others' reports name it; None: its place
-    in the list.
+    in the list. pixel_aligned False: a mesh with canonical axes, whose pose nothing is known of.
     """
 
     mesh: ObjectMesh
@@ -20,6 +20,7 @@ class PlacementInput:
     mask: Bool
     occluder: Bool
     number: int | None = None
+    pixel_aligned: bool = True
 
 
 @dataclass(frozen=True, eq=False)

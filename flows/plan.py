@@ -32,10 +32,10 @@ from flows.steps import (
     segment,
 )
 from flows.steps.place import unpack_placements
-from scene.bundles import Bundle, notes_of, numbered
+from scene.bundles import Bundle, notes_of, numbered, unpack_canonical
 from scene.errors import BadInput
 from scene.store import Store
-from scene.types import Artifact, PointMap, Scene, SceneObject
+from scene.types import Artifact, CanonicalPose, PointMap, Scene, SceneObject
 from stages.backends import find_backend
 from stages.place import Placement
 from stages.settings import make_settings
@@ -159,8 +159,9 @@ def plan_scene(request: Request, store: Store) -> Plan:
 
     # An asset stands where its light mesh does, which has the same outline and is cast at once.
     made = {i: (light[i], framed.bundles[i]["camera"]) for i in meshes}
-    placed = yield from _one(place.call(request, point_map, crops, made, objects))
-    scene = _with_places(scene, store, placed, objects)
+    canonical = {i: b["canonical"] for i, b in generated.bundles.items() if "canonical" in b}
+    placed = yield from _one(place.call(request, point_map, crops, made, canonical, objects))
+    scene = _with_places(scene, store, placed, generated.bundles, objects)
     if request.until == "place":
         return scene
 
@@ -344,19 +345,28 @@ def _with_made(
 
 
 def _with_places(
-    scene: Scene, store: Store, placed: Bundle, objects: Sequence[ObjectInputs]
+    scene: Scene,
+    store: Store,
+    placed: Bundle,
+    generated: Mapping[str, Bundle],
+    objects: Sequence[ObjectInputs],
 ) -> Scene:
     """The scene with every object's place, and its upright frame where one was found."""
     found = unpack_placements(store, placed["placements"])
     by_id = {o.id: found.get(o.index) for o in objects}
-    scene = _with_objects(scene, lambda o: _placed(o, by_id[o.id]))
+    canonical = {i: unpack_canonical(store, bundle) for i, bundle in generated.items()}
+    scene = _with_objects(scene, lambda o: _placed(o, by_id[o.id], canonical.get(o.id)))
     world = store.load(placed["world"], dict)["world_from_camera"]
     return replace(scene, world_from_camera=None if world is None else np.array(world))
 
 
-def _placed(o: SceneObject, placement: Placement | None) -> SceneObject:
+def _placed(
+    o: SceneObject, placement: Placement | None, canonical: CanonicalPose | None
+) -> SceneObject:
     if placement is None:
         return o
     if placement.failure:
         return replace(o, failure=f"place: {placement.failure}")
-    return replace(o, camera_from_object=placement.camera_from_object, fit=placement.fit)
+    place = placement.camera_from_object
+    posed = place and canonical and place.after(canonical.object_from_canonical)
+    return replace(o, camera_from_object=place, fit=placement.fit, camera_from_canonical=posed)

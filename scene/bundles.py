@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from scene.files import canonical_pose_from_json, canonical_pose_to_json
 from scene.store import Store
 from scene.types import (
     Artifact,
+    CanonicalPose,
     Completion,
     Crop,
     CropCamera,
@@ -151,13 +153,22 @@ def unpack_object_crop(store: Store, bundle: Bundle) -> ObjectCrop:
 
 
 def pack_mesh(store: Store, mesh: ObjectMesh) -> dict[str, Artifact]:
-    """A mesh as GLB; the notes of its maker in details, and dense, where there are any."""
+    """A mesh as GLB; the notes of its maker in details, dense and canonical (its canonical pose),
+    where there are any."""
     bundle = {"mesh": store.save(mesh)}
     if mesh.notes:
         bundle["details"] = store.save({"notes": list(mesh.notes)})
     if mesh.dense is not None:
         bundle["dense"] = store.save(mesh.dense)
+    if mesh.canonical is not None:
+        bundle["canonical"] = store.save(canonical_pose_to_json(mesh.canonical))
     return bundle
+
+
+def unpack_canonical(store: Store, bundle: Bundle) -> CanonicalPose | None:
+    """The canonical pose of a mesh's bundle, None where it has none."""
+    packed = bundle.get("canonical")
+    return None if packed is None else canonical_pose_from_json(store.load(packed, dict))
 
 
 def pack_views(store: Store, views: Sequence[PosedView], mesh_scale: float) -> dict[str, Artifact]:

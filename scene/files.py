@@ -14,6 +14,7 @@ from scene.glb import object_from_glb, object_to_glb
 from scene.png import decode_png, encode_png
 from scene.types import (
     Camera,
+    CanonicalPose,
     CropCamera,
     Cutout,
     DenseMesh,
@@ -82,6 +83,21 @@ def similarity_from_json(value: dict[str, Any]) -> Similarity:
     return Similarity(
         value["scale"], np.array(value["rotation"]), np.array(value["translation"], np.float64)
     )
+
+
+def canonical_pose_to_json(pose: CanonicalPose) -> dict[str, Any]:
+    """Plain JSON."""
+    return {
+        "object_from_canonical": similarity_to_json(pose.object_from_canonical),
+        "pixel_aligned": pose.pixel_aligned,
+        "confidence": pose.confidence,
+    }
+
+
+def canonical_pose_from_json(value: Mapping[str, Any]) -> CanonicalPose:
+    """The inverse of `canonical_pose_to_json`."""
+    similarity = similarity_from_json(value["object_from_canonical"])
+    return CanonicalPose(similarity, value["pixel_aligned"], value["confidence"])
 
 
 def fit_to_json(value: FitReport) -> dict[str, Any]:

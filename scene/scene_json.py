@@ -60,7 +60,9 @@ def scene_from_json(value: Mapping[str, Any]) -> Scene:
 
 
 def _object_to_json(o: SceneObject) -> dict[str, Any]:
-    placed = o.camera_from_object
+    """camera_from_canonical only where there is one."""
+    placed, canonical = o.camera_from_object, o.camera_from_canonical
+    known = canonical and {"camera_from_canonical": similarity_to_json(canonical)}
     return {
         "id": o.id,
         "label": o.label,
@@ -71,11 +73,13 @@ def _object_to_json(o: SceneObject) -> dict[str, Any]:
         "camera_from_object": placed and similarity_to_json(placed),
         "fit": o.fit and fit_to_json(o.fit),
         "failure": o.failure,
+        **(known or {}),
     }
 
 
 def _object_from_json(value: Mapping[str, Any]) -> SceneObject:
     placed, fit = value["camera_from_object"], value["fit"]
+    canonical = value.get("camera_from_canonical")
     return SceneObject(
         id=value["id"],
         label=value["label"],
@@ -86,6 +90,7 @@ def _object_from_json(value: Mapping[str, Any]) -> SceneObject:
         camera_from_object=placed and similarity_from_json(placed),
         fit=fit and fit_from_json(fit),
         failure=value["failure"],
+        camera_from_canonical=canonical and similarity_from_json(canonical),
     )
 
 

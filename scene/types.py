@@ -221,6 +221,21 @@ class DenseMesh:
 
 
 @dataclass(frozen=True, eq=False)
+class CanonicalPose:
+    """How the canonical frame of a generator that has one stands in the object frame.
+
+    object_from_canonical: from the generator's own upright cube [-0.5, 0.5]^3, z up; pixel_aligned:
+    whether the camera's pose is known, so that the mesh, in the object frame, projects onto its
+    pixels; else the object frame has the canonical axes as the generator's front has them.
+    confidence: in [0, 1], of a pose that was estimated; 0 for an unknown one.
+    """
+
+    object_from_canonical: Similarity
+    pixel_aligned: bool
+    confidence: float
+
+
+@dataclass(frozen=True, eq=False)
 class ObjectMesh:
     """A textured mesh in the object frame: a cube of side 1, axes of the object's crop camera.
 
@@ -229,6 +244,7 @@ class ObjectMesh:
     notes: what its maker reports of it; they are kept beside the file, not in it.
     normals (N, 3) float32, unit, of the vertices; None: those of the vertices' own faces.
     dense: what it was made from, for the stage finish; kept beside the file where there is any.
+    canonical: its pose, where its generator has a canonical frame; kept beside the file.
     """
 
     vertices: Float32
@@ -239,6 +255,7 @@ class ObjectMesh:
     material: Material = Material()
     normals: Float32 | None = None
     dense: DenseMesh | None = None
+    canonical: CanonicalPose | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,6 +269,11 @@ class Similarity:
     def apply(self, points: NDArray[np.floating]) -> Float64:
         """(N, 3) points of the source frame in the target frame."""
         return self.scale * np.asarray(points, np.float64) @ self.rotation.T + self.translation
+
+    def after(self, first: Similarity) -> Similarity:
+        """The similarity that does another one first, then this one."""
+        translation = self.apply(first.translation[None])[0]
+        return Similarity(self.scale * first.scale, self.rotation @ first.rotation, translation)
 
     @property
     def matrix(self) -> Float64:
@@ -303,7 +325,10 @@ class FitReport:
 
 @dataclass(frozen=True, eq=False)
 class SceneObject:
-    """One object of a scene; what failed is None, and `failure` says why."""
+    """One object of a scene; what failed is None, and `failure` says why.
+
+    camera_from_canonical: of a placed object whose generator has a canonical frame.
+    """
 
     id: str
     label: str
@@ -314,6 +339,7 @@ class SceneObject:
     camera_from_object: Similarity | None = None
     fit: FitReport | None = None
     failure: str | None = None
+    camera_from_canonical: Similarity | None = None
 
 
 @dataclass(frozen=True, eq=False)

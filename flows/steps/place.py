@@ -12,6 +12,7 @@ from scene.bundles import (
     numbered,
     of_object,
     pack_table,
+    unpack_canonical,
     unpack_masks,
     unpack_table,
 )
@@ -28,11 +29,13 @@ def call(
     point_map: Artifact,
     crops: Bundle,
     made: Mapping[str, tuple[Artifact, Artifact]],
+    canonical: Mapping[str, Artifact],
     objects: Sequence[ObjectInputs],
 ) -> StageCall:
     """The meshes with their cameras, all masks and the point map.
 
-    made maps an object's id to its mesh and camera. A mesh that a person edited has the camera it
+    made maps an object's id to its mesh and camera, canonical to its canonical pose, where its
+    generator has such. A mesh that a person edited has the camera it
     was edited for, and stays where it stood.
     """
     inputs = {"point_map": point_map}
@@ -44,6 +47,8 @@ def call(
             inputs[numbered(o.index, "mesh")] = mesh
             inputs[numbered(o.index, "camera")] = edits.mesh_camera or camera
             inputs[numbered(o.index, "hidden_by")] = of_object(o.index, crops)["hidden_by"]
+            if o.id in canonical:
+                inputs[numbered(o.index, "canonical")] = canonical[o.id]
             if edits.mesh_place is not None:
                 inputs[numbered(o.index, "kept")] = edits.mesh_place
     return profile_call(request, place.STAGE, WHOLE_SCENE, inputs)
@@ -60,6 +65,7 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
             store.load(o["mask"], Mask).pixels,
             store.load(o["hidden_by"], Mask).pixels,
             index + 1,
+            _is_pixel_aligned(store, o),
         )
         for index, o in zip(indices, objects, strict=True)
     ]
@@ -75,6 +81,11 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
         "placements": _pack(store, dict(zip(indices, placed.placements, strict=True))),
         "world": store.save({"world_from_camera": None if world is None else world.tolist()}),
     }
+
+
+def _is_pixel_aligned(store: Store, o: Bundle) -> bool:
+    pose = unpack_canonical(store, o)
+    return pose is None or pose.pixel_aligned
 
 
 def _pack(store: Store, placements: Mapping[int, Placement]) -> Artifact:

@@ -8,13 +8,12 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from alignment.reproject import reproject
 from scene.cameras import camera_from_fov
 from scene.errors import BadInput, CannotGenerate
 from scene.intrinsics import change_intrinsics
-from scene.normals import smooth_normals
 from scene.types import CropCamera, ObjectCrop, ObjectMesh, PointMap, PosedView
 from stages.backends import Backend, SettingsT, Stage
+from stages.generate.shared.moved import reprojected
 
 MAX_OUTSIDE_CUBE = 1.0  # long objects that point at the camera may leave the cube in depth
 
@@ -66,21 +65,15 @@ def run(
 
     The generator sees the crop at a field of view that it was trained for (fov_range_deg of its
     record, None for any); where that is not the crop's own, its mesh is re-projected, so that every
-    mesh is pixel-aligned in its object crop.
+    mesh is pixel-aligned in its object crop; but for canonical ones whose pose is unknown.
     """
     if not (crop.rgba[..., 3] > 127).any():
         raise CannotGenerate("the object's crop is empty")
     seen = crop if fov_range_deg is None else at_trained_fov(crop, fov_range_deg)
     mesh = generator.generate(seen, seed)
     _check(mesh)
-    if seen is not crop:
-        vertices = reproject(mesh.vertices, seen.camera, crop.camera).astype(np.float32)
-        normals = None if mesh.normals is None else smooth_normals(vertices, mesh.faces)
-        dense = mesh.dense
-        if dense is not None:
-            moved = reproject(dense.vertices, seen.camera, crop.camera).astype(np.float32)
-            dense = replace(dense, vertices=moved)
-        mesh = replace(mesh, vertices=vertices, normals=normals, dense=dense)
+    if seen is not crop and (mesh.canonical is None or mesh.canonical.pixel_aligned):
+        mesh = reprojected(mesh, seen.camera, crop.camera)
     _check_reach(mesh)
     return mesh
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from alignment.baselines.placing import place_each
+from alignment.canonical import place_canonical
 from alignment.fit import doubted
 from alignment.kept import keep_placement
 from alignment.objects import Placement, PlacementInput
@@ -60,6 +63,8 @@ def run(
 ) -> Placed:
     """Place all objects of a photo; what cannot be placed says why and does not stop the others.
 
+    Meshes that are not pixel-aligned are registered by their shape, whatever the backend.
+
     masks: (H, W) of every object, of those that cannot be placed too: they are not the background.
     kept: per object where its mesh stands since a person edited it, None where it is to be found;
     the others meet it there. A depth of zero or less counts as unknown.
@@ -67,9 +72,16 @@ def run(
     depth = np.where(point_map.depth > 0, point_map.depth, np.float32(np.nan))  # NaN compares False
     point_map = replace(point_map, depth=depth)
     ground = find_ground(point_map, masks)
-    placements = placer.place(objects, point_map, ground)
-    if len(placements) != len(objects):
-        raise ValueError(f"{len(placements)} placements for {len(objects)} objects")
+    aligned = [o for o in objects if o.pixel_aligned]
+    found = placer.place(aligned, point_map, ground)
+    if len(found) != len(aligned):
+        raise ValueError(f"{len(found)} placements for {len(aligned)} objects")
+    rest = place_each(
+        [o for o in objects if not o.pixel_aligned],
+        partial(place_canonical, point_map=point_map, truncation=KEPT_TRUNCATION),
+    )
+    in_order = {True: iter(found), False: iter(rest)}
+    placements = [next(in_order[o.pixel_aligned]) for o in objects]
     for index, place in enumerate(kept):
         if place is not None:
             placements[index] = keep_placement(objects[index], place, point_map, KEPT_TRUNCATION)
