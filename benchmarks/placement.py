@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from alignment.support import find_ground
+from benchmarks.canonical import canonical_tables
 from benchmarks.growth import growth_table
 from benchmarks.known_scenes import GROUND_TRUTH, KnownScene, load_scene, scene_folders
 from benchmarks.perturb import ROWS, Row
@@ -32,6 +33,8 @@ from stages.place import Placer, icp, layout_refine, pixel_aligned, scale_depth,
 
 SUMMARY, DOCUMENT = Path("docs/benchmarks.md"), Path("docs/placement_sweep.md")
 SEEDS, WORKERS = 20, 2
+CANONICAL_SEEDS = 12  # every path-traced scene twice
+PARTS = ("sweep", "touching", "canonical", "growth")
 OTHERS = {
     "scale_depth": lambda: scale_depth.load(scale_depth.Settings(), "cpu"),
     "umeyama": lambda: umeyama.load(umeyama.Settings(), "cpu"),
@@ -54,7 +57,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=GROUND_TRUTH, help="has scenes/, objects/")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, default=WORKERS)
-    parser.add_argument("--part", choices=("sweep", "touching", "growth"), help="default: all")
+    parser.add_argument("--part", choices=PARTS, help="default: all")
     asked = parser.parse_args()
     if not scene_folders(asked.data):
         print(f"no ground-truth scenes below {asked.data}/scenes: nothing measured")
@@ -66,6 +69,9 @@ def main() -> None:
         touching = touching_table(asked.data, asked.seeds, asked.workers)
         _write("Objects in contact", touching, DOCUMENT)
         draw_slice(known_scenes(asked.data), DOCUMENT.parent / FIGURE_FILE)
+    if asked.part in (None, "canonical"):
+        tables = canonical_tables(asked.data, min(asked.seeds, CANONICAL_SEEDS), asked.workers)
+        _write("Canonical generators", tables, DOCUMENT)
     if asked.part in (None, "growth"):
         _write("Time by number of objects", growth_table(), DOCUMENT)
 
