@@ -10,7 +10,7 @@ from scene.cameras import camera_from_fov
 from scene.errors import BadInput
 from scene.types import Bool, Camera, Mask, Photo, PointMap
 from stages.map_points import MapPointsBackend
-from stages.map_points.shared.blocks import row_rays, scene_depth
+from stages.map_points.shared.blocks import row_rays, scene_depth, stand_objects
 from stages.map_points.shared.pitch import find_pitch
 
 
@@ -73,9 +73,8 @@ class GroundPlane:
         cut = sum(bool(outline[-1].any()) for outline in outlines)
         if cut:
             notes.append(f"{cut} objects are cut by the lower edge: they may be nearer than shown")
-        depth = scene_depth(
-            rows, camera, outlines, self.settings.depth_over_width, self.settings.backdrop
-        )
+        blocks = stand_objects(rows, camera, outlines, self.settings.depth_over_width)
+        depth = scene_depth(rows, camera, outlines, blocks, self.settings.backdrop)
         return PointMap(depth, camera, metric=False, notes=tuple(notes), guessed=True)
 
     def _pitch_deg(self, photo: Photo, camera: Camera, masks: list[Bool]) -> tuple[float, str]:

@@ -124,7 +124,7 @@ def _checked(mask: Mask, photo: Photo) -> Bool:
 
 
 BACKEND = MapPointsBackend(
-    version="5",
+    version="6",
     settings=Settings,
     load=load,
     needs_masks=True,

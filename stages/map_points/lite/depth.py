@@ -10,12 +10,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from scene.types import Bool, Camera, Float32, Float64
+from scene.types import Bool, Camera, Float32, Float64, Uint8
 from stages.map_points.lite.camera import pitch_and_roll_deg
 from stages.map_points.lite.network import CELL_PX, Frame, log_ground_depth
 from stages.map_points.lite.objects import BACKDROP, DEPTH_OVER_WIDTH, STEEPEST_DEG
-from stages.map_points.shared.blocks import row_rays
-from stages.map_points.shared.blocks import scene_depth as block_depths
+from stages.map_points.shared.blocks import Block, row_rays, stand_objects
+from stages.map_points.shared.blocks import scene_depth as depth_of_blocks
 
 MIN_CELL_FRACTION = 0.5  # of a cell that belongs to what it counts for
 # Heights (of log depth) that close to the commonest one of the surroundings are the ground's.
@@ -24,6 +24,9 @@ MIN_GROUND_FRACTION = 0.12  # of the surroundings' cells that must be ground for
 BIN = 0.02
 # How far objects' log depths are moved to those of blocks, which may be quite wrong.
 BLOCK_WEIGHT, LARGEST_STEP, BLOCK_ROLL_DEG = 0.3, 0.15, 5.0
+# A camera that looks up further than this hardly sees the ground.
+HIGHEST_DEG = -10.0
+TOUCHING_FRACTION = 0.02  # of the photo's height: how near each other two masks touch
 
 
 def scene_depth(
@@ -66,15 +69,40 @@ def weighed_with_blocks(depth: Float32, camera: Camera, up: Float64, masks: list
 
     The network has seen the blocks, but few scenes; these need no training, and are drawn at the
     photo's own size. Only where the camera has next to no roll and sees the blocks' sides.
+    What stands on another object is brought to where that one is.
     """
     pitch_deg, roll_deg = pitch_and_roll_deg(up)
-    if not masks or abs(roll_deg) > BLOCK_ROLL_DEG or not 0 <= pitch_deg <= STEEPEST_DEG:
+    if not masks or abs(roll_deg) > BLOCK_ROLL_DEG or not HIGHEST_DEG <= pitch_deg <= STEEPEST_DEG:
         return depth
     rows = row_rays(camera, np.radians(pitch_deg), 1.0)
-    blocks = block_depths(rows, camera, masks, DEPTH_OVER_WIDTH, BACKDROP)
-    apart = np.clip(np.log(blocks) - np.log(depth), -LARGEST_STEP, LARGEST_STEP)
+    blocks = stand_objects(rows, camera, masks, DEPTH_OVER_WIDTH)
+    of_blocks = depth_of_blocks(rows, camera, masks, blocks, BACKDROP)
+    apart = np.clip(np.log(of_blocks) - np.log(depth), -LARGEST_STEP, LARGEST_STEP)
     objects = np.any(masks, axis=0)
-    return np.where(objects, depth * np.exp(BLOCK_WEIGHT * apart), depth).astype(np.float32)
+    moved = np.where(objects, depth * np.exp(BLOCK_WEIGHT * apart), depth).astype(np.float32)
+    return on_supports(moved, of_blocks, masks, blocks)
+
+
+def on_supports(
+    depth: Float32, of_blocks: Float32, masks: list[Bool], blocks: list[Block]
+) -> Float32:
+    """Depths (H, W), those of supported objects as their blocks': times a factor, the one by which
+    the support is off its block where they touch. The network knows no stacks."""
+    depth, reach = depth.copy(), round(TOUCHING_FRACTION * len(depth))
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    for index in sorted(range(len(masks)), key=lambda i: -_extent(masks[i])[0][1]):
+        support = blocks[index].support
+        if support is not None:
+            below = _adjacent(masks[support], masks[index], kernel)
+            factor = float(np.median(depth[below] / of_blocks[below]))
+            depth[masks[index]] = factor * of_blocks[masks[index]]
+    return depth
+
+
+def _adjacent(mask: Bool, other: Bool, kernel: Uint8) -> Bool:
+    """The mask's pixels that lie beside another mask; all of them where none does."""
+    near = mask & (cv2.dilate(other.astype(np.uint8), kernel) > 0)
+    return near if near.any() else mask
 
 
 def ground_level(height: Float32, around: Float32, below: Bool) -> float:

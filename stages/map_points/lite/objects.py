@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scene.types import Bool, Camera, Float32, Float64
 from stages.map_points.lite.camera import pitch_and_roll_deg
 from stages.map_points.lite.network import CELL_PX, Frame, log_ground_depth
-from stages.map_points.shared.blocks import row_rays, scene_depth
+from stages.map_points.shared.blocks import row_rays, scene_depth, stand_objects
 
 CHANNELS = 5
 STEEPEST_DEG = 75.0  # a camera that looks down more steeply sees no sides
@@ -88,10 +88,11 @@ def block_depths(labels: Labels, up: Float64, focal: float, frame: Frame) -> Flo
     masks = [mask for n in numbers if (mask := level == n).any()]
     camera = Camera(size[0], size[1], focal_px, focal_px, size[0] / 2, size[1] / 2)
     rows = row_rays(camera, np.radians(pitch_deg), 1.0)
-    blocks = scene_depth(rows, camera, masks, DEPTH_OVER_WIDTH, BACKDROP)
+    blocks = stand_objects(rows, camera, masks, DEPTH_OVER_WIDTH)
+    of_blocks = scene_depth(rows, camera, masks, blocks, BACKDROP)
     back, same = (
         cv2.warpAffine(a, to_level, (width, height), flags=flags | cv2.WARP_INVERSE_MAP)
-        for a in (blocks, level)
+        for a in (of_blocks, level)
     )
     return np.where((labels > 0) & (same == labels), back, depth).astype(np.float32)
 

@@ -24,6 +24,10 @@ MIN_CONTACT_FRACTION = 0.2
 # Part of an object's height that its feet are in; and how much farther than the back of what they
 # touch the ground would have to be for the object not to stand on that.
 FEET_FRACTION, FAR_CONTACT = 0.15, 1.5
+# What is sure to stand on another object: share of its columns above that one, of its feet that end
+# at it, least width beside it; and how far the ground would be if nothing else tells.
+SURE_COLUMNS, SURE_FEET, SURE_WIDTH, SURE_CONTACT = 0.95, 0.9, 0.1, 2.5
+ADJACENT = 0.01  # of the photo's width: how near is beside
 FARTHEST_BEHIND = 1.5  # distance of what something hides, over that of its back
 # Share of an object that cuts into another's convex outline when it stands on it.
 STANDING_FRACTION = 0.01
@@ -55,21 +59,25 @@ class Rows:
 @dataclass(frozen=True, eq=False)
 class Contact:
     """Where an object meets what is below it: columns (C,) int that its mask covers, distance (C,)
-    float64 of the contact in each, nearest: distance of the object's front (all horizontal)."""
+    float64 of the contact in each, nearest: distance of the object's front (all horizontal);
+    support: index of the object that it surely stands on, if there is one."""
 
     columns: Int
     distance: Float64
     nearest: float
+    support: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
     """A solid with upright sides and a level top: front (W,) float64 and back are horizontal
-    distances (the front's in each column), top is a height above the ground."""
+    distances (the front's in each column), top is a height above the ground; support: index of the
+    object that it surely stands on, if there is one."""
 
     front: Float64
     back: float
     top: float
+    support: int | None = None
 
 
 def row_rays(camera: Camera, pitch_rad: float, height: float) -> Rows:
@@ -81,16 +89,14 @@ def row_rays(camera: Camera, pitch_rad: float, height: float) -> Rows:
 
 
 def scene_depth(
-    rows: Rows, camera: Camera, masks: list[Bool], depth_over_width: float, backdrop: float
+    rows: Rows, camera: Camera, masks: list[Bool], blocks: list[Block], backdrop: float
 ) -> Float32:
-    """(H, W) float32 depth of the ground, the objects on it and an upright wall behind them.
+    """(H, W) float32 depth of the ground, the objects' blocks on it and an upright wall behind.
 
-    depth_over_width: extent along the view of an upright object that shows no round rim, as a
-    share of its width; backdrop: distance of the wall, relative to the farthest object. A ground
-    point's depth follows from its row and the camera height alone (Hoiem, Efros and Hebert,
-    "Putting Objects in Perspective", CVPR 2006, eq. 3).
+    backdrop: distance of the wall, relative to the farthest object. A ground point's depth follows
+    from its row and the camera height alone (Hoiem, Efros and Hebert, "Putting Objects in
+    Perspective", CVPR 2006, eq. 3).
     """
-    blocks = stand_objects(rows, camera, masks, depth_over_width)
     farthest = max((block.back for block in blocks), default=10 * rows.height)
     ground = rows.height / np.maximum(rows.down, 1e-9)
     behind = np.minimum(ground, backdrop * farthest / rows.forward)
@@ -103,7 +109,11 @@ def scene_depth(
 def stand_objects(
     rows: Rows, camera: Camera, masks: list[Bool], depth_over_width: float
 ) -> list[Block]:
-    """A block for each mask, lowest in the photo first: that one hides or carries the next."""
+    """A block for each mask, lowest in the photo first: that one hides or carries the next.
+
+    depth_over_width: extent along the view of an upright object that shows no round rim, as a
+    share of its width.
+    """
     placed = np.zeros((camera.height, camera.width), np.uint16)
     blocks: dict[int, Block] = {}
     for index in sorted(range(len(masks)), key=lambda i: -row_range(masks[i])[1]):
@@ -133,7 +143,9 @@ def find_contact(
     if share <= MIN_CONTACT_FRACTION or carried:
         carried = carried or _cuts_into(mask, masks[under])
         nearest = _hidden_distance(rows, mask, touching, blocks[under], carried)
-        return Contact(columns, np.full(len(columns), nearest), nearest)
+        sure = carried and _is_sure(rows, mask, masks[under], touching, blocks[under])
+        distance = np.full(len(columns), nearest)
+        return Contact(columns, distance, nearest, under if sure else None)
     feet = standing_rows(mask, visible)
     distance = np.interp(columns, visible, rows.ground_distance(feet))
     nearest = float(np.percentile(distance, 3))
@@ -146,11 +158,33 @@ def find_contact(
 def _is_carried(rows: Rows, mask: Bool, touching: Bool, block: Block) -> bool:
     """Whether the feet of a mask end at another object, and the ground behind that would be too far
     away for them, whatever hangs over beside it."""
-    columns = np.flatnonzero(mask.any(axis=0))
-    feet = standing_rows(mask, columns)
-    low = feet >= feet.max() - FEET_FRACTION * np.ptp(row_range(mask))
+    columns, feet = _feet(mask)
     far = rows.ground_distance(feet.max()) > FAR_CONTACT * block.back
-    return bool(far and touching[columns[low]].mean() > 0.5)
+    return bool(far and touching[columns].mean() > 0.5)
+
+
+def _is_sure(rows: Rows, mask: Bool, support: Bool, touching: Bool, block: Block) -> bool:
+    """Whether a mask that seems to stand on a support cannot well stand behind it: all its feet end
+    there, and the support shows on both sides of them or the ground is very far away."""
+    (columns, feet), wide = _feet(mask), np.flatnonzero(mask.any(axis=0))
+    below = np.flatnonzero(support.any(axis=0))
+    over = np.mean((wide >= below[0]) & (wide <= below[-1]))
+    if over < SURE_COLUMNS or len(wide) < SURE_WIDTH * len(below):
+        return False
+    reach = max(2, round(ADJACENT * mask.shape[1]))
+    above = support[: int(np.median(feet)) - 1]
+    left = above[:, max(wide[0] - reach, 0) : wide[0]].any()
+    right = above[:, wide[-1] + 1 : wide[-1] + 1 + reach].any()
+    far = rows.ground_distance(feet.max()) > SURE_CONTACT * block.back
+    return bool(touching[columns].mean() > SURE_FEET and (far or (left and right)))
+
+
+def _feet(mask: Bool) -> tuple[Int, Int]:
+    """Columns and rows (N,) of the lowest part of a mask's standing outline."""
+    columns = np.flatnonzero(mask.any(axis=0))
+    rows = standing_rows(mask, columns)
+    low = rows >= rows.max() - FEET_FRACTION * np.ptp(row_range(mask))
+    return columns[low], rows[low]
 
 
 def _hidden_distance(rows: Rows, mask: Bool, touching: Bool, block: Block, carried: bool) -> float:
@@ -195,7 +229,7 @@ def _block_on(
     footprint = (back - contact.nearest) / 2 * (1 - np.sqrt(1 - across**2))
     front = np.full(mask.shape[1], contact.nearest)
     front[contact.columns] += np.clip(contact.distance - contact.nearest, 0, footprint)
-    return Block(front, back, top)
+    return Block(front, back, top, contact.support)
 
 
 def block_depth(rows: Rows, block: Block, mask: Bool) -> Float64:

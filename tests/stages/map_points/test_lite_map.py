@@ -260,3 +260,22 @@ def test_objects_are_moved_some_way_to_their_blocks() -> None:
         weighed_with_blocks(near, camera, up_from(30.0, 8.0), [mask]), near
     )
     np.testing.assert_array_equal(weighed_with_blocks(near, camera, up, []), near)
+
+
+def test_what_surely_stands_on_another_is_where_that_is() -> None:
+    """However far behind the network saw it; what may stand behind the other stays there."""
+    camera, up = camera_of(320, 240), up_from(3.0, 0.0)
+    truth = true_ground(camera, up)
+    lower, upper = np.zeros((2, 240, 320), bool)
+    lower[140:200, 100:220] = True
+    upper[80:150, 130:190] = True
+    lower &= ~upper
+    foot = truth[199, 160]
+    seen = np.where(lower, foot, np.where(upper, 2 * foot, truth)).astype(np.float32)
+    moved = weighed_with_blocks(seen, camera, up, [lower, upper])
+    beside = np.median(moved[141:150, 110:125]) / foot
+    assert 0.98 < np.median(moved[upper]) / foot / beside < 1.25
+    behind = np.roll(upper, 70, axis=1) & ~lower
+    seen = np.where(lower, foot, np.where(behind, 2 * foot, truth)).astype(np.float32)
+    moved = weighed_with_blocks(seen, camera, up, [lower, behind])
+    assert np.median(moved[behind]) / foot > 1.6
