@@ -10,7 +10,8 @@ import pytest
 
 from scene import archives
 from scene.archives import archive_name, damaged_archives, keep, recall, results_in
-from scene.blobs import FolderBlobs
+from scene.blobs import Entry, FolderBlobs
+from scene.errors import CannotRun
 from scene.keys import digest
 from scene.manifests import Manifest, artifact_name, result_name
 from scene.store import Store
@@ -116,3 +117,17 @@ def test_a_folder_has_no_archives(tmp_path: Path) -> None:
     store = Store(tmp_path)
     keep(store, KEYS[0], [publish(store, KEYS[0], "one")], None)
     assert recall(store, KEYS) == [None] * 3 and not (tmp_path / "archives").exists()
+
+
+def test_a_store_that_does_not_answer_is_no_damaged_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the results that only an archive has would be cleared as garbage."""
+    blobs = FolderBlobs(tmp_path)
+
+    def silent(entry: Entry, start: int) -> bytes:
+        raise CannotRun("the store does not answer")
+
+    monkeypatch.setattr(FolderBlobs, "read_range", lambda self, *of: silent(*of))
+    with pytest.raises(CannotRun, match="does not answer"):
+        results_in(blobs, Entry(NAME, 10, 0.0))
