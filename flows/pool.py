@@ -47,6 +47,8 @@ class RunState(NamedTuple):
 class Pool:
     """A work pool and our deployment in it. Methods raise ServerFailed where the server is away."""
 
+    ends_with_command = False
+
     def __init__(self, name: str, url: str) -> None:
         self.name, self._url = name, url
         with self._client() as client:

@@ -177,6 +177,7 @@ BROAD_HANDLERS = {
     "scene/foreign_glb.py": 1,  # JSON and numbers of another program's GLB
     "scene/annotations.py": 4,  # JSON, XML, and the numbers in them
     "flows/profile.py": 1,  # PyYAML
+    "flows/ray_pool.py": 1,  # Ray, of clusters that it does not find
     "scene/images.py": 1,  # LittleCMS
     "scene/archives.py": 1,  # JSON of what is kept of an archive
     "scene/manifests.py": 1,  # JSON of a result that a disk may have damaged

@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from flows.pool import Pool, RunState
+from flows.pool import RunState
 from flows.settings import ServerFailed
 from photoscene.batch.presence import CANCELLED, cancelled, working
 from photoscene.batch.records import Stamp, read_scene_record, record_stamp, remove_record
@@ -60,6 +60,38 @@ class Submitted:
     state: RunState = RunState("SCHEDULED", "")
     counts: dict[str, int] = field(default_factory=dict)
     heard: float = field(default_factory=time.monotonic)
+
+
+class Pool(Protocol):
+    """Who makes shards: `flows.pool.Pool` or `flows.ray_pool.RayPool`."""
+
+    name: str
+    kind: str
+    ends_with_command: bool
+
+    def submit(self, shard: Path, name: str, key: str) -> str:
+        """Submit a shard's file as a run; returns the run's id. The same key submits once."""
+        ...
+
+    def states(self, runs: Sequence[str]) -> Mapping[str, RunState]:
+        """What became of runs."""
+        ...
+
+    def open_runs(self, folder: Path) -> dict[Path, str]:
+        """The runs of earlier commands that have not ended, by their shards' files."""
+        ...
+
+    def cancel(self, run: str) -> None:
+        """Stop a run."""
+        ...
+
+    def give_up(self, run: str, why: str) -> None:
+        """Stop a run that counts as lost."""
+        ...
+
+    def has_worker(self) -> bool:
+        """Whether anybody would take a shard."""
+        ...
 
 
 class Watch:

@@ -44,13 +44,14 @@ MAX_WORKERS, MAX_SHARD_SIZE = 256, 64
 
 @dataclass(frozen=True)
 class Asked:
-    """The output folder, how many workers, and what they do; dry_run: only list it;
-    metrics: where Prometheus finds them; pool: the work pool that makes it in shards of at most
-    shard_size scenes, None for this machine."""
+    """The output folder, how many workers, and what they do; dry_run: only list it; metrics: where
+    Prometheus finds them; pool, ray: the work pool, or the Ray cluster's address, that makes it in
+    shards of at most shard_size scenes, None for this machine."""
 
     output: Path | None
     workers: int = 1
     pool: str | None = None
+    ray: str | None = None
     shard_size: int = 32
     dry_run: bool = False
     retry_failed: bool = False
@@ -91,8 +92,10 @@ def _make_scenes(
     check_local(output, "-o")
     if not 1 <= asked.workers <= MAX_WORKERS:
         raise BadInput(f"--workers {asked.workers}: expected 1 to {MAX_WORKERS}")
-    if asked.pool is not None and scenes.shard:
-        raise BadInput("--pool cuts shards by itself: leave out --shard, or --pool")
+    ways = {"--pool": asked.pool, "--ray": asked.ray, "--shard": scenes.shard}
+    given = [option for option, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise BadInput(f"{' and '.join(given)} both say who makes which scenes: give one of them")
     if not 1 <= asked.shard_size <= MAX_SHARD_SIZE:
         raise BadInput(f"--shard-size {asked.shard_size}: expected 1 to {MAX_SHARD_SIZE}")
     if scenes.limit is not None and scenes.limit < 1:
@@ -120,7 +123,7 @@ def _make_scenes(
         store, where.device, defaults.profile, (*defaults.settings,), asked.workers,
         asked.retry_failed, asked.limits,
     )  # fmt: skip
-    pool = open_pool(asked.pool, output) if asked.pool is not None and work.missing else None
+    pool = open_pool(asked.pool, asked.ray, making, output) if work.missing else None
     output.mkdir(parents=True, exist_ok=True)
     why = ""
     keep_summary(entries, output, work.known)

@@ -12,19 +12,29 @@ from photoscene.cli.output import print_warnings
 from scene.errors import BadInput
 
 if TYPE_CHECKING:
-    from flows.pool import Pool
+    from photoscene.batch.pool import Pool
 
 
-def open_pool(name: str, output: Path) -> Pool:
-    """The user's work pool; says on standard error where nobody would take its shards.
+def open_pool(
+    name: str | None, ray_address: str | None, making: Making, output: Path
+) -> Pool | None:
+    """The user's work pool or Ray cluster; None where neither is named.
 
-    Raises BadInput where it cannot make this batch, CannotRun where its server is away.
+    Says on standard error where nobody would take its shards. Raises BadInput where it cannot make
+    this batch, CannotRun where its server is away.
     """
+    if name is None and ray_address is None:
+        return None
+    if not _is_utf8(str(output.absolute())):
+        raise BadInput(f"-o {output}: --pool and --ray need a path in UTF-8")
+    if name is None:
+        from flows.ray_pool import RayPool
+
+        gpus = making.workers if making.device.startswith("cuda") else 0
+        return RayPool(ray_address or "auto", making.workers, gpus)
     from flows.pool import work_pool
     from photoscene.batch.pool import no_worker
 
-    if not _is_utf8(str(output.absolute())):
-        raise BadInput(f"-o {output}: --pool needs a path in UTF-8")
     pool = work_pool(name)
     if pool.is_paused:
         resume = f"`prefect work-pool resume {name}`"
@@ -46,8 +56,10 @@ def make_elsewhere(
         return make_by_pool(work, making, size, watch)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"no longer watching; shards that go on: {watch.count}; the same command watches them "
-            f"again, `photoscene batch cancel {output}` stops them"
+            "stopped; run the same command to go on"
+            if pool.ends_with_command
+            else f"no longer watching; shards that go on: {watch.count}; the same command watches "
+            f"them again, `photoscene batch cancel {output}` stops them"
         ) from None
 
 

@@ -102,8 +102,11 @@ def batch(
     pool: Annotated[
         str | None, typer.Option(metavar="NAME", help="The Prefect work pool that makes them.")
     ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster that makes them.")
+    ] = None,
     shard_size: Annotated[
-        int, typer.Option("--shard-size", help="At most so many scenes in a shard of --pool.")
+        int, typer.Option("--shard-size", help="At most so many scenes in a shard of theirs.")
     ] = 32,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be made.")
@@ -141,7 +144,7 @@ def batch(
     arguments = _arguments(Path(), ObjectsGiven(), profile, settings)
     arguments = replace(arguments, fov_x_deg=fov, seed=seed, licence=licence)
     limits = limits_from(step_limit, recycle)
-    asked = Asked(output, workers, pool, shard_size, dry_run, retry_failed, metrics, limits)
+    asked = Asked(output, workers, pool, ray, shard_size, dry_run, retry_failed, metrics, limits)
     return batch_photos(words, scenes, asked, arguments, Where(store, device), json)
 
 

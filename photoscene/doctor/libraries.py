@@ -20,7 +20,7 @@ EXTRAS = {"torch": ("torch", "pixal3d"), "safetensors": ("safetensors", "pixal3d
           "huggingface-hub": ("huggingface_hub", "models"), "spconv": ("spconv", "spconv"),
           "usd-core": ("pxr", "export"), "lib3mf": ("lib3mf", "export"),
           "coacd": ("coacd", "physics"), "mujoco": ("mujoco", "physics"),
-          "prefect-ray": ("prefect_ray", "cluster"), "obstore": ("obstore", "cluster")}  # fmt: skip
+          "obstore": ("obstore", "cluster"), "ray": ("ray", "ray")}  # fmt: skip
 
 
 def installed_libraries(on_cuda: bool = False) -> dict[str, dict[str, Any]]:

