@@ -21,10 +21,11 @@ THRESHOLD_STEP = 0.05
 
 @dataclass(frozen=True, eq=False)
 class UvCube:
-    """voxels: whose uv (N, 2) float32 in [0, 1] are known."""
+    """voxels of a grid of `side` along each axis, whose uv (N, 2) float32 in [0, 1] are known."""
 
     voxels: Voxels
     uv: Tensor
+    side: int
 
 
 def read_uv_cube(
@@ -47,7 +48,7 @@ def read_uv_cube(
     active = logits > thresholds.to(logits.device).view(-1, 1, 1, 1)
     voxels = Voxels(active.nonzero().int())
     item, x, y, z = voxels.coords.long().unbind(1)
-    return UvCube(voxels, cube[:, 1:].sigmoid()[item, :, x, y, z])
+    return UvCube(voxels, cube[:, 1:].sigmoid()[item, :, x, y, z], cube.shape[-1])
 
 
 def _threshold(logits: Tensor, min_pairs: int, step: float) -> float:

@@ -20,7 +20,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from pixal3d.camera import PosedCamera, align_views, distance_from_fov, front_camera
-from pixal3d.preprocess import check_cutout, crop_to_object, image_tensor, over, view_tensor
+from pixal3d.preprocess import crop_to_object, image_tensor, over
+from sparse3d.cutouts import check_cutout, view_tensor
 from sparse3d.errors import BadImage
 
 Uint8 = NDArray[np.uint8]
