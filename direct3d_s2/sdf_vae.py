@@ -15,10 +15,8 @@ from torch import Tensor, nn
 
 from direct3d_s2.compression import KernelConv
 from direct3d_s2.sdf import CHILDREN, SparseSdf
-from sparse3d.positions import sin_cos_positions
-from sparse3d.transformer import BLOCK_NORM_EPS, FeedForward, SelfAttention
+from sparse3d.swin import SwinConfig, SwinTransformer
 from sparse3d.voxels import Voxels, subdivide, unpool
-from sparse3d.windows import Windows, attend_in_windows, windows_of
 
 LEVELS = 3
 # Only what lies within so many latent voxels decides a value: one of the first convolution, then
@@ -45,14 +43,13 @@ class SdfDecoderConfig:
         return (self.width, self.width // 4, self.width // 8, self.width // 16)
 
 
-class SdfDecoder(nn.Module):
+class SdfDecoder(SwinTransformer):
     """body_dtype: of all layers but the first and the last."""
 
     def __init__(self, config: SdfDecoderConfig, body_dtype: torch.dtype = torch.float32) -> None:
-        super().__init__()
-        self.config, self.body_dtype = config, body_dtype
-        self.input_layer = nn.Linear(config.latent_channels, config.width)
-        self.blocks = nn.ModuleList(SwinBlock(config, body_dtype) for _ in range(config.blocks))
+        sizes = (config.latent_channels, config.width, config.blocks, config.heads)
+        super().__init__(SwinConfig(*sizes, config.mlp_ratio, config.window), body_dtype)
+        self.config = config
         widths = config.widths
         self.upsample = nn.ModuleList(
             SubdivisionBlock(a, b, body_dtype) for a, b in zip(widths, widths[1:], strict=False)
@@ -80,16 +77,6 @@ class SdfDecoder(nn.Module):
                 features[kept] = found
         return SparseSdf(coords, values, CHILDREN * self.config.grid, features)
 
-    def transform(self, latent: Tensor, voxels: Voxels) -> Tensor:
-        """The transformer before the subdivisions: (L, channels) to (L, width)."""
-        coords, size = voxels.coords, self.config.window
-        windows = [windows_of(coords, size, shift) for shift in (0, size // 2)]
-        positions = sin_cos_positions(coords[:, 1:], self.config.width)
-        hidden = (self.input_layer(latent) + positions).to(self.body_dtype)
-        for number, block in enumerate(self.blocks):
-            hidden = block(hidden, windows[number % 2])
-        return hidden
-
     def _cores(self, coords: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """For every core with voxels: the rows in it or in its padding, and which are in it."""
         if self.config.grid <= CORE:
@@ -113,24 +100,6 @@ class SdfDecoder(nn.Module):
         return nested.permute(0, *axes, 3 * LEVELS + 1).reshape(
             count, CHILDREN, CHILDREN, CHILDREN, -1
         )
-
-
-class SwinBlock(nn.Module):
-    """Attention within windows and feed-forward, each after a layer norm without gain."""
-
-    def __init__(self, config: SdfDecoderConfig, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.attn = SelfAttention(config.width, config.heads, normed=False, dtype=dtype)
-        self.mlp = FeedForward(config.width, int(config.width * config.mlp_ratio), dtype)
-
-    def forward(self, x: Tensor, windows: Windows) -> Tensor:
-        q, k, v = self.attn.qkv(_normed(x))
-        x = x + self.attn.to_out(attend_in_windows(q, k, v, windows).flatten(1))
-        return x + self.mlp(_normed(x))
-
-
-def _normed(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], eps=BLOCK_NORM_EPS)
 
 
 class SubdivisionBlock(nn.Module):
