@@ -11,11 +11,15 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import nn
 
+from direct3d_s2.conditioning import BackProjection
 from direct3d_s2.dit import DenseDit, DitConfig, SparseDit
 from direct3d_s2.refiners import RefinerConfig, SignRefiner, SmoothingRefiner
 from direct3d_s2.sdf_vae import SdfDecoder, SdfDecoderConfig
 from direct3d_s2.sparse_attention import AttentionSizes
+from sparse3d.dinov2 import KIND as DINO
+from sparse3d.dinov2 import build_dinov2
 from sparse3d.errors import BadConfiguration
+from sparse3d.naf import build_naf
 from sparse3d.structure_vae import StructureConfig, StructureDecoder
 from sparse3d.transformer import BlockSizes
 from sparse3d.weights import Arguments, NetworkSpec
@@ -161,6 +165,20 @@ def _refiner_config(arguments: Arguments) -> RefinerConfig:
     )
 
 
+def _dino(arguments: Arguments, body_dtype: torch.dtype) -> nn.Module:
+    """float32 whatever the body's type."""
+    return build_dinov2(arguments)
+
+
+def _naf(arguments: Arguments, body_dtype: torch.dtype) -> nn.Module:
+    """float32 whatever the body's type."""
+    return build_naf(arguments)
+
+
+def _back_projection(arguments: Arguments, body_dtype: torch.dtype) -> nn.Module:
+    return BackProjection(arguments["widths"], arguments["feature_channels"])
+
+
 BUILDERS: Mapping[str, Callable[[Arguments, torch.dtype], nn.Module]] = {
     "DenseDiT": _dense_dit,
     "SparseDiT": _sparse_dit,
@@ -168,6 +186,9 @@ BUILDERS: Mapping[str, Callable[[Arguments, torch.dtype], nn.Module]] = {
     "SparseSDFVAE": _sdf_decoder,
     "Voxel_RefinerXL": _smoothing_refiner,
     "Voxel_RefinerXL_sign": _sign_refiner,
+    DINO: _dino,
+    "NAF": _naf,
+    "BackProjection": _back_projection,
 }
 
 _DIT: Arguments = {

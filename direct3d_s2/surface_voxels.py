@@ -19,7 +19,7 @@ REACH = 4.0  # nodes: a voxel is taken where one of its nodes is nearer to the s
 PAIRS_AT_ONCE = 1 << 13  # of triangle and voxel, each with CHILDREN^3 distances
 
 
-def voxels_near(vertices: Tensor, faces: Tensor, side: int, reach: float = REACH) -> Voxels:
+def voxels_at_surface(vertices: Tensor, faces: Tensor, side: int, reach: float = REACH) -> Voxels:
     """Latent voxels that have a node nearer than `reach` nodes to a mesh.
 
     vertices (V, 3) float32 in nodes of a grid with `side` nodes along an edge; faces (F, 3). The
@@ -28,7 +28,7 @@ def voxels_near(vertices: Tensor, faces: Tensor, side: int, reach: float = REACH
     """
     grid = side // CHILDREN
     taken = torch.zeros(grid, grid, grid, dtype=torch.bool, device=vertices.device)
-    _take_near_points(taken, vertices[faces.unique()], reach)
+    _take_at_points(taken, vertices[faces.unique()], reach)
     for triangles in vertices[faces].split(1 << 18):
         for numbers, cubes in _candidates(triangles, taken, reach):
             open_ones = ~taken[cubes.unbind(1)]
@@ -39,7 +39,7 @@ def voxels_near(vertices: Tensor, faces: Tensor, side: int, reach: float = REACH
     return Voxels(torch.nn.functional.pad(found, (1, 0)))
 
 
-def _take_near_points(taken: Tensor, points: Tensor, reach: float) -> None:
+def _take_at_points(taken: Tensor, points: Tensor, reach: float) -> None:
     """Voxels with a node near one of some points (P, 3) of the surface."""
     grid = len(taken)
     home = (points / CHILDREN).floor().long()

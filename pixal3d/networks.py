@@ -22,7 +22,7 @@ from pixal3d.latent_vae import (
     TextureDecoder,
 )
 from sparse3d.errors import BadConfiguration
-from sparse3d.naf import Naf, NafConfig
+from sparse3d.naf import build_naf
 from sparse3d.structure_vae import StructureConfig, StructureDecoder, StructureEncoder
 from sparse3d.weights import Arguments, NetworkSpec
 
@@ -151,18 +151,8 @@ def _dino(arguments: Arguments, body_dtype: torch.dtype | None) -> nn.Module:
 
 
 def _naf(arguments: Arguments, body_dtype: torch.dtype | None) -> nn.Module:
-    """NAF by its constructor's arguments; float32 whatever the body's type."""
-    sizes = NafConfig()
-    return Naf(
-        NafConfig(
-            channels=arguments.get("dim", sizes.channels),
-            attention_heads=arguments.get("heads_attn", sizes.attention_heads),
-            rope_heads=arguments.get("heads_rope", sizes.rope_heads),
-            kernel_size=arguments.get("kernel_size", sizes.kernel_size),
-            blocks=arguments.get("img_layers", sizes.blocks),
-            rope_base=arguments.get("rope_base", sizes.rope_base),
-        )
-    )
+    """float32 whatever the body's type."""
+    return build_naf(arguments)
 
 
 BUILDERS: Mapping[str, Callable[[Arguments, torch.dtype | None], nn.Module]] = {

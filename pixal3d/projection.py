@@ -9,7 +9,6 @@ pixels that are needed are computed; `project_dense` is the readable twin over t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from itertools import repeat
 
@@ -20,15 +19,8 @@ from torch.nn import functional as F
 from pixal3d.camera import PosedCamera, grid_coords, project_voxels
 from pixal3d.dinov3 import ImageFeatures
 from pixal3d.flow import Condition
+from sparse3d.image_taps import Taps, taps_of, weighted
 from sparse3d.naf import DEFAULT_CHUNK_BYTES, Guide, Naf, attend_at_pixels
-
-
-@dataclass(frozen=True, eq=False)
-class Taps:
-    """The four pixels around each position: index (N, 4) int64 row by row, weight (N, 4)."""
-
-    index: Tensor
-    weight: Tensor
 
 
 def condition(
@@ -86,7 +78,7 @@ def project_features(
     image_size = _image_size(features)
     positions = project_voxels(coords, grid_size, view, mesh_scale, image_size)
     rows = features.patch_map.flatten(1).T.contiguous()
-    coarse = _weighted(rows, taps_of(positions, features.patch_map.shape[1:]))
+    coarse = weighted(rows, taps_of(positions, features.patch_map.shape[1:]))
     if guide is None:
         return coarse
     taps = taps_of(positions, guide.queries.shape[:2])
@@ -95,7 +87,7 @@ def project_features(
     upsampled = attend_at_pixels(
         guide, features.patch_map, pixels // width, pixels % width, chunk_bytes
     )
-    return torch.cat((coarse, _weighted(upsampled, Taps(place, taps.weight))), 1)
+    return torch.cat((coarse, weighted(upsampled, Taps(place, taps.weight))), 1)
 
 
 def project_dense(
@@ -124,27 +116,6 @@ def sample_map(feature_map: Tensor, positions: Tensor) -> Tensor:
         feature_map, positions[:, :, None], "bilinear", "border", align_corners=False
     )
     return sampled[..., 0].transpose(1, 2)
-
-
-def taps_of(positions: Tensor, map_size: Sequence[int]) -> Taps:
-    """The bilinear taps of positions (N, 2) in [-1, 1] on a map (h, w), as in `sample_map`."""
-    height, width = map_size
-    size = positions.new_tensor([width, height])
-    place = ((positions + 1) * size - 1) / 2
-    place = place.clamp(min=0).minimum(size - 1)
-    low = place.floor()
-    share = place - low
-    low = low.long()
-    high = (low + 1).minimum(size.long() - 1)
-    (x0, y0), (x1, y1), (right, down) = (t.unbind(-1) for t in (low, high, share))
-    index = torch.stack((y0 * width + x0, y0 * width + x1, y1 * width + x0, y1 * width + x1), -1)
-    left, up = 1 - right, 1 - down
-    return Taps(index, torch.stack((left * up, right * up, left * down, right * down), -1))
-
-
-def _weighted(rows: Tensor, taps: Taps) -> Tensor:
-    """Weighted sums (N, C) of rows (pixels, C), without an intermediate of all taps."""
-    return F.embedding_bag(taps.index, rows, mode="sum", per_sample_weights=taps.weight)
 
 
 def _image_size(features: ImageFeatures) -> int:

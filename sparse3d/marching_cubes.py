@@ -1,7 +1,7 @@
 """Marching cubes of a field that is too large to be dense: some planes at a time.
 
-The table of cases is that of `meshes.marching`, so the surface is closed where the field's border
-is outside. A vertex is on its edge where the field, linear between two nodes, has the level.
+The table of cases is that of `meshes.marching`, so the surface is closed. A vertex is on its edge
+where the field, linear between two nodes, has the level.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from meshes.marching import CORNERS, EDGES, triangle_table
 
+OUTSIDE = 1.0
 PLANES = 8  # cells along x that are marched at once
 OWN_POINT = 3  # in place of an axis: the point in the middle of a cell
 
 
 class Field(Protocol):
-    """Values at the nodes of a cube, side nodes along an edge, positive outside."""
+    """Values at the nodes of a cube, side nodes along an edge, positive outside, 1 far away."""
 
     @property
     def side(self) -> int: ...
@@ -56,12 +57,17 @@ def marching_cubes(field: Field, level: float) -> tuple[Tensor, Tensor]:
     """The surface where a field has a level.
 
     Returns vertices (V, 3) float32 in nodes, x, y, z, and faces (F, 3) int64, counter-clockwise
-    from outside. Memory beside the result: a few slabs of `PLANES` + 1 planes.
+    from outside. The outermost nodes count as outside, so that the surface is closed. Memory beside
+    the result: a few slabs of `PLANES` + 1 planes.
     """
     keys, points, corners = [], [], []
     for start in range(0, field.side - 1, PLANES):
         stop = min(start + PLANES + 1, field.side)
-        found = _march_slab(field.planes(start, stop).float(), start, level)
+        values = field.planes(start, stop).float().clone()
+        values[:, [0, -1]] = values[:, :, [0, -1]] = OUTSIDE
+        for plane in {0, field.side - 1} & set(range(start, stop)):
+            values[plane - start] = OUTSIDE
+        found = _march_slab(values, start, level)
         if found is not None:
             for part, whole in zip(found, (keys, points, corners), strict=True):
                 whole.append(part)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparse3d.rotary import cell_centres, rotary_tables, rotate
+from sparse3d.weights import Arguments
 
 # Larger guide images are first reduced to this multiple of the target, as in the reference.
 IMAGE_PER_TARGET = 4
@@ -85,6 +86,21 @@ class Naf(nn.Module):
         return torch.stack(
             [attend_everywhere(g, item) for g, item in zip(guides, features, strict=True)]
         )
+
+
+def build_naf(arguments: Arguments) -> Naf:
+    """NAF by its constructor's arguments, as released where they do not say."""
+    sizes = NafConfig()
+    return Naf(
+        NafConfig(
+            channels=arguments.get("dim", sizes.channels),
+            attention_heads=arguments.get("heads_attn", sizes.attention_heads),
+            rope_heads=arguments.get("heads_rope", sizes.rope_heads),
+            kernel_size=arguments.get("kernel_size", sizes.kernel_size),
+            blocks=arguments.get("img_layers", sizes.blocks),
+            rope_base=arguments.get("rope_base", sizes.rope_base),
+        )
+    )
 
 
 def attend_everywhere(guide: Guide, features: Tensor) -> Tensor:

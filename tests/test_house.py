@@ -172,6 +172,7 @@ BROAD_HANDLERS = {
     "photoscene/runs/fits.py": 1,  # the number of a support in a run's JSON
     "photoscene/runs/ownership.py": 1,  # JSON of a run folder's records
     "cupid/checkpoints.py": 1,  # float() of a configuration's values
+    "direct3d_s2/checkpoints.py": 1,  # float() of a scheduler's shift
     "pixal3d/checkpoints.py": 1,  # numbers of a sampler's JSON
     "pixal3d/images.py": 1,  # JSON of posed views
     "photoscene/self_test/__init__.py": 1,  # whatever goes wrong in a part is its line

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the generator's extra: pip install -e '.[pixal3d]'")
 
-from direct3d_s2.surface_voxels import distances_to_triangles, voxels_near  # noqa: E402
+from direct3d_s2.surface_voxels import distances_to_triangles, voxels_at_surface  # noqa: E402
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -17,7 +17,7 @@ def test_exactly_the_voxels_with_a_node_within_reach(seed: int) -> None:
     size = torch.tensor([1.0, 2.0, 6.0, 15.0, 25.0, 0.0])[:, None, None]
     corners = (starts + size * (torch.rand(6, 3, 3, generator=random) - 0.5)).clamp(0, 39)
     faces = torch.arange(18).view(6, 3)
-    found = voxels_near(corners.view(-1, 3), faces, 40)
+    found = voxels_at_surface(corners.view(-1, 3), faces, 40)
     nodes = torch.cartesian_prod(*(torch.arange(40.0),) * 3)
     near = torch.full((len(nodes),), torch.inf)
     for triangle in corners:
