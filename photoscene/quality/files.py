@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from photoscene.export.budgets import closed
 from photoscene.export.building import build_scene
 from photoscene.export.formats import EXPORTERS
 from photoscene.export.libraries import missing_library
 from photoscene.export.model import Exporter, ExportScene
 from photoscene.export.options import ExportOptions
 from photoscene.export.source import Source
-from photoscene.physics.colliders import box_diagonal
+from photoscene.physics.colliders import Colliders, box_diagonal
 from photoscene.quality.readers import READERS, ReadFile, box_of, read_nodes
 from photoscene.quality.rubric import SCENE, Row, measured, not_measured
 from scene.errors import BadInput, CannotRun
@@ -22,6 +25,7 @@ from scene.frames import gltf_from_opencv
 from scene.types import Float64
 
 SCENE_FILE = "scene.glb"
+NONE: Mapping[str, Colliders] = {}
 SMALLEST_M, LARGEST_M = 0.005, 20.0  # of an object in a photo: from a ring to a lorry
 
 
@@ -36,17 +40,25 @@ def scene_file_row(source: Source, path: Path) -> Row:
 def export_rows(source: Source) -> list[Row]:
     """A row per format that is written and read here; and origin and scale."""
     rows, pivots = [], None
+    solid = cache(lambda: _closed(source))  # as an export closes what is open for some formats
     with tempfile.TemporaryDirectory() as work:
         for exporter in EXPORTERS.values():
-            row, found = _read_back(source, exporter, Path(work) / exporter.name)
+            row, found = _read_back(
+                solid if exporter.closed else lambda: source, exporter, Path(work) / exporter.name
+            )
             rows.append(row)
             if exporter.name == "glb":
                 pivots = found
     return [*rows, _origin_row(pivots), _scale_row(source)]
 
 
+def _closed(source: Source) -> Source:
+    placed = tuple(replace(o, mesh=closed(o.mesh, None, None)) for o in source.placed)
+    return replace(source, placed=placed)
+
+
 def _read_back(
-    source: Source, exporter: Exporter, folder: Path
+    source: Callable[[], Source], exporter: Exporter, folder: Path
 ) -> tuple[Row, tuple[ExportScene, ReadFile] | None]:
     subject = f"{exporter.name} export"
     lacking = missing_library(exporter.libraries)
@@ -60,7 +72,7 @@ def _read_back(
     folder.mkdir()
     try:
         exporter.check()
-        scene = exported(source, exporter)
+        scene = exported(source(), exporter)
         exporter.write(scene, folder)
     except (BadInput, CannotRun) as error:
         return not_measured(subject, "read back", str(error)), None
@@ -75,14 +87,16 @@ def _read_back(
     return row, (scene, found[0]) if found else None
 
 
-def exported(source: Source, exporter: Exporter) -> ExportScene:
-    """The scene as `photoscene export` writes it by default."""
+def exported(
+    source: Source, exporter: Exporter, colliders: Mapping[str, Colliders] = NONE
+) -> ExportScene:
+    """The scene as `photoscene export` writes it by default; colliders: by the objects' ids."""
     known = source.world_from_camera is not None
     options = ExportOptions(
         frame="world" if known else "camera", origin="floor" if known else "camera"
     )
     extras = {"metric": source.metric}
-    return build_scene("scene", source, exporter, options, 1.0, extras, {})
+    return build_scene("scene", source, exporter, options, 1.0, extras, colliders)
 
 
 def _compared(subject: str, expected: Mapping[str, Float64], read: Callable[[], ReadFile]) -> Row:

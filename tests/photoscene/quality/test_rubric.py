@@ -165,7 +165,7 @@ def test_no_row_of_a_public_scene_is_flagged_falsely(number: int) -> None:
 @pytest.mark.extra("physics")
 @pytest.mark.parametrize("number", [0, 5])
 def test_objects_of_public_scenes_stand_however_uneven_their_base(number: int) -> None:
-    """Two scenes for the time; `make benchmark-export` measures all six."""
+    """Two scenes for the time; `benchmarks.exports` measures all six."""
     source = public_scene(GROUND_TRUTH / "scenes" / f"scene_{number:02d}").source
     rows = [row for own in stability_rows(source).values() for row in own]
     assert {row.name for row in rows} == {"colliders", "stands"} and flagged(rows) == {}
