@@ -102,7 +102,7 @@ def _finished(
     """The asset of what was generated in an object crop."""
     assert generated.manifest is not None
     made = generated.manifest.outputs
-    inputs = {name: made[name] for name in ("mesh", "dense") if name in made}
+    inputs = {name: made[name] for name in bundles.MESH_NAMES if name in made}
     inputs |= {name: crop[name] for name in ("image", "camera")}
     call = backend_call(
         finish.STAGE, chosen.backend, chosen.settings, SUBJECT, inputs, arguments.seed

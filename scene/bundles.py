@@ -165,10 +165,19 @@ def pack_mesh(store: Store, mesh: ObjectMesh) -> dict[str, Artifact]:
     return bundle
 
 
+MESH_NAMES = ("mesh", "dense", "canonical")
+
+
 def unpack_canonical(store: Store, bundle: Bundle) -> CanonicalPose | None:
     """The canonical pose of a mesh's bundle, None where it has none."""
     packed = bundle.get("canonical")
     return None if packed is None else canonical_pose_from_json(store.load(packed, dict))
+
+
+def is_pixel_aligned(store: Store, bundle: Bundle) -> bool:
+    """Whether a bundle's mesh projects onto its pixels: all but canonical ones without a pose."""
+    pose = unpack_canonical(store, bundle)
+    return pose is None or pose.pixel_aligned
 
 
 def pack_views(store: Store, views: Sequence[PosedView], mesh_scale: float) -> dict[str, Artifact]:

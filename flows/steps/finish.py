@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from flows.calls import ObjectInputs, StageCall, profile_call, stage_step
 from flows.request import Request
-from scene.bundles import Bundle, pack_mesh
+from scene.bundles import MESH_NAMES, Bundle, is_pixel_aligned, pack_mesh
 from scene.store import Store
 from scene.types import Artifact, CropCamera, Cutout, DenseMesh, ObjectMesh
 from stages import finish
@@ -12,8 +14,9 @@ from stages.devices import ModelPool
 
 
 def call(request: Request, o: ObjectInputs, framed: Bundle, generated: Bundle) -> StageCall:
-    """The mesh, the dense one that it was made from if there is any, and the object crop."""
-    inputs = {name: generated[name] for name in ("mesh", "dense") if name in generated}
+    """The mesh, the dense one that it was made from and its canonical pose, if there are any, and
+    the object crop."""
+    inputs = {name: generated[name] for name in MESH_NAMES if name in generated}
     inputs |= {name: framed[name] for name in ("image", "camera")}
     return profile_call(request, finish.STAGE, o.id, inputs)
 
@@ -24,6 +27,8 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
     mesh = store.load(inputs["mesh"], ObjectMesh)
     dense = store.load(inputs["dense"], DenseMesh) if "dense" in inputs else None
     image, camera = store.load(inputs["image"], Cutout), store.load(inputs["camera"], CropCamera)
+    if not is_pixel_aligned(store, inputs):  # then the crop shows none of its surface
+        image = Cutout(np.zeros_like(image.rgba))
     with pool.borrow(finish.STAGE, call.backend, call.settings) as finisher:
         return pack_mesh(store, finish.run(finisher, mesh, dense, image, camera))
 

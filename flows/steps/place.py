@@ -9,10 +9,10 @@ from flows.request import Request
 from scene.bundles import (
     Bundle,
     indices_with,
+    is_pixel_aligned,
     numbered,
     of_object,
     pack_table,
-    unpack_canonical,
     unpack_masks,
     unpack_table,
 )
@@ -65,7 +65,7 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
             store.load(o["mask"], Mask).pixels,
             store.load(o["hidden_by"], Mask).pixels,
             index + 1,
-            _is_pixel_aligned(store, o),
+            is_pixel_aligned(store, o),
         )
         for index, o in zip(indices, objects, strict=True)
     ]
@@ -81,11 +81,6 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
         "placements": _pack(store, dict(zip(indices, placed.placements, strict=True))),
         "world": store.save({"world_from_camera": None if world is None else world.tolist()}),
     }
-
-
-def _is_pixel_aligned(store: Store, o: Bundle) -> bool:
-    pose = unpack_canonical(store, o)
-    return pose is None or pose.pixel_aligned
 
 
 def _pack(store: Store, placements: Mapping[int, Placement]) -> Artifact:
