@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scene.types import Bool, CropCamera, FitReport, ObjectMesh, Similarity
+from scene.types import Bool, CanonicalPose, CropCamera, FitReport, ObjectMesh, Similarity
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,7 +12,7 @@ class PlacementInput:
     """A generated object: its mesh and crop camera, its visible mask and its occluders (H, W).
 
     number: in the whole scene, counted from 1, by which others' reports name it; None: its place
-    in the list. pixel_aligned False: a mesh with canonical axes, whose pose nothing is known of.
+    in the list. canonical: its canonical pose, where its generator has a canonical frame.
     """
 
     mesh: ObjectMesh
@@ -20,7 +20,12 @@ class PlacementInput:
     mask: Bool
     occluder: Bool
     number: int | None = None
-    pixel_aligned: bool = True
+    canonical: CanonicalPose | None = None
+
+    @property
+    def pixel_aligned(self) -> bool:
+        """Whether the mesh projects onto its pixels: all but canonical ones without a pose."""
+        return self.canonical is None or self.canonical.pixel_aligned
 
 
 @dataclass(frozen=True, eq=False)

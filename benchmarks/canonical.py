@@ -26,7 +26,7 @@ from benchmarks.known_scenes import KnownObject, KnownScene, load_scene, scene_f
 from benchmarks.narrow import table
 from benchmarks.perturb import BASE_NOISE, Case, Random, exact, misshapen, noise, warped
 from benchmarks.pose import random_rotation
-from scene.types import Float32, Float64
+from scene.types import CanonicalPose, Float32, Float64, Similarity
 from stages import place
 from stages.generate.shared.canonical import FRONT
 from stages.place import Placer, pixel_aligned, umeyama
@@ -42,6 +42,7 @@ METHODS: dict[str, Callable[[], Placer]] = {
     "umeyama": lambda: umeyama.load(umeyama.Settings(), "cpu"),
 }
 NO_POSE = "no pose"
+UNPOSED = CanonicalPose(Similarity(1.0, FRONT, np.zeros(3)), False, 0.0)
 SAMPLES = 2000  # vertices compared
 
 
@@ -122,7 +123,7 @@ def _unposed_trial(data: Path, seed: int) -> list[tuple[CanonicalErrors, str]]:
         vertices = true.vertices @ rotation.T
         vertices = (vertices - _middle(vertices)) / np.ptp(vertices, axis=0).max()
         mesh = replace(o.mesh, vertices=vertices.astype(np.float32))
-        objects.append(replace(o, mesh=mesh, pixel_aligned=False))
+        objects.append(replace(o, mesh=mesh, canonical=UNPOSED))
         rotations.append(rotation)
     masks = [o.mask for o in objects]
     placed = place.run(METHODS["pixel_aligned"](), objects, case.point_map, masks).placements

@@ -9,10 +9,10 @@ from flows.request import Request
 from scene.bundles import (
     Bundle,
     indices_with,
-    is_pixel_aligned,
     numbered,
     of_object,
     pack_table,
+    unpack_canonical,
     unpack_masks,
     unpack_table,
 )
@@ -65,7 +65,7 @@ def compute(call: StageCall, store: Store, pool: ModelPool) -> dict[str, Artifac
             store.load(o["mask"], Mask).pixels,
             store.load(o["hidden_by"], Mask).pixels,
             index + 1,
-            is_pixel_aligned(store, o),
+            unpack_canonical(store, o),
         )
         for index, o in zip(indices, objects, strict=True)
     ]

@@ -12,7 +12,7 @@ from alignment.visible import generator_distance
 from photoscene.inputs.request import build_request
 from scene.scene_json import scene_from_json, scene_to_json
 from scene.store import Store
-from scene.types import Float64, ObjectMesh, Similarity
+from scene.types import CanonicalPose, Float64, ObjectMesh, Similarity
 from stages.devices import ModelPool
 from stages.generate.shared.canonical import FRONT, posed_by_camera
 from support import ROOT
@@ -31,6 +31,8 @@ from support.shapes import letter_f
 from support.small_photo import SmallPhoto
 
 TRUE = Similarity(0.5, np.eye(3), np.array([-0.3, 0.2, 2.0]))  # of `photographed_letter`
+
+UNPOSED = CanonicalPose(Similarity(1.0, FRONT, np.zeros(3)), False, 0.0)
 
 
 def canonical_letter() -> ObjectMesh:
@@ -77,11 +79,22 @@ def test_a_pose_of_another_focal_length_keeps_the_outline() -> None:
     assert fit_of(moved.place()[0]).silhouette_iou > 0.9
 
 
+def test_an_uncertain_pose_is_graded_check() -> None:
+    scene = photographed_letter((-0.3, 0.2, 2.0))
+    fits = []
+    for confidence in (0.8, 0.2):
+        pose = CanonicalPose(Similarity(1.0, FRONT, np.zeros(3)), True, confidence)
+        objects = [replace(scene.objects[0], canonical=pose)]
+        fits.append(fit_of(replace(scene, objects=objects).place()[0]))
+    assert [fit.grade for fit in fits] == ["good", "check"]
+    assert "uncertain (confidence 0.20)" in fits[1].warnings[-1]
+
+
 def test_a_mesh_without_a_pose_is_registered_by_its_shape_and_graded_check() -> None:
     """From the front's 130 degrees and 20 of elevation, none of which is a start."""
     rotation = attitude(130, 20)
     scene = photographed_letter((-0.3, 0.2, 2.0), rotation=rotation)
-    o = replace(scene.objects[0], mesh=letter_f(), pixel_aligned=False)
+    o = replace(scene.objects[0], mesh=letter_f(), canonical=UNPOSED)
     (placement,) = replace(scene, objects=[o]).place()
     assert np.degrees(angle_rad(pose_of(placement).rotation @ rotation.T)) < 10
     assert pose_of(placement).scale == pytest.approx(0.5, rel=0.1)
@@ -96,9 +109,9 @@ def test_what_is_registered_leaves_the_others_as_they_were() -> None:
     ])  # fmt: skip
     left, right = scene.objects
     (expected,) = replace(scene, objects=[right]).place()
-    placements = replace(scene, objects=[replace(left, pixel_aligned=False), right]).place()
+    placements = replace(scene, objects=[replace(left, canonical=UNPOSED), right]).place()
     np.testing.assert_allclose(pose_of(placements[1]).matrix, pose_of(expected).matrix, atol=1e-8)
-    nothing = replace(left, mesh=replace(left.mesh, faces=left.mesh.faces[:0]), pixel_aligned=False)
+    nothing = replace(left, mesh=replace(left.mesh, faces=left.mesh.faces[:0]), canonical=UNPOSED)
     lost, kept = replace(scene, objects=[nothing, right]).place()
     assert lost.failure and "no surface" in lost.failure and kept.failure is None
 
