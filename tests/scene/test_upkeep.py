@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from scene import expiring_claims
 from scene.archives import ARCHIVES, keep, recall, results_in
-from scene.blobs import Entry, FolderBlobs
 from scene.claims import claims_at
 from scene.errors import CannotRun
 from scene.keys import digest
@@ -20,6 +18,7 @@ from scene.manifests import Manifest, artifact_name, result_name
 from scene.store import CLEANING, RECENT_S, USED_AGAIN_S, Store
 from scene.types import Artifact
 from scene.upkeep import Amount, Needed, Rules, clean, stats
+from support.clocked import Clocked
 from support.places import OBSTORE, new_places
 
 DAY_S = 86400.0
@@ -31,57 +30,6 @@ def publish(store: Store, key: str, value: str, inputs: tuple[Artifact, ...] = (
     outputs = {"own": store.save({"value": value}), "common": store.save({"any": 1})}
     named = {str(number): artifact for number, artifact in enumerate(inputs)}
     return store.publish(Manifest(key, "place", "scene", "a", "1", {}, "", 0, named, outputs))
-
-
-@dataclass(frozen=True)
-class Clocked(FolderBlobs):
-    """A folder with a clock of its own, which stands still unless it is set."""
-
-    clock: dict[str, float] = field(default_factory=lambda: {"now": 1e6}, compare=False)
-    times: dict[str, float] = field(default_factory=dict, compare=False)
-    step: Callable[[], None] = field(default=lambda: None, compare=False)
-
-    def now_s(self) -> float:
-        return self.clock["now"]
-
-    def age_s(self, entry: Entry) -> float:
-        return self.clock["now"] - entry.written_s
-
-    def read(self, name: str) -> bytes:
-        return self.open(name)[0]
-
-    def open(self, name: str) -> tuple[bytes, Entry]:
-        self.step()
-        data = super().read(name)
-        return data, Entry(name, len(data), self.times[name])
-
-    def write(self, name: str, data: bytes) -> None:
-        self.step()
-        super().write(name, data)
-        self.times[name] = self.clock["now"]
-
-    def renew(self, entry: Entry, data: bytes) -> bool:
-        self.step()
-        if super().entry(entry.name) is None:
-            return False
-        self.times[entry.name] = self.clock["now"]
-        return True
-
-    def create(self, name: str, data: bytes) -> bool:
-        self.step()
-        created = super().create(name, data)
-        if created:
-            self.times[name] = self.clock["now"]
-        return created
-
-    def entry(self, name: str) -> Entry | None:
-        self.step()
-        found = super().entry(name)
-        return found and Entry(name, found.size, self.times[name])
-
-    def remove(self, name: str) -> None:
-        self.step()
-        super().remove(name)
 
 
 @pytest.fixture
