@@ -7,7 +7,6 @@ would put a Prefect server beside the cluster for the same calls.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -85,8 +84,7 @@ def make_shard(path: str) -> ShardEnd:
 
 @cache
 def library() -> ModuleType:
-    """Ray, which reports nothing to its maker."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    """Ray, which only `--ray` needs; `scene/telemetry.py` has turned its reports off."""
     try:
         import ray  # pyright: ignore[reportMissingImports]
         import ray.exceptions  # pyright: ignore[reportMissingImports]

@@ -26,10 +26,10 @@ from scene.manifests import Manifest
 from scene.object_blobs import ObjectBlobs, library, open_blobs
 from scene.store import Store
 
-KEYS_AT_ONCE, PARTS, PART_BYTES = 12, 3, 20_000
+KEYS_AT_ONCE, PARTS, PART_BYTES = 4, 2, 20_000
 ROUNDS_OF_KEYS = 2  # rounds that go on with the keys of the one before
 LAPSE_S, RENEWAL_S = 1.0, 0.3
-MAX_LIFE_S = 0.25  # of a writer that is killed
+MAX_LIFE_S = 0.4  # of a writer that is killed
 PART_S = 0.01  # what it takes to compute an artifact
 PLACES = ("file", "file by obstore", "s3")
 

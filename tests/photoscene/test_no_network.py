@@ -68,7 +68,6 @@ LIBRARIES = {
     "onnxruntime": "import onnxruntime; onnxruntime.get_available_providers()",
     "torch": "import torch, torch.hub; torch.ones(3).sum()",
     "ray": "import ray; ray.init(num_cpus=1, include_dashboard=False); ray.shutdown()",
-    "prefect_ray": "import prefect_ray",
 }
 
 
