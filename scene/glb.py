@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from scene.frames import gltf_from_opencv, gltf_node_from_similarity
-from scene.normals import vertex_tangents
+from scene.normals import UPWARD, vertex_tangents
 from scene.png import encode_png
 from scene.types import Camera, Float32, Float64, Material, ObjectMesh, Similarity, Uint8
 
@@ -149,6 +149,10 @@ def _to_trimesh(mesh: ObjectMesh) -> Any:
         visual=visual,
         process=False,
     )
+    normals = made.vertex_normals
+    without = np.linalg.norm(normals, axis=1) < 0.5  # all of its faces have no area
+    if without.any():
+        made.vertex_normals = np.where(without[:, None], UPWARD, normals)
     if material.normal_map is not None:
         # Given ones, so that every viewer has the frames in which the map was baked.
         tangents = vertex_tangents(made.vertices, mesh.faces, mesh.uv, made.vertex_normals)

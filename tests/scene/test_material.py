@@ -17,7 +17,7 @@ from scene.material import alpha_without_noise
 from scene.normals import smooth_normals, vertex_tangents
 from scene.types import Camera, Material, ObjectMesh, Similarity
 from support.extras import VALIDATOR
-from support.shapes import letter_f
+from support.shapes import box_mesh, letter_f
 
 SIDE_PX = 8
 
@@ -136,3 +136,14 @@ def test_the_validator_accepts_a_material_with_every_map(tmp_path: Path) -> None
 def _degrees(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Angles between unit vectors (N, 3), exact for small ones too."""
     return np.degrees(2 * np.arcsin(np.clip(np.linalg.norm(first - second, axis=1) / 2, 0, 1)))
+
+
+def test_a_vertex_without_a_direction_is_written_with_one(tmp_path: Path) -> None:
+    """glTF asks for unit normals; scans have faces without area."""
+    mesh = box_mesh((-0.1, -0.1, -0.1), (0.1, 0.1, 0.1))
+    normals = np.zeros_like(mesh.vertices)
+    node = MeshNode("a", replace(mesh, normals=normals), Similarity(1, np.eye(3), np.zeros(3)), {})
+    (tmp_path / "a.glb").write_bytes(scene_to_glb([node], None, {}))
+    found = trimesh.load_scene(tmp_path / "a.glb", process=False).geometry["a"]
+    assert isinstance(found, trimesh.Trimesh)
+    np.testing.assert_allclose(np.linalg.norm(found.vertex_normals, axis=1), 1, atol=1e-6)
