@@ -37,12 +37,18 @@ CONDITIONS: dict[str, Callable[[Case, Random], Case]] = {
     "warp 5 %": partial(warped, amplitude=0.05),
     "shape off by 5 %": partial(misshapen, amplitude=0.05),
 }
+WITH_TERMS = "with the scene's terms"  # pixel_aligned as it places meshes that have no pose
 METHODS: dict[str, Callable[[], Placer]] = {
     "pixel_aligned": lambda: pixel_aligned.load(pixel_aligned.Settings(), "cpu"),
     "umeyama": lambda: umeyama.load(umeyama.Settings(), "cpu"),
+    WITH_TERMS: lambda: pixel_aligned.load(pixel_aligned.Settings(), "cpu"),
 }
+COMPARED = ("pixel_aligned", "umeyama")
 NO_POSE = "no pose"
-UNPOSED = CanonicalPose(Similarity(1.0, FRONT, np.zeros(3)), False, 0.0)
+POSED, UNPOSED = (
+    CanonicalPose(Similarity(1.0, FRONT, np.zeros(3)), known, 1.0 if known else 0.0)
+    for known in (True, False)
+)
 SAMPLES = 2000  # vertices compared
 
 
@@ -80,7 +86,7 @@ def canonical_tables(data: Path, seeds: int, workers: int) -> str:
     parts = [_verdict(found)]
     for name, read in FIGURES.items():
         lines = [[c, f"{degrees:g}", *_cells(found[c, degrees], read)] for c, degrees in rows]
-        header = ["point map", "pose off by, degrees", *METHODS, "better"]
+        header = ["point map", "pose off by, degrees", *COMPARED, "better", WITH_TERMS]
         parts.append(f"Error of the {name}:\n\n{table(header, lines)}")
     return "\n\n".join([*parts, _unposed(unposed)])
 
@@ -94,11 +100,19 @@ def _trial(data: Path, work: tuple[str, float, int]) -> Trial:
     rotations = [_rotation(random, math.radians(degrees)) for _ in case.objects]
     middles = [_middle(o.mesh.vertices) for o in case.objects]
     moved = tuple(
-        replace(o, mesh=replace(o.mesh, vertices=cast(Float32, (o.mesh.vertices - m) @ r.T + m)))
+        replace(
+            o,
+            mesh=replace(o.mesh, vertices=cast(Float32, (o.mesh.vertices - m) @ r.T + m)),
+            canonical=POSED,
+        )
         for o, r, m in zip(case.objects, rotations, middles, strict=True)
     )
     ground = find_ground(case.point_map, [o.mask for o in case.objects])
-    placed = {m: load().place(list(moved), case.point_map, ground) for m, load in METHODS.items()}
+    placed = {}
+    for method, load in METHODS.items():
+        pose = None if method == WITH_TERMS else POSED
+        objects = [replace(o, canonical=pose) for o in moved]
+        placed[method] = load().place(objects, case.point_map, ground)
     turned = replace(case, objects=moved)
     return {
         method: [
@@ -221,7 +235,7 @@ def _cells(trials: Sequence[Trial], read: Callable[[CanonicalErrors], float]) ->
     for method in METHODS:
         values = _means(trials, method, read)
         cells.append(f"{values.mean():.2f} ± {_half_interval(values):.2f}")
-    return [*cells, _better(trials, read)]
+    return [*cells[:2], _better(trials, read), cells[2]]
 
 
 def _verdict(found: dict[tuple[str, float], list[Trial]]) -> str:
@@ -232,7 +246,7 @@ def _verdict(found: dict[tuple[str, float], list[Trial]]) -> str:
             by_error = {d: _better(found[condition, d], read) for d in POSE_ERRORS_DEG}
             parts = [
                 f"{winner} at {', '.join(f'{d:g}' for d in degrees)}"
-                for winner in METHODS
+                for winner in COMPARED
                 if (degrees := [d for d, best in by_error.items() if best == winner])
             ]
             if parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from alignment.objects import Placement, PlacementInput
 from alignment.pixel_aligned import place_scene
@@ -11,6 +12,8 @@ from alignment.terms import TermWeights
 from scene.types import PointMap
 from stages.place import PlaceBackend
 from stages.place.shared.per_object import check_truncation
+
+NO_TERMS = TermWeights(plane=0, contact=0, penetration=0, order=0)
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,20 @@ class PixelAligned:
     def place(
         self, objects: list[PlacementInput], point_map: PointMap, ground: Ground
     ) -> list[Placement]:
-        """Solve every object's scale."""
+        """Solve every object's scale; canonical ones by their own points alone.
+
+        What a pose leaves wrong makes contacts and intersections that are none: the terms then do
+        more harm than good (docs/placement_sweep.md, canonical generators).
+        """
         settings = self.settings
-        return place_scene(objects, point_map, ground, settings.truncation, settings)
+        solve = partial(place_scene, point_map=point_map, ground=ground)
+        own = [o for o in objects if o.canonical is None]
+        posed = [o for o in objects if o.canonical is not None]
+        found = {
+            True: iter(solve(own, truncation=settings.truncation, weights=settings)),
+            False: iter(solve(posed, truncation=settings.truncation, weights=NO_TERMS)),
+        }
+        return [next(found[o.canonical is None]) for o in objects]
 
 
 def load(settings: Settings, device: str) -> PixelAligned:
