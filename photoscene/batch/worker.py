@@ -170,7 +170,7 @@ class _Shard:
         self.store.forget()
         try:
             found = recall_scenes([scene.request for scene in self.scenes], self.store)
-            new = [s.request for s, known in zip(self.scenes, found, strict=True) if known is None]
+            new = [s.request for s, known in zip(self.scenes, found, strict=True) if not known]
             self.store.upload(artifact for request in new for artifact in request.files)
         except Exception as error:  # kept in the records, as above
             for scene in self.scenes:

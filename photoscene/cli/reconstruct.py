@@ -50,6 +50,8 @@ def reconstruct(
     folder = work.folder
     with show_progress():
         (known,) = [set()] if refresh else recall_scenes([request], store)
+        if not known:
+            store.upload(request.files)
         scene, outcomes = reconstruct_photo(
             request, store, refresh=refresh, device=work.device, names=work.names
         )

@@ -47,12 +47,13 @@ def run_photo(
     for stage in refresh:
         known_stage(stage)
     store = open_store(store_root(where.store, arguments.profile))
-    request = build_request(arguments, store)
+    request = build_request(arguments, store.kept_here)
     called = InputNames(f"photo {arguments.photo}", f"--pointmap {arguments.point_map}")
     check_folder(folder)
     names = files_until(arguments.until) + ([MASKS] if choosing.by_hand else [])
     print_warnings(check_contents(folder, names, input_files(arguments)))
     if choosing.by_hand:
+        store.upload(request.files)
         check_files(request, store, called)
         device = device_for(where.device, request.profile)
         chosen = choose_objects(
