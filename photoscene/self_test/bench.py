@@ -76,6 +76,10 @@ def _write(name: str, folder: Path) -> Path:
         from photoscene.self_test.tiny_pixal3d import write_tiny_checkpoint
 
         return write_tiny_checkpoint(folder)
+    if name == "cupid":
+        from photoscene.self_test.tiny_cupid import write_tiny_checkpoint
+
+        return write_tiny_checkpoint(folder)
     if name == "moge":
         from photoscene.self_test.tiny_moge import write_moge
 
