@@ -168,16 +168,18 @@ def _generate() -> Iterator[Case]:
     for name in ("bowl", "egg"):
         yield Case("generate", "relief", name, _object_crop(name), {"grid": 24})
     yield Case("generate", "billboard", "bowl", _object_crop("bowl"), {"grid": 16})
-    for name, grid in {"bowl": 48, "box": 44, "ball": 100, "egg": 44}.items():
+    # Of sizes at which no face lies within rounding of being laid flat beside the panels, or not.
+    for name, grid in {"bowl": 60, "box": 44, "ball": 100, "egg": 44}.items():
         yield Case("generate", "lite", name, _object_crop(name), {"grid": grid})
     for name, grid in {"bowl": 100, "box": 48}.items():
         guessed = _object_crop(name, guessed=True)
         yield Case("generate", "lite", f"{name}, depth guessed", guessed, {"grid": grid})
-    for what, change in {"torn": _torn, "sparse": _sparse, "stretched": _stretched}.items():
+    changes = {"torn": (_torn, 48), "sparse": (_sparse, 48), "stretched": (_stretched, 40)}
+    for what, (change, grid) in changes.items():
         bowl = _object_crop("bowl")
         bowl["depth"] = replace(bowl["depth"], depth=change(bowl["depth"].depth))
-        yield Case("generate", "lite", f"bowl, {what} depth", bowl, {"grid": 48})
-    yield Case("generate", "lite", "as released", _object_crop("bowl"))
+        yield Case("generate", "lite", f"bowl, {what} depth", bowl, {"grid": grid})
+    yield Case("generate", "lite", "as released", _object_crop("box"))
 
 
 def _finish() -> Iterator[Case]:

@@ -122,7 +122,7 @@ def _on_rays(crop: ObjectCrop, points: np.ndarray, pixels: np.ndarray) -> Float3
 
 
 BACKEND = GenerateBackend(
-    version="7",
+    version="8",
     settings=Settings,
     load=load,
     loading=(),

@@ -23,6 +23,7 @@ EDGE_ON = (0.2, 0.5, 0.5)  # cosine of ray and normal below which a panel has to
 SAME = 2.0  # cells along a ray: hits nearer to each other are on one surface, at an edge of it
 MIN_COSINE = 0.5  # of a face's normal and the axis that it is laid flat along
 SMOOTHING = 2  # rounds: faces that flicker between two axes would be charts of their own
+ROUNDING = 1e-4  # sums of another order differ by less: what is equal but for that is equal
 GAP_PX = 2  # between charts, so that bilinear filtering never mixes two of them
 SCALE_STEPS = 10  # of a bisection, after which the scale is known to a thousandth
 # Barycentric places on a face from which a texel beside it has its colour.
@@ -98,8 +99,8 @@ def _hidden(corners: Float64, nearest_wins: bool, grid: int) -> Bool:
     hidden = np.zeros(len(corners), bool)
     if not len(corners):
         return hidden
-    steps = np.arange(0.25, grid, 0.5)
-    x, y = np.meshgrid(steps, steps)
+    # No ray meets an edge of the lattice, or a diagonal: which face it hit would be chance there.
+    x, y = np.meshgrid(np.arange(0.27, grid, 0.5), np.arange(0.31, grid, 0.5))
     rays = np.stack([x.ravel(), y.ravel(), np.ones(x.size)], 1)
     faces = np.arange(3 * len(corners), dtype=np.int32).reshape(-1, 3)
     found = []
@@ -127,11 +128,16 @@ def _directions(triangles: Ints, normal: Float64) -> Ints:
             [np.bincount(compact.ravel(), np.repeat(smooth[:, k], 3)) for k in range(3)], 1
         )
         smooth = at_points[compact].sum(1)
-    every, axis, own = np.arange(len(normal)), np.abs(smooth).argmax(1), np.abs(normal).argmax(1)
+    every, axis, own = np.arange(len(normal)), _longest(smooth), _longest(normal)
     along = normal[every, axis] * np.sign(smooth[every, axis])
     kept = along > MIN_COSINE * np.linalg.norm(normal, axis=1)
     axis, chosen = np.where(kept, axis, own), np.where(kept[:, None], smooth, normal)
     return axis + 3 * (chosen[every, axis] < 0)
+
+
+def _longest(vectors: Float64) -> Ints:
+    """(M,) the axis along which each vector is longest, the last of those that are equally long."""
+    return (np.abs(vectors) * (1 + ROUNDING * np.arange(3))).argmax(1)
 
 
 def _laid_out(
@@ -146,7 +152,7 @@ def _laid_out(
     np.minimum.at(low, chart, flat.min(1))
     np.maximum.at(high, chart, flat.max(1))
     flat, sizes = flat - low[chart, None], high - low
-    wide = sizes[:, 0] > sizes[:, 1]  # the longer side of a chart is upright
+    wide = sizes[:, 0] > sizes[:, 1] * (1 + ROUNDING)  # the longer side of a chart is upright
     flat = np.where(wide[chart, None, None], flat[..., ::-1], flat)
     sizes = np.where(wide[:, None], sizes[:, ::-1], sizes)
     number = np.argsort(-np.bincount(chart), kind="stable")
@@ -162,11 +168,11 @@ def _laid_out(
 def _packed(sizes: Float64, area_px: tuple[int, int], max_scale: float) -> tuple[float, Float64]:
     """The largest scale at which upright rectangles of sizes (C, 2) fit an area, width and height,
     and the corner of each (C, 2), pixels; 0 where the gaps between them alone leave no room."""
-    order = np.argsort(-sizes[:, 1], kind="stable")
+    order = np.argsort(-np.round(sizes[:, 1] / ROUNDING), kind="stable")
     low, high, corners = 0.0, 2 * max_scale, np.zeros_like(sizes)
     for _ in range(SCALE_STEPS):
         scale = (low + high) / 2
-        found = _in_rows(np.ceil(sizes[order] * scale).astype(int) + GAP_PX, area_px)
+        found = _in_rows(np.ceil(sizes[order] * scale - ROUNDING).astype(int) + GAP_PX, area_px)
         if found is None:
             high = scale
         else:
