@@ -62,7 +62,8 @@ def carried_out(part: Part, bench: Bench) -> Finding:
 def _line(error: Exception) -> str:
     """An error in one line, with its class where that is none of ours."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    ours = type(error).__module__.split(".")[0] in ("photoscene", "scene", "stages", "pixal3d")
+    own = ("photoscene", "scene", "stages", "sparse3d", "pixal3d", "cupid")
+    ours = type(error).__module__.split(".")[0] in own
     words = lines[0] if lines else ""
     return words if ours and words else f"{type(error).__name__}: {words}".rstrip(": ")
 
