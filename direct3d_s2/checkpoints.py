@@ -129,8 +129,9 @@ def _sampler(home: Path, part: str, config: Mapping[str, Any], released: Sampler
 
 
 def _dino(folders: list[Path]) -> NetworkSource:
+    """In a folder of its own below one of these, or in the last one itself."""
     for folder in folders:
-        for name in DINO_FOLDERS:
+        for name in (*DINO_FOLDERS, "") if folder == folders[-1] else DINO_FOLDERS:
             config = folder / name / "config.json"
             if config.is_file():
                 spec = NetworkSpec(DINO, read_json(config))

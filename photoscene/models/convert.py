@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from photoscene.models.digests import content_of
 from photoscene.models.progress import Progress
@@ -13,13 +14,55 @@ from stages.model_record import RecordedFile, read_record, write_record
 from stages.model_table import ModelEntry
 from stages.weights import remember_digests, remembered_digest
 
-MADE = (moge_weights.CONFIG, moge_weights.WEIGHTS)
 NEEDED = ("torch", "safetensors")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """pickle: the suffix of the files that are converted; made: from the pickle's name in its
+    folder to those of what it becomes; convert: all of a folder that are not converted yet."""
+
+    pickle: str
+    made: Callable[[PurePosixPath], tuple[PurePosixPath, ...]]
+    convert: Callable[[Path], object]
+
+
+def _convert_direct3d(folder: Path) -> object:
+    from direct3d_s2.conversion import convert  # needs torch
+
+    return convert(folder)
+
+
+# By the backend whose weights come as pickles.
+CONVERSIONS: Mapping[str, Conversion] = {
+    "moge": Conversion(
+        moge_weights.CHECKPOINT,
+        lambda name: (name.with_name(moge_weights.CONFIG), name.with_name(moge_weights.WEIGHTS)),
+        moge_weights.convert,
+    ),
+    "direct3d_s2": Conversion(
+        ".ckpt", lambda name: (name.with_suffix(".safetensors"),), _convert_direct3d
+    ),
+}
+
+
+NOT_CONVERTED = {
+    "moge": f"{moge_weights.CHECKPOINT} is read as it is: without torch it is not converted",
+    "direct3d_s2": "without torch nothing is converted: install '.[pixal3d]', then pull again",
+}
+
+
+def pickles_of(entry: ModelEntry) -> list[PurePosixPath]:
+    """The files of a model that are converted, as its row names them."""
+    conversion = CONVERSIONS.get(entry.backend)
+    if conversion is None:
+        return []
+    return [PurePosixPath(name) for name in entry.files if name.endswith(conversion.pickle)]
 
 
 def is_converted(entry: ModelEntry) -> bool:
     """Whether a model comes as a pickle."""
-    return entry.backend == "moge" and moge_weights.CHECKPOINT in entry.files
+    return bool(pickles_of(entry))
 
 
 def convert_once(entry: ModelEntry, folder: Path, progress: Progress) -> str:
@@ -27,22 +70,28 @@ def convert_once(entry: ModelEntry, folder: Path, progress: Progress) -> str:
 
     Returns why not, or "". Raises BadWeights for a checkpoint that cannot be read.
     """
-    record = read_record(folder)
-    if not is_converted(entry) or record is None:
+    record, pickles = read_record(folder), pickles_of(entry)
+    if not pickles or record is None:
         return ""
-    if all(_is_made(folder, name, record.files.get(name)) for name in MADE):
+    conversion = CONVERSIONS[entry.backend]
+    made = [str(name) for pickle in pickles for name in conversion.made(pickle)]
+    if all(_is_made(folder, name, record.files.get(name)) for name in made):
         return ""
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
-        return f"{moge_weights.CHECKPOINT} is read as it is: without torch it is not converted"
-    progress.message(f"converting {moge_weights.CHECKPOINT} of {entry.name} to safetensors")
-    (folder / moge_weights.WEIGHTS).unlink(missing_ok=True)  # of another commit, or damaged
-    moge_weights.convert(folder)
-    made = {}
-    for name in MADE:
+        return NOT_CONVERTED[entry.backend]
+    what = pickles[0].name if len(pickles) == 1 else f"{len(pickles)} files"
+    progress.message(f"converting {what} of {entry.name} to safetensors")
+    for name in made:
+        if name.endswith(".safetensors"):
+            (folder / name).unlink(missing_ok=True)  # of another commit, or damaged
+    for home in sorted({pickle.parent for pickle in pickles}):
+        conversion.convert(folder / home)
+    written = {}
+    for name in made:
         content = content_of(folder / name, Progress(), git=False)
         remember_digests(folder, {name: content.sha256})
-        made[name] = RecordedFile(content.bytes, content.sha256, "", "made here")
-    write_record(folder, replace(record, files={**record.files, **made}))
+        written[name] = RecordedFile(content.bytes, content.sha256, "", "made here")
+    write_record(folder, replace(record, files={**record.files, **written}))
     return ""
 
 
