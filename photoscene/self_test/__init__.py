@@ -18,12 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from photoscene.self_test import cupid_parts, memory_parts, model_parts, pixal3d_parts
+from photoscene.self_test import (
+    cupid_parts,
+    direct3d_parts,
+    memory_parts,
+    model_parts,
+    pixal3d_parts,
+)
 from photoscene.self_test.bench import Bench, Part
 
 State = Literal["works", "not run", "cannot work"]
 PARTS: tuple[Part, ...] = (
-    *memory_parts.PARTS, *pixal3d_parts.PARTS, *cupid_parts.PARTS, *model_parts.PARTS,
+    *memory_parts.PARTS, *pixal3d_parts.PARTS, *direct3d_parts.PARTS, *cupid_parts.PARTS,
+    *model_parts.PARTS,
 )  # fmt: skip
 
 

@@ -80,6 +80,10 @@ def _write(name: str, folder: Path) -> Path:
         from photoscene.self_test.tiny_cupid import write_tiny_checkpoint
 
         return write_tiny_checkpoint(folder)
+    if name.startswith("direct3d_s2"):
+        from photoscene.self_test import tiny_direct3d
+
+        return tiny_direct3d.write_tiny_checkpoint(folder, name.endswith("aligned"))
     if name == "moge":
         from photoscene.self_test.tiny_moge import write_moge
 

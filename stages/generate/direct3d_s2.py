@@ -77,7 +77,7 @@ class Settings:
     faces: int = 20000
     texture_px: int = 1024
     dense: bool = False
-    model: Literal["direct3d-s2", "direct3d-s2-v1-0"] = local("direct3d-s2")
+    model: Literal["direct3d-s2"] = local("direct3d-s2")
     weights: str = local("")
     memory: Keeping = local("keep")
 

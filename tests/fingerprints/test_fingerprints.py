@@ -24,7 +24,7 @@ from stages.devices import ModelPool
 GROUPS = by_subject(all_cases())
 # These need weights of many gigabytes; their tests hold them to golden tensors and tiny networks.
 NEED_DOWNLOADS = {"segment/sam3", "segment/sam2", "map_points/moge", "complete/qwen_edit",
-                  "generate/cupid", "generate/pixal3d"}  # fmt: skip
+                  "generate/cupid", "generate/direct3d_s2", "generate/pixal3d"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
