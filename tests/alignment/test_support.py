@@ -149,7 +149,7 @@ def test_fits_in_a_map_of_disparity_are_graded_check() -> None:
     for map_, guessed, grade in ((1 / depth, False, "check"), (1 / depth, True, "good"),
                                  (depth, False, "good")):  # fmt: skip
         point_map = PointMap(map_, SMALL, guessed=guessed)
-        objects = [SimpleNamespace(pixel_aligned=True)] * 2
+        objects = [SimpleNamespace(pixel_aligned=True, canonical=None)] * 2
         placed = place.run(Placer(), objects, point_map, [an_object(SMALL)])  # type: ignore[list-item]
         fit = placed.placements[0].fit
         assert fit is not None and fit.grade == grade and placed.placements[1].fit is None
