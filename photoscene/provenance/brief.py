@@ -107,17 +107,24 @@ def brief_page(brief: Brief) -> str:
 
 
 FILE_LINES = (
-    "- `scene.glb`: all objects, each a named node; glTF (y up), with the photo's camera at the "
-    "origin.",
-    "- `objects/NN_name/mesh.glb`: each object by itself, scaled to a cube of side 1.",
+    "- `scene.glb`: all objects, each a named node; glTF, with the photo's camera at the origin "
+    "and y up as that camera was held; `export --frame world` makes y the true vertical.",
+    "- `objects/NN_name/mesh.glb`: each object by itself, scaled evenly to fit a cube of side 1.",
     "- `overlay.png`: the scene drawn over the photo, the quickest check of every place.",
     "- `report.html`: photo, 3D view and every step; opens in any browser, offline.",
-    "- `scene.json`: places, sizes and fits, and under `asset` all settings, seeds and weights.",
+    "- `scene.json`: where each object is and how it agrees with the photo, and under `asset` all "
+    "settings, random seeds and weights.",
 )
 METHODS = (
     "In brackets is the method that filled it in, as it is listed with its settings under `asset` "
     "in `scene.json`; `lite` are small networks that come with photoscene, made for speed. "
-    "Pitch and roll are the camera's tilt, in degrees."
+    "Notes have the values that were guessed. Pitch is how far the camera looked down, roll how "
+    "far it leaned to a side, in degrees."
+)
+WEIGHTS = (
+    "Weights are trained networks, each with the step that used it: segment finds the objects, "
+    "map_points estimates the distance of every pixel, complete fills in what was hidden, generate "
+    "makes the mesh. Pages below `weights/` are in photoscene's repository."
 )
 COMMANDS_INTRO = (
     "For whoever has photoscene installed and this folder, here called RUN; everybody else can ask "
@@ -211,8 +218,8 @@ def _commands(
     """Commands that settle what is open, then those that everybody may need, with what for."""
     settled = {}
     if not asset["photo"]["licence"]:
-        settled['photoscene run PHOTO ... --licence "CC-BY-4.0, Jane Doe"'] = (
-            "the photo's licence, with the run repeated as it was; nothing is computed again"
+        settled['photoscene run PHOTO ... --licence "CC-BY-4.0, NAME"'] = (
+            "the photo's licence: the command of this run once more, which computes nothing again"
         )
     if not (purpose.destination and purpose.format):
         settled['photoscene brief RUN --destination "web viewer" --format glb'] = "the purpose"
@@ -227,7 +234,7 @@ def _commands(
         settled[f"photoscene export RUN --textures {purpose.texture_px}"] = "smaller textures"
     return {
         **settled,
-        "photoscene export RUN --format obj,usdz,fbx": "other formats, units and axes",
+        "photoscene export RUN --format obj,usdz,fbx": "other formats, with --unit and --up",
         "photoscene render RUN --turntable scene.gif": "images from any side",
         "photoscene quality RUN": "a full check: surface, texture, exports, whether objects stand",
     }
@@ -293,7 +300,7 @@ def _rights_lines(asset: Mapping[str, Any]) -> list[str]:
             f"{_escaped(entry['source'])}{revision}."
         )
     if asset["weights"]:
-        return [*lines, "", "Weights are trained networks, each with the stage that used it."]
+        return [*lines, "", WEIGHTS]
     return [*lines, "- No learned weights were used."]
 
 
