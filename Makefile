@@ -4,7 +4,7 @@ BIN = .venv/bin
 # Python compiles a module when it is first imported: to compile all takes longer than to download.
 PIP = $(BIN)/python -m pip install --quiet --no-compile
 
-.PHONY: demo help install test test-extras test-slow fingerprints benchmark benchmark-placement benchmark-generator benchmark-registration pictures clean
+.PHONY: demo help install test test-extras test-slow test-rest fingerprints benchmark benchmark-placement benchmark-generator benchmark-registration pictures clean
 
 demo: install  ## reconstruct the bundled example photo
 	$(BIN)/photoscene run examples/breakfast.jpg --prompts examples/breakfast.prompts.json -o runs/breakfast
@@ -40,6 +40,10 @@ test-extras: .venv/full  ## the tests that need more than `make test` installs; 
 
 test-slow: .venv/full  ## the tests that kill runs and wait
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow  # else the longest file, of few tests, is last
+
+# Three on two cores, since many of these wait; files as they come, else the longest one is last.
+test-rest: .venv/full  ## what `make test` leaves out: extras and slow tests at once
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "extra or slow" -rs
 
 fingerprints: .venv/full  ## record what steps and backends with a new VERSION make of tiny inputs
 	PYTHONPATH=tests $(BIN)/python -m fingerprints
