@@ -42,8 +42,8 @@ test-slow: .venv/full  ## the tests that kill runs and wait
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow  # else the longest file, of few tests, is last
 
 # Three on two cores, since many of these wait; files as they come, else the longest one is last.
-test-rest: .venv/full  ## what `make test` leaves out: extras and slow tests at once
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "extra or slow" -rs
+test-rest: .venv/full  ## what `make test` leaves out, but for the longest, at once
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "(extra or slow) and not long" -rs
 
 fingerprints: .venv/full  ## record what steps and backends with a new VERSION make of tiny inputs
 	PYTHONPATH=tests $(BIN)/python -m fingerprints

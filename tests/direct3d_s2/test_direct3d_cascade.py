@@ -62,6 +62,7 @@ def test_released_networks_make_a_closed_mesh(released: Path) -> None:
     assert steps == [(n, i, 2) for n in FEW_STEPS for i in (1, 2)]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_views_make_a_pixel_aligned_mesh_that_the_image_decides(aligned: Path) -> None:
     checkpoint = direct3d_s2.open_checkpoint(aligned)

@@ -142,6 +142,7 @@ def _again(
     return server.counts().total()
 
 
+@pytest.mark.long
 def test_two_batches_at_once_share_their_work_on_a_bad_server(tmp_path: Path) -> None:
     table = together_table(1, tmp_path, {"both": {"lost": 0.05, "doubled": 0.05}})
     steps, computed, twice = (int(cell) for cell in table.splitlines()[-1].split("|")[2:5])

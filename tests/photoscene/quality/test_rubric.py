@@ -163,7 +163,7 @@ def test_no_row_of_a_public_scene_is_flagged_falsely(number: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.extra("physics")
-@pytest.mark.parametrize("number", [0, 5])
+@pytest.mark.parametrize("number", [0, pytest.param(5, marks=pytest.mark.long)])
 def test_objects_of_public_scenes_stand_however_uneven_their_base(number: int) -> None:
     """Two scenes for the time; `benchmarks.exports` measures all six."""
     source = public_scene(GROUND_TRUTH / "scenes" / f"scene_{number:02d}").source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from stages.finish.asset.packing import packed
 from stages.finish.asset.shell import as_closed_shell, well_composed
 from stages.finish.asset.texels import covered_texels, spread
 
+LONG = partial(pytest.param, marks=pytest.mark.long)
 pytestmark = pytest.mark.slow  # compiles for half a minute
 SCANS = Path(__file__).parents[3] / "benchmarks" / "ground_truth" / "objects"
 
@@ -94,7 +96,7 @@ def test_only_a_closed_outward_shell_in_its_budget_is_kept(spoilt: str) -> None:
     assert as_closed_shell(vertices, faces) is None
 
 
-@pytest.mark.parametrize("seed", [0, 3])  # `python -m benchmarks.finishing` has all of them
+@pytest.mark.parametrize("seed", [0, LONG(3)])  # `python -m benchmarks.finishing` has all of them
 def test_a_decoded_field_becomes_a_solid(seed: int) -> None:
     known = shapes.decoded_field(seed)
     asset = _finished(known, faces=12000)
@@ -120,7 +122,7 @@ def test_maps_have_what_the_dense_surface_has() -> None:
     np.testing.assert_array_equal(back.material.normal_map, material.normal_map)
 
 
-@pytest.mark.parametrize(("scan", "levels"), [("rs_lemon", 3), ("gso_plate", 2)])
+@pytest.mark.parametrize(("scan", "levels"), [("rs_lemon", 3), LONG("gso_plate", 2)])
 def test_a_normal_map_gives_the_relief_back(scan: str, levels: int) -> None:
     """Of a thin plate, too, whose sides are nearer to each other than a relief is high."""
     known = shapes.displaced_scan(SCANS / f"{scan}.glb", levels)

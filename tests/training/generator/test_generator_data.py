@@ -98,6 +98,7 @@ def test_augmented_pictures_are_pictures(data: Path) -> None:
     np.testing.assert_array_equal(batch["rgba"], shards.take(np.arange(24))["rgba"])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_gpu_traces_what_the_processor_does() -> None:
     """On numba's simulator of a GPU, a thread after the other, in plain Python."""

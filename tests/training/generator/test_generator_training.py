@@ -51,6 +51,7 @@ def test_training_learns_and_goes_on_where_it_stopped(data: Path, tmp_path) -> N
     assert _trained(SMOKE, data, half) == whole
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_helping_processes_change_nothing(data: Path, tmp_path) -> None:
     few = replace(SMOKE, steps=2)
@@ -58,6 +59,7 @@ def test_helping_processes_change_nothing(data: Path, tmp_path) -> None:
     assert _trained(few, data, tmp_path / "helped", helpers=1) == alone
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_whole_recipe_gives_the_same_bytes_again(data: Path, tmp_path) -> None:
     recipe = replace(batches.Recipe(), steps=20)  # with its own sizes, from warm-up to tables
@@ -87,6 +89,7 @@ def test_smaller_pictures_keep_layers_apart(data: Path) -> None:
     assert set(np.unique(small["layers"])) <= set(np.unique(batch["layers"]))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_batches_drawn_ahead_are_those_drawn_at_once(data: Path) -> None:
     recipe = replace(SMOKE, steps=3, parts=(1.0,))

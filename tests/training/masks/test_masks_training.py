@@ -89,6 +89,7 @@ def test_a_perfect_answer_has_no_error(scenes: Path) -> None:
     assert float(loss_on(Right(), batch).errors["iou"]) == 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_training_goes_on_to_the_same_weights(scenes: Path, tmp_path: Path) -> None:
     recipe = Recipe(steps=2, check_every=1)
