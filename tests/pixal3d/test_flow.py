@@ -200,6 +200,7 @@ def test_compiled_steps_survive_loans(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counts[0] > 0 and counts == counts[:1] * 4
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_compiled_steps_give_the_numbers_of_plain_ones() -> None:
     layout = token_layout(_some_voxels(40).coords[:, 1:], (40,), 16)

@@ -286,6 +286,7 @@ def test_a_killed_run_loses_nothing_and_is_finished(ready: Ready, tmp_path: Path
     assert kill_at_every_moment(ready, tmp_path, 1, step=11) > 30
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_run_loses_nothing_in_many_cases(ready: Ready, tmp_path: Path) -> None:
     assert sum(kill_at_every_moment(ready, tmp_path / str(n), n) for n in range(3)) > 100

@@ -95,6 +95,7 @@ def test_a_thin_stem_survives_the_clean_up_and_a_whisker_does_not() -> None:
     assert not found[30, 163:].any()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("grounds", "share"), [(("white", "grey"), 0.9), (("textured",), 0.75)])
 def test_most_drawings_are_one_object(grounds: tuple[str, ...], share: float) -> None:
