@@ -434,7 +434,7 @@ def _short_of_memory(monkeypatch: pytest.MonkeyPatch, above: int) -> Iterator[li
 
 @pytest.mark.slow
 def test_a_scene_falls_back_where_its_profile_allows(
-    weights: Path, small_photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, small_photo, prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lower resolution is a call of its own, named in the scene; without it the object fails."""
     one = ["--mask", small_photo.masks["a"], "--pointmap", small_photo.depth, "--fov", "55"]
