@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sparse3d.dinov2 import LayerScale
 from sparse3d.errors import BadConfiguration
 from sparse3d.rotary import cell_centres, rotary_tables, rotate
 
@@ -147,10 +148,10 @@ class _Layer(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(config.channels, config.norm_epsilon)
         self.attention = _Attention(config)
-        self.layer_scale1 = _LayerScale(config.channels)
+        self.layer_scale1 = LayerScale(config.channels)
         self.norm2 = nn.LayerNorm(config.channels, config.norm_epsilon)
         self.mlp = _Mlp(config)
-        self.layer_scale2 = _LayerScale(config.channels)
+        self.layer_scale2 = LayerScale(config.channels)
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         x = x + self.layer_scale1(self.attention(self.norm1(x), cosine, sine))
@@ -180,17 +181,6 @@ class _Attention(nn.Module):
         )
         mixed = F.scaled_dot_product_attention(q, k, v)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
-
-
-class _LayerScale(nn.Module):
-    """One learned factor per channel."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.lambda1 = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.lambda1
 
 
 class _Mlp(nn.Module):

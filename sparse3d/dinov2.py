@@ -161,10 +161,10 @@ class _Layer(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(config.channels, config.norm_epsilon)
         self.attention = _Attention(config)
-        self.layer_scale1 = _LayerScale(config.channels)
+        self.layer_scale1 = LayerScale(config.channels)
         self.norm2 = nn.LayerNorm(config.channels, config.norm_epsilon)
         self.mlp = _Mlp(config.channels, int(config.channels * config.mlp_ratio))
-        self.layer_scale2 = _LayerScale(config.channels)
+        self.layer_scale2 = LayerScale(config.channels)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.layer_scale1(self.attention(self.norm1(x)))
@@ -192,7 +192,7 @@ class _Attention(nn.Module):
         return self.output["dense"](mixed.transpose(1, 2).flatten(2))
 
 
-class _LayerScale(nn.Module):
+class LayerScale(nn.Module):
     """One learned factor per channel."""
 
     def __init__(self, channels: int) -> None:

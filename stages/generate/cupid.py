@@ -6,11 +6,9 @@ every other; its canonical pose goes with it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from scene.errors import BadInput, CannotGenerate, CannotRun
 from scene.normals import smooth_normals
 from scene.seams import is_closed
 from scene.types import DenseMesh, Material, ObjectCrop, ObjectMesh
@@ -26,9 +23,18 @@ from stages.backends import Keeping
 from stages.devices import NetworkPool, retrying_after_freeing
 from stages.generate import GenerateBackend
 from stages.generate.shared.canonical import posed_by_camera
+from stages.generate.shared.released import (
+    LIBRARIES,
+    body_dtype,
+    changed_samplers,
+    check_limits,
+    digest_of,
+    log_steps,
+    our_errors,
+)
 from stages.loans import after_the_loan
 from stages.settings import local
-from stages.weights import weights_digest, weights_folder
+from stages.weights import weights_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,23 +79,13 @@ class Settings:
     memory: Keeping = local("keep")
 
     def __post_init__(self) -> None:
-        if self.steps is not None and not 1 <= self.steps <= 1000:
-            raise BadInput(f"steps: expected 1 to 1000, got {self.steps}")
-        if self.guidance is not None and not 0 <= self.guidance <= 100:
-            raise BadInput(f"guidance: expected 0 to 100, got {self.guidance:g}")
-        if not 100 <= self.faces <= 1_000_000:
-            raise BadInput(f"faces: expected 100 to 1000000, got {self.faces}")
-        if not 64 <= self.texture_px <= 8192:
-            raise BadInput(f"texture_px: expected 64 to 8192, got {self.texture_px}")
+        check_limits(self.steps, self.guidance, self.faces, self.texture_px)
 
 
 def weights_sha256(settings: Settings) -> str:
     """The digest of the weights that the settings point to."""
     folder = _folder(settings)
-    own, images = weights_digest(folder, WEIGHT_FILES), _image_folder(folder)
-    if images.parent == folder:
-        return own
-    return hashlib.sha256(f"{own}\n{weights_digest(images, IMAGE_FILES)}".encode()).hexdigest()
+    return digest_of(folder, WEIGHT_FILES, _image_folder(folder), IMAGE_FILES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +116,7 @@ class Cupid:
 
     def generate(self, crop: ObjectCrop, seed: int) -> ObjectMesh:
         """The mesh of one crop, which is not framed again, as the camera of its cube sees it."""
-        with _our_errors():
+        with our_errors():
             return self._make(crop, seed)
 
     @property
@@ -155,7 +151,7 @@ class Cupid:
 
         borrow = partial(networks.borrow, keeping=self.settings.memory)
         image = from_crop(crop.rgba)
-        made: Generated = generate(image, checkpoint, options, self.device, borrow, _log_steps)
+        made: Generated = generate(image, checkpoint, options, self.device, borrow, log_steps)
         logger.info("decoded %d faces", len(made.faces))
         vertices, faces = clean_mesh(made.vertices, made.faces)
         coarse = coarsened(vertices, faces, self.settings.faces)
@@ -209,19 +205,6 @@ def load(settings: Settings, device: str) -> Cupid:
     return Cupid(settings, device, _folder(settings), _runtime_options(settings))
 
 
-@contextmanager
-def _our_errors() -> Iterator[None]:
-    """Cupid's own classes of error as ours."""
-    import cupid
-
-    try:
-        yield
-    except (cupid.BadImage, cupid.NothingMade) as error:
-        raise CannotGenerate(str(error)) from error
-    except cupid.CannotRun as error:
-        raise CannotRun(str(error)) from error
-
-
 def _folder(settings: Settings) -> Path:
     return weights_folder(settings.weights, settings.model, "generate")
 
@@ -233,26 +216,16 @@ def _image_folder(folder: Path) -> Path:
 
 
 def _runtime_options(settings: Settings) -> RuntimeOptions:
-    import torch
-
     from cupid import RuntimeOptions
 
-    official = settings.precision == "official"
-    body_dtype = None if official else getattr(torch, settings.precision)
-    return RuntimeOptions(body_dtype, settings.convolution)
+    return RuntimeOptions(body_dtype(settings.precision), settings.convolution)
 
 
 def generation_options(settings: Settings, seed: int, checkpoint: Checkpoint) -> GenerationOptions:
     """Steps and guidance replace those of both flows."""
     from cupid import GenerationOptions
 
-    samplers = {}
-    for name, sampler in checkpoint.samplers.items():
-        if settings.steps is not None:
-            sampler = replace(sampler, steps=settings.steps)
-        if settings.guidance is not None:
-            sampler = replace(sampler, guidance=settings.guidance)
-        samplers[name] = sampler
+    samplers = changed_samplers(checkpoint.samplers, settings.steps, settings.guidance)
     return GenerationOptions(seed, samplers)
 
 
@@ -260,12 +233,6 @@ def _notes(pose: CubePose) -> tuple[str, ...]:
     if pose.confidence >= DOUBTFUL:
         return ()
     return (f"the camera's pose has a confidence of {pose.confidence:.2f} of 1: try another seed",)
-
-
-def _log_steps(name: str, done: int, steps: int) -> None:
-    """One line when a stage is through; a person waits for minutes here."""
-    if done == steps:
-        logger.info("%s: %d steps", name.replace("_", " "), steps)
 
 
 BACKEND = GenerateBackend(
@@ -279,8 +246,5 @@ BACKEND = GenerateBackend(
     weights_sha256=weights_sha256,
     models=lambda settings: (settings.model,),
     weights_folder=lambda settings: settings.weights,
-    libraries=dict.fromkeys(
-        ("torch", "safetensors", "fast_simplification", "numba", "xatlas"),
-        "pip install -e '.[pixal3d]'",
-    ),
+    libraries=LIBRARIES,
 )

@@ -6,11 +6,10 @@ back-projection beside them it is pixel-aligned, as in Pixal3D's paper; no such 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from alignment.visible import generator_distance
-from scene.errors import BadInput, CannotGenerate, CannotRun
+from scene.errors import BadInput
 from scene.normals import smooth_normals
 from scene.seams import is_closed
 from scene.types import DenseMesh, Material, ObjectCrop, ObjectMesh, PosedView, Similarity
@@ -29,9 +28,18 @@ from stages.generate import GenerateBackend
 from stages.generate.shared.canonical import facing_camera
 from stages.generate.shared.moved import transformed
 from stages.generate.shared.photo_colours import GRID, mean_values, photo_values, voxels_of
+from stages.generate.shared.released import (
+    LIBRARIES,
+    body_dtype,
+    changed_samplers,
+    check_limits,
+    digest_of,
+    log_steps,
+    our_errors,
+)
 from stages.loans import after_the_loan
 from stages.settings import local
-from stages.weights import weights_digest, weights_folder
+from stages.weights import weights_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,23 +90,13 @@ class Settings:
     memory: Keeping = local("keep")
 
     def __post_init__(self) -> None:
-        if self.steps is not None and not 1 <= self.steps <= 1000:
-            raise BadInput(f"steps: expected 1 to 1000, got {self.steps}")
-        if self.guidance is not None and not 0 <= self.guidance <= 100:
-            raise BadInput(f"guidance: expected 0 to 100, got {self.guidance:g}")
-        if not 100 <= self.faces <= 1_000_000:
-            raise BadInput(f"faces: expected 100 to 1000000, got {self.faces}")
-        if not 64 <= self.texture_px <= 8192:
-            raise BadInput(f"texture_px: expected 64 to 8192, got {self.texture_px}")
+        check_limits(self.steps, self.guidance, self.faces, self.texture_px)
 
 
 def weights_sha256(settings: Settings) -> str:
     """The digest of the weights that the settings point to."""
     folder = _folder(settings)
-    own, images = weights_digest(folder, WEIGHT_FILES), _image_folder(folder)
-    if images == folder:
-        return own
-    return hashlib.sha256(f"{own}\n{weights_digest(images, IMAGE_FILES)}".encode()).hexdigest()
+    return digest_of(folder, WEIGHT_FILES, _image_folder(folder), IMAGE_FILES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +129,7 @@ class Direct3D:
 
         checkpoint, _ = self.checkpoint()
         fov_x_rad = crop.camera.camera.fov_x_rad
-        with _our_errors(CannotGenerate):
+        with our_errors():
             if not checkpoint.pixel_aligned:
                 surface = self._surface(framed(crop.rgba, checkpoint.image_size), seed)
             else:
@@ -156,7 +154,7 @@ class Direct3D:
                 "back_projection.safetensors, which is not public"
             )
         posed = [(v.rgba, v.fov_x_rad, v.world_from_camera) for v in views]
-        with _our_errors(BadInput):
+        with our_errors(BadInput):
             images = posed_views(posed, checkpoint.image_size, mesh_scale)
             surface = self._surface(images, seed)
         with after_the_loan():
@@ -205,7 +203,7 @@ class Direct3D:
         from sparse3d.simplify import coarsened
 
         borrow = partial(networks.borrow, keeping=self.settings.memory)
-        made: Generated = generate(images, checkpoint, options, self.device, borrow, _log_steps)
+        made: Generated = generate(images, checkpoint, options, self.device, borrow, log_steps)
         logger.info("decoded %d faces at resolution %d", len(made.faces), made.resolution)
         vertices, faces = clean_mesh(made.vertices.to(self.device), made.faces.to(self.device))
         coarse = coarsened(vertices, faces, self.settings.faces)
@@ -260,21 +258,6 @@ def load(settings: Settings, device: str) -> Direct3D:
     return Direct3D(settings, device, _folder(settings), _runtime_options(settings))
 
 
-@contextmanager
-def _our_errors(bad_image: type[ValueError]) -> Iterator[None]:
-    """Direct3D-S2's own classes of error as ours; bad_image: what an image of no use is here."""
-    import direct3d_s2
-
-    try:
-        yield
-    except direct3d_s2.BadImage as error:
-        raise bad_image(str(error)) from error
-    except direct3d_s2.NothingMade as error:
-        raise CannotGenerate(str(error)) from error
-    except direct3d_s2.CannotRun as error:
-        raise CannotRun(str(error)) from error
-
-
 def _folder(settings: Settings) -> Path:
     return weights_folder(settings.weights, settings.model, "generate")
 
@@ -286,32 +269,17 @@ def _image_folder(folder: Path) -> Path:
 
 
 def _runtime_options(settings: Settings) -> RuntimeOptions:
-    import torch
-
     from direct3d_s2 import RuntimeOptions
 
-    official = settings.precision == "official"
-    return RuntimeOptions(None if official else getattr(torch, settings.precision))
+    return RuntimeOptions(body_dtype(settings.precision))
 
 
 def generation_options(settings: Settings, seed: int, checkpoint: Checkpoint) -> GenerationOptions:
     """Steps and guidance replace those of every stage."""
     from direct3d_s2 import GenerationOptions
 
-    samplers = {}
-    for name, sampler in checkpoint.samplers.items():
-        if settings.steps is not None:
-            sampler = replace(sampler, steps=settings.steps)
-        if settings.guidance is not None:
-            sampler = replace(sampler, guidance=settings.guidance)
-        samplers[name] = sampler
+    samplers = changed_samplers(checkpoint.samplers, settings.steps, settings.guidance)
     return GenerationOptions(settings.resolution, seed, samplers)
-
-
-def _log_steps(name: str, done: int, steps: int) -> None:
-    """One line when a stage is through; a person waits for minutes here."""
-    if done == steps:
-        logger.info("%s: %d steps", name.replace("_", " "), steps)
 
 
 BACKEND = GenerateBackend(
@@ -325,10 +293,7 @@ BACKEND = GenerateBackend(
     weights_sha256=weights_sha256,
     models=lambda settings: (settings.model,),
     weights_folder=lambda settings: settings.weights,
-    libraries=dict.fromkeys(
-        ("torch", "safetensors", "fast_simplification", "numba", "xatlas"),
-        "pip install -e '.[pixal3d]'",
-    ),
+    libraries=LIBRARIES,
     # The rule for its camera puts it into the cube from 53 degrees on; a narrow one is the paper's.
     fov_range_deg=(5.0, 40.0),
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from scene.errors import BadInput, CannotGenerate, CannotRun
+from scene.errors import BadInput
 from scene.frames import gltf_from_opencv
 from scene.material import alpha_without_noise
 from scene.normals import smooth_normals
@@ -23,9 +22,18 @@ from scene.types import DenseMesh, Material, ObjectCrop, ObjectMesh, PosedView
 from stages.backends import Keeping
 from stages.devices import NetworkPool, retrying_after_freeing
 from stages.generate import GenerateBackend
+from stages.generate.shared.released import (
+    LIBRARIES,
+    body_dtype,
+    changed_samplers,
+    check_limits,
+    digest_of,
+    log_steps,
+    our_errors,
+)
 from stages.loans import after_the_loan
 from stages.settings import local
-from stages.weights import weights_digest, weights_folder
+from stages.weights import weights_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,25 +91,15 @@ class Settings:
     memory: Keeping = local("keep")
 
     def __post_init__(self) -> None:
-        if self.steps is not None and not 1 <= self.steps <= 1000:
-            raise BadInput(f"steps: expected 1 to 1000, got {self.steps}")
-        if self.guidance is not None and not 0 <= self.guidance <= 100:
-            raise BadInput(f"guidance: expected 0 to 100, got {self.guidance:g}")
+        check_limits(self.steps, self.guidance, self.faces, self.texture_px)
         if self.max_tokens < 1:
             raise BadInput(f"max_tokens: expected at least 1, got {self.max_tokens}")
-        if not 100 <= self.faces <= 1_000_000:
-            raise BadInput(f"faces: expected 100 to 1000000, got {self.faces}")
-        if not 64 <= self.texture_px <= 8192:
-            raise BadInput(f"texture_px: expected 64 to 8192, got {self.texture_px}")
 
 
 def weights_sha256(settings: Settings) -> str:
     """The digest of the weights that the settings point to."""
     folder = _folder(settings)
-    own, images = weights_digest(folder, WEIGHT_FILES), _image_folder(folder)
-    if images == folder:
-        return own
-    return hashlib.sha256(f"{own}\n{weights_digest(images, IMAGE_FILES)}".encode()).hexdigest()
+    return digest_of(folder, WEIGHT_FILES, _image_folder(folder), IMAGE_FILES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +129,7 @@ class Pixal3D:
         """The mesh of one crop, aligned with its pixels: the crop is not framed again."""
         from pixal3d import from_crop
 
-        with _our_errors(CannotGenerate):
+        with our_errors():
             return self._make(from_crop(crop.rgba, crop.camera.camera.fov_x_rad), seed)
 
     def generate_from_views(
@@ -141,7 +139,7 @@ class Pixal3D:
         from pixal3d import PosedImage, from_views
 
         posed = [PosedImage(v.rgba, v.fov_x_rad, v.world_from_camera) for v in views]
-        with _our_errors(BadInput):
+        with our_errors(BadInput):
             return self._make(from_views(posed, mesh_scale), seed)
 
     @property
@@ -172,7 +170,7 @@ class Pixal3D:
         from pixal3d import clean_mesh, coarsened, generate
 
         borrow = partial(loaded.networks.borrow, keeping=self.settings.memory)
-        made = generate(posed_images, loaded.checkpoint, options, self.device, borrow, _log_steps)
+        made = generate(posed_images, loaded.checkpoint, options, self.device, borrow, log_steps)
         logger.info("decoded %d faces at resolution %d", len(made.faces), made.resolution)
         vertices, faces = clean_mesh(made.vertices, made.faces)
         coarse = coarsened(vertices, faces, self.settings.faces)
@@ -240,21 +238,6 @@ def load(settings: Settings, device: str) -> Pixal3D:
     return Pixal3D(settings, device, folder, _runtime_options(settings))
 
 
-@contextmanager
-def _our_errors(bad_image: type[ValueError]) -> Iterator[None]:
-    """Pixal3D's own classes of error as ours; bad_picture: what a picture of no use is here."""
-    import pixal3d
-
-    try:
-        yield
-    except pixal3d.BadImage as error:
-        raise bad_image(str(error)) from error
-    except pixal3d.NothingMade as error:
-        raise CannotGenerate(str(error)) from error
-    except pixal3d.CannotRun as error:
-        raise CannotRun(str(error)) from error
-
-
 def _folder(settings: Settings) -> Path:
     return weights_folder(settings.weights, settings.model, "generate")
 
@@ -267,26 +250,16 @@ def _image_folder(folder: Path) -> Path:
 
 
 def _runtime_options(settings: Settings) -> RuntimeOptions:
-    import torch
-
     from pixal3d import RuntimeOptions
 
-    official = settings.precision == "official"
-    body_dtype = None if official else getattr(torch, settings.precision)
-    return RuntimeOptions(body_dtype, settings.convolution, settings.compiled)
+    return RuntimeOptions(body_dtype(settings.precision), settings.convolution, settings.compiled)
 
 
 def generation_options(settings: Settings, seed: int, checkpoint: Checkpoint) -> GenerationOptions:
     """Steps replace those of every stage; guidance only that of stages that are guided at all."""
     from pixal3d import GenerationOptions
 
-    samplers = {}
-    for name, sampler in checkpoint.samplers.items():
-        if settings.steps is not None:
-            sampler = replace(sampler, steps=settings.steps)
-        if settings.guidance is not None and sampler.guidance != 1:
-            sampler = replace(sampler, guidance=settings.guidance)
-        samplers[name] = sampler
+    samplers = changed_samplers(checkpoint.samplers, settings.steps, settings.guidance)
     return GenerationOptions(settings.resolution, seed, settings.max_tokens, samplers)
 
 
@@ -295,12 +268,6 @@ def _notes(options: GenerationOptions, resolution: int) -> tuple[str, ...]:
         return ()
     limit = f"more than {options.max_tokens} voxels at resolution {options.resolution}"
     return (f"{limit}: made at {resolution} (generate.max_tokens)",)
-
-
-def _log_steps(name: str, done: int, steps: int) -> None:
-    """One line when a stage is through; a person waits for minutes here."""
-    if done == steps:
-        logger.info("%s: %d steps", name.replace("_", " "), steps)
 
 
 BACKEND = GenerateBackend(
@@ -314,9 +281,6 @@ BACKEND = GenerateBackend(
     weights_sha256=weights_sha256,
     models=lambda settings: (settings.model,),
     weights_folder=lambda settings: settings.weights,
-    libraries=dict.fromkeys(
-        ("torch", "safetensors", "fast_simplification", "numba", "xatlas"),
-        "pip install -e '.[pixal3d]'",
-    ),
+    libraries=LIBRARIES,
     fov_range_deg=(10.0, 70.0),  # of the pictures that it was trained on
 )

@@ -1,1 +1,1 @@
-"""What several generate backends share: lattices over a crop, outlines, closed sheets."""
+"""What several generate backends share: lattices over a crop, outlines, closed sheets, settings."""
