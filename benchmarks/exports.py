@@ -1,9 +1,11 @@
 """Measures exports, colliders, the rubric and renders; writes their sections of docs/benchmarks.md.
 
-    python -m benchmarks.exports [formats] [stability] [rubric] [cost] [--quick] [--run RUN]
+    python -m benchmarks.exports [formats] [readers] [stability] [rubric] [cost] [--quick]
+        [--run RUN] [--blender PYTHON]
 
 Without names everything is measured, on the six public scenes and on the demo's objects, which are
 reconstructed first where no --run has them. --quick: two scenes, and a scene of six objects.
+--blender: a Python that has bpy, as docs/export.md says: what writes FBX, and reads most formats.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.known_scenes import GROUND_TRUTH
 from benchmarks.narrow import table
+from benchmarks.readers_shown import Shown, sheet, shown_by_readers, worst_by_reader
 from benchmarks.report import replace_section
 from benchmarks.rubric_scenes import FLAWS, good_scene, public_scene, with_first, with_mesh
 from benchmarks.spoiled import SPOILED_MESHES, SPOILED_PLACES
@@ -37,10 +41,12 @@ from photoscene.quality.rubric import PASS, UNKNOWN
 from photoscene.quality.stability import stability_rows
 from photoscene.runs.folder import read_run, read_scene
 from photoscene.views.rendering import stage_of, turntable
+from scene.png import encode_png
 from scene.store import open_store
 from scene.types import Similarity
 
 DOCUMENT = Path("docs/benchmarks.md")
+SHEET, ON_SHEET = Path("docs/exports.png"), "scene_02"
 SCENES = 6
 MANY, SPACING = 30, 1.5  # objects, and their distance in sizes of the largest
 FRAMES, FRAME_PX = 60, (640, 480)
@@ -49,17 +55,21 @@ EXPORT_LIMIT_S, TURNTABLE_LIMIT_S = 180, 60  # what a person waits for, on two c
 
 def main() -> None:
     """Measure what was named, or everything, and rewrite those sections."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("parts", nargs="*", help="all where none is named")
+    parser.add_argument("--quick", action="store_true", help="less of everything, for a look")
+    parser.add_argument("--run", type=Path, help="the run folder of the demo")
+    parser.add_argument("--blender", type=Path, help="a Python that has bpy")
+    asked = parser.parse_args()
     parts = {
         "formats": ("Exports: read back", formats_table),
+        "readers": ("Exports: as readers show them", partial(readers_table, blender=asked.blender)),
         "stability": ("Exports: colliders and stability", stability_table),
         "rubric": ("Quality: spoiled scenes", rubric_table),
         "cost": ("Exports and renders: cost", cost_table),
     }
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("parts", nargs="*", choices=[*parts, []], help="all where none is named")
-    parser.add_argument("--quick", action="store_true", help="less of everything, for a look")
-    parser.add_argument("--run", type=Path, help="the run folder of the demo")
-    asked = parser.parse_args()
+    if unknown := set(asked.parts) - parts.keys():
+        parser.error(f"{', '.join(unknown)}: expected some of {', '.join(parts)}")
     with _demo(asked.run) as run:
         for name in asked.parts or parts:
             title, measure = parts[name]
@@ -114,6 +124,22 @@ def formats_table(run: Path, quick: bool) -> str:
     rows = [[name, str(count), f"{error:.6%}"] for name, (error, count) in worst.items()]
     lines = [f"{name}: {why}." for name, why in skipped.items()]
     return "\n\n".join([table(["format", "scenes", "largest error of a box"], rows), *lines])
+
+
+def readers_table(run: Path, quick: bool, blender: Path | None) -> str:
+    """By format and reader: how far its image is from the one of what was written."""
+    shown: list[Shown] = []
+    for name, source in sources(run, quick).items():
+        own = shown_by_readers(source, blender)
+        if name == ON_SHEET and not quick:
+            SHEET.write_bytes(encode_png(sheet(own)))
+        shown += own
+    rows = [
+        [kind, reader, str(count), f"{iou:.4f}", f"{difference:.2f}"]
+        for (kind, reader), (count, iou, difference) in worst_by_reader(shown).items()
+    ]
+    heads = ["format", "reader", "scenes", "lowest IoU", "largest mean difference in colour"]
+    return table(heads, rows)
 
 
 def stability_table(run: Path, quick: bool) -> str:

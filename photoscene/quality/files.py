@@ -40,11 +40,11 @@ def scene_file_row(source: Source, path: Path) -> Row:
 def export_rows(source: Source) -> list[Row]:
     """A row per format that is written and read here; and origin and scale."""
     rows, pivots = [], None
-    solid = cache(lambda: _closed(source))  # as an export closes what is open for some formats
+    shells = cache(lambda: solid(source))  # as an export closes what is open for some formats
     with tempfile.TemporaryDirectory() as work:
         for exporter in EXPORTERS.values():
             row, found = _read_back(
-                solid if exporter.closed else lambda: source, exporter, Path(work) / exporter.name
+                shells if exporter.closed else lambda: source, exporter, Path(work) / exporter.name
             )
             rows.append(row)
             if exporter.name == "glb":
@@ -52,7 +52,8 @@ def export_rows(source: Source) -> list[Row]:
     return [*rows, _origin_row(pivots), _scale_row(source)]
 
 
-def _closed(source: Source) -> Source:
+def solid(source: Source) -> Source:
+    """The source with every open object replaced by the closed shell around it."""
     placed = tuple(replace(o, mesh=closed(o.mesh, None, None)) for o in source.placed)
     return replace(source, placed=placed)
 
