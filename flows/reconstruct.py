@@ -12,6 +12,7 @@ from flows.calls import Outcome, StageCall
 from flows.plan import StageFailed, carry_out, plan_scene
 from flows.request import Request, request_from_json, request_to_json
 from flows.tasks import submit
+from scene.cores import usable_cores
 from scene.store import Store, open_store
 from scene.types import Scene
 
@@ -45,7 +46,9 @@ def run_flow(
     request: Request, store: Store, device: str, refresh: list[str]
 ) -> tuple[Scene, list[Outcome]]:
     """Call the flow from Python, against the Prefect API in force: inside `prefect_api`."""
-    return reconstruct(request_to_json(request), store.address, device, refresh)
+    on_cores: Any = ThreadPoolTaskRunner(usable_cores())
+    flow_here = reconstruct.with_options(task_runner=on_cores)
+    return flow_here(request_to_json(request), store.address, device, refresh)
 
 
 __all__ = ["StageFailed", "reconstruct", "run_flow"]

@@ -12,11 +12,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from scene.cores import VARIABLE, usable_cores
 from scene.errors import CannotRun
 
 Place = Mapping[str, str]  # the environment variables that are a worker's own
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREADS = (VARIABLE, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 QUERY = ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader")
 LOCKS = f"photoscene-gpus-{os.getuid()}"  # the folder of lock files, in the one for temporary files
 
@@ -47,9 +48,8 @@ def worker_places(
 
 def cpu_place(workers: int, environment: Mapping[str, str]) -> Place:
     """An equal part of the cores that this process may use, unless variables say otherwise."""
-    sched = getattr(os, "sched_getaffinity", None)
-    cores = len(sched(0)) if sched else os.cpu_count() or 1
-    return {name: environment.get(name, str(max(1, cores // workers))) for name in THREADS}
+    equal = str(max(1, usable_cores() // workers))
+    return {name: environment.get(name, equal) for name in THREADS} | {VARIABLE: equal}
 
 
 def _asked_gpus(device: str, environment: Mapping[str, str]) -> list[str]:

@@ -21,6 +21,7 @@ from photoscene.runs.fits import percent_of_depth, support_name
 from photoscene.runs.inspection import InspectedStep
 from photoscene.runs.record import StepRecord
 from scene.bundles import Bundle, of_object
+from scene.cores import side_by_side
 from scene.drawing import mask_colour
 from scene.store import Store
 from scene.types import Artifact, FitReport, Float64, Scene, SceneObject, Similarity
@@ -77,8 +78,10 @@ def object_cards(
 ) -> list[Card]:
     """A card per object, in the order of the masks."""
     crops = next((s.record.outputs for s in steps if s.record.stage == "crop"), {})
-    return [_card(index, scene, steps, crops, until, unit, store) for index in
-            range(len(scene.objects))]  # fmt: skip
+    return side_by_side(
+        lambda index: _card(index, scene, steps, crops, until, unit, store),
+        range(len(scene.objects)),
+    )
 
 
 def colour_of(index: int) -> str:

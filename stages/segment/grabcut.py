@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from scene.cores import side_by_side
 from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
 from stages.segment import SegmentBackend, name_of
@@ -15,7 +16,7 @@ from stages.segment.shared.saliency import WEIGHTS_FILE, WEIGHTS_SHA256, Salienc
 
 @dataclass(frozen=True, eq=False)
 class GrabCut:
-    """The classical backend: deterministic, on one CPU core."""
+    """The classical backend: deterministic, on the CPU."""
 
     settings: Settings
     saliency_of: SaliencyMap
@@ -34,13 +35,13 @@ class GrabCut:
         clicks = [p for q in prompts if q.box is None for p in q.points if p.foreground]
         analysed = analyse(photo, self.saliency_of, self.settings, clicks if prompts else None)
         if prompts:
-            masks = [
-                segment_prompt(analysed, self.saliency_of, prompts, index)
-                for index in range(len(prompts))
-            ]
+            masks = side_by_side(
+                lambda index: segment_prompt(analysed, self.saliency_of, prompts, index),
+                range(len(prompts)),
+            )
         else:
             masks = propose(analysed, self.settings)
-        return [replace(mask, pixels=enlarged(mask.pixels, photo.rgb)) for mask in masks]
+        return side_by_side(lambda m: replace(m, pixels=enlarged(m.pixels, photo.rgb)), masks)
 
 
 def load(settings: Settings, device: str) -> GrabCut:

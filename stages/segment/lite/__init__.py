@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from scene.cores import side_by_side
 from scene.errors import BadInput
 from scene.types import Mask, ObjectPrompt, Photo
 from stages.segment import SegmentBackend, name_of
@@ -86,7 +87,7 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Lite:
-    """A detector, masks in its boxes, and the classical masks; deterministic, on one CPU core."""
+    """A detector, masks in its boxes, and the classical masks; deterministic, on the CPU."""
 
     settings: Settings
     detect: Detector
@@ -111,7 +112,7 @@ class Lite:
             masks = self.asked(photo, known, prompts)
         else:
             masks = self.everything(photo, known)
-        return [replace(mask, pixels=enlarged(mask.pixels, photo.rgb)) for mask in masks]
+        return side_by_side(lambda m: replace(m, pixels=enlarged(m.pixels, photo.rgb)), masks)
 
     def everything(self, photo: Photo, known: AnalysedPhoto) -> list[Mask]:
         """The objects of a photo: things of the detector, then what else stands out."""
@@ -185,7 +186,8 @@ class Lite:
     ) -> list[Mask]:
         """What prompts mean, in their order."""
         located = tuple(p for p in prompts if has_location(p))
-        given = iter([self.at(photo, known, located, index) for index in range(len(located))])
+        indices = range(len(located))
+        given = iter(side_by_side(lambda index: self.at(photo, known, located, index), indices))
         found: list[Mask] = []
         for prompt in prompts:
             if has_location(prompt):

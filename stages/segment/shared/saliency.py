@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from scene.cores import side_by_side
 from scene.types import Float32, Uint8
 from stages.bundled import load_network
 from stages.segment.shared.memory import remembered
@@ -67,8 +70,37 @@ def closer_saliency(
     """
     saliency = saliency_of(rgb)
     height, width = saliency.shape
-    closer = saliency.copy()
     _, parts, stats, _ = cv2.connectedComponentsWithStats((saliency > FAINT).astype(np.uint8))
+    windows = _windows_of_parts(rgb, saliency, parts, stats, places)
+    largest = CLEAR_FRACTION * width * height
+    crops = {w for own in windows.values() for w in own if (w[2] - w[0]) * (w[3] - w[1]) <= largest}
+    found = side_by_side(lambda w: (w, saliency_of(rgb[w[1] : w[3], w[0] : w[2]])), sorted(crops))
+    looks = dict(found)
+    closer = saliency.copy()
+    for i, own_windows in windows.items():
+        left, top, right, bottom = own_windows[-1]
+        widest = np.s_[top:bottom, left:right]
+        part, seen = parts[widest] == i, np.zeros((bottom - top, right - left), np.float32)
+        for x0, y0, x1, y1 in own_windows:
+            if (x0, y0, x1, y1) in looks:
+                look = seen[y0 - top : y1 - top, x0 - left : x1 - left]
+                np.maximum(look, looks[x0, y0, x1, y1], out=look)
+        if seen.any():
+            # A closer look may show more of this part, but not other parts, which have their own.
+            _, blobs = cv2.connectedComponents(((seen > FAINT) | part).astype(np.uint8))
+            own = np.isin(blobs, np.unique(blobs[part]))
+            known = closer[widest]
+            known[own] = np.where(part, seen, np.maximum(seen, known))[own]
+    return closer
+
+
+def _windows_of_parts(
+    rgb: Uint8, saliency: Float32, parts: NDArray[Any], stats: NDArray[Any],
+    places: list[Pixel] | None,
+) -> dict[int, list[Window]]:  # fmt: skip
+    """The windows of each part that deserves a closer look, the widest one last."""
+    height, width = saliency.shape
+    windows: dict[int, list[Window]] = {}
     for i, (x, y, wide, high, area) in enumerate(stats[1:], 1):
         if area < SPECK_FRACTION * width * height:
             continue
@@ -81,24 +113,11 @@ def closer_saliency(
         # A part that is faint as a whole may be a piece of more: only it gets the wider look.
         if (saliency[box][parts[box] == i] > 0.5).mean() > CLEAR_PART:
             margins = margins[:1]
-        windows = [
+        windows[i] = [
             clipped((x, y, x + wide, y + high), 8 + margin * max(wide, high), rgb)
             for margin in margins
         ]
-        left, top, right, bottom = windows[-1]
-        widest = np.s_[top:bottom, left:right]
-        part, seen = parts[widest] == i, np.zeros((bottom - top, right - left), np.float32)
-        for x0, y0, x1, y1 in windows:
-            if (x1 - x0) * (y1 - y0) <= CLEAR_FRACTION * width * height:
-                look = seen[y0 - top : y1 - top, x0 - left : x1 - left]
-                np.maximum(look, saliency_of(rgb[y0:y1, x0:x1]), out=look)
-        if seen.any():
-            # A closer look may show more of this part, but not other parts, which have their own.
-            _, blobs = cv2.connectedComponents(((seen > FAINT) | part).astype(np.uint8))
-            own = np.isin(blobs, np.unique(blobs[part]))
-            known = closer[widest]
-            known[own] = np.where(part, seen, np.maximum(seen, known))[own]
-    return closer
+    return windows
 
 
 def clipped(window: tuple[float, ...], margin_px: float, rgb: Uint8) -> Window:
