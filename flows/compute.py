@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 
 from flows.calls import Outcome, StageCall
 from flows.plan import STEPS
@@ -12,6 +13,12 @@ from stages.devices import ModelPool
 from stages.lockstep import working_clock
 
 logger = logging.getLogger(__name__)
+
+
+@cache
+def model_pool(device: str) -> ModelPool:
+    """The one pool of this process for a device."""
+    return ModelPool(device)
 
 
 def produce(call: StageCall, store: Store, pool: ModelPool, refresh: bool = False) -> Outcome:

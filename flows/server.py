@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -27,10 +28,17 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from flows.settings import ServerFailed, configured_settings, private_settings, read_settings
+from flows.settings import (
+    ServerFailed,
+    configured_settings,
+    home_without_settings,
+    private_settings,
+    read_settings,
+)
 from scene import child
 from scene.errors import CannotRun
 from scene.loopback import ADDRESS, listen
@@ -68,8 +76,11 @@ def prefect_api(meanwhile: Meanwhile | None = None) -> Iterator[str]:
     meanwhile: called while a private server starts, which takes some seconds. Raises ServerFailed
     where it does not start, does not answer, or not as a Prefect server.
     """
-    configured, home = read_settings()
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)  # at an exit it counts what is left
+    plain = None if "prefect" in sys.modules else home_without_settings()
+    if plain is not None:  # the server can start before Prefect is imported here
+        meanwhile = _importing(meanwhile)
+    configured, home = (None, plain) if plain is not None else read_settings()
     if configured:
         check_proxies(configured)
         with _explained(configured), configured_settings(configured):
@@ -81,6 +92,27 @@ def prefect_api(meanwhile: Meanwhile | None = None) -> Iterator[str]:
                 yield ready.url
             finally:
                 _deliver_events()
+
+
+def _importing(meanwhile: Meanwhile | None) -> Meanwhile:
+    """The same, while Prefect is imported aside; it has been at the end."""
+    importing = threading.Thread(target=_import_prefect)
+
+    def both(answered: Callable[[], bool]) -> None:
+        importing.start()
+        if meanwhile is not None:
+            meanwhile(lambda: answered() and not importing.is_alive())
+        importing.join()
+
+    return both
+
+
+def _import_prefect() -> None:
+    for name in (
+        "flows.reconstruct",
+        "fastapi",
+    ):  # the latter by Prefect's client, at a flow's start
+        importlib.import_module(name)
 
 
 def check_proxies(url: str) -> None:
@@ -131,9 +163,7 @@ def _deliver_events() -> None:
 @contextlib.contextmanager
 def private_server(home: Path, meanwhile: Meanwhile | None = None) -> Iterator[Ready]:
     """Start a server of our own; its migrated database template lies in `home`."""
-    import prefect
-
-    template = home.absolute() / f"photoscene-{prefect.__version__}.db"
+    template = home.absolute() / f"photoscene-{metadata.version('prefect')}.db"
     if not _is_there(template):
         logger.info("preparing Prefect's database, once on this machine (about 10 s)")
     process = subprocess.Popen(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from scene.errors import CannotRun
+from scene.telemetry import SWITCHES
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +28,37 @@ PATHS = {
 }
 
 
+OURS = {**SWITCHES, "PREFECT_LOGGING_LEVEL": "CRITICAL"}  # what photoscene itself sets
+DEFAULT_HOME = "~/.prefect"  # Prefect's own
+
+
 class ServerFailed(CannotRun):
     """The Prefect server does not start, does not answer, or not as one."""
+
+
+def home_without_settings() -> Path | None:
+    """Prefect's home where nothing is set for it at any of `PLACES`, else None: found without its
+    import, which takes a second or two."""
+    home = Path(os.path.expanduser(DEFAULT_HOME))
+    if not home.is_absolute() or any(
+        n.upper().startswith("PREFECT_") for n, _ in os.environ.items() - OURS.items()
+    ):
+        return None
+    try:
+        told = (
+            (home / "profiles.toml").exists()
+            or Path("prefect.toml").exists()
+            or "prefect_" in _text(".env").lower()
+            or "prefect" in tomllib.loads(_text("pyproject.toml")).get("tool", {})
+        )
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return None
+    return None if told else home
+
+
+def _text(name: str) -> str:
+    file = Path(name)
+    return file.read_text("utf-8") if file.exists() else ""
 
 
 def read_settings() -> tuple[str | None, Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from prefect import Task, task
@@ -13,17 +12,10 @@ from prefect.futures import PrefectFuture
 
 from flows import failures
 from flows.calls import Outcome, StageCall
-from flows.compute import produce
+from flows.compute import model_pool, produce
 from scene.store import open_store
-from stages.devices import ModelPool
 
 RETRIES = len(failures.RETRY_DELAYS_S)
-
-
-@cache
-def model_pool(device: str) -> ModelPool:
-    """The one pool of this process for a device."""
-    return ModelPool(device)
 
 
 def can_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

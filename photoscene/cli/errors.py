@@ -123,7 +123,7 @@ def keep_quiet(debug: bool = False) -> None:
         return
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # one of `flows.settings.OURS`
 
 
 def _stop(message: str, status: int, debug: bool) -> NoReturn:

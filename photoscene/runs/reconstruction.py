@@ -54,7 +54,7 @@ def reconstruct_photo(
 
     def first_steps(enough: Callable[[], bool]) -> None:
         from flows.ahead import compute_ahead
-        from flows.tasks import model_pool
+        from flows.compute import model_pool
 
         ahead.extend(compute_ahead(request, store, model_pool(device), refresh, enough))
 

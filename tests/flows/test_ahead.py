@@ -12,9 +12,8 @@ import pytest
 from flows import server
 from flows.ahead import compute_ahead
 from flows.calls import Outcome
-from flows.compute import produce
+from flows.compute import model_pool, produce
 from flows.request import Request
-from flows.tasks import model_pool
 from photoscene.cli.progress import show_progress
 from photoscene.inputs.request import build_request
 from photoscene.runs.reconstruction import reconstruct_photo

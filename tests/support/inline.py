@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows.calls import Outcome, StageCall
-from flows.compute import produce
+from flows.compute import model_pool, produce
 from flows.plan import carry_out, plan_scene
 from flows.request import Request
-from flows.tasks import model_pool
 from scene.store import Store
 from scene.types import Scene
 from stages.devices import ModelPool
