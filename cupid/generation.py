@@ -1,7 +1,8 @@
-"""From a picture to a decoded object, with all networks kept on one device."""
+"""From pictures of one object to it, decoded, with all networks kept on one device."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,21 +18,22 @@ from sparse3d.weights import SAME_NAMES, load_network
 
 
 def generate(
-    image: ObjectImage,
+    images: ObjectImage | Sequence[ObjectImage],
     checkpoint: Checkpoint,
     options: GenerationOptions | None = None,
     device: str = "cpu",
     borrow: Borrow | None = None,
     on_step: StepCallback | None = None,
 ) -> Generated:
-    """Generate one object from its picture.
+    """Generate one object from its picture, or from several that show it from other sides.
 
     borrow lends the checkpoint's networks on the device; without it each is read when first wanted
-    and kept. Same picture, request and device give the same object. Raises WeightsError for weights
-    that do not fit, NothingMade when no structure, pose or surface is found.
+    and kept. Same pictures, request and device give the same object. Raises WeightsError for
+    weights that do not fit, NothingMade when no structure, pose or surface is found.
     """
     lend = borrow or keep_loaded(checkpoint, device)
-    return run_cascade(image, checkpoint, lend, options or GenerationOptions(), device, on_step)
+    views = [images] if isinstance(images, ObjectImage) else images
+    return run_cascade(views, checkpoint, lend, options or GenerationOptions(), device, on_step)
 
 
 def keep_loaded(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +35,41 @@ class GuidedFlow:
     def both(self, x: Tensor, time: float) -> tuple[Tensor, Tensor]:
         """Both velocities."""
         return self.conditional(x, time), self.unconditional(x, time)
+
+
+@dataclass(frozen=True, eq=False)
+class SharedFlow:
+    """Several views of one object, whose latent they have in common: at every step the mean of what
+    each says of it is taken (CUPID's fusion of views, after MultiDiffusion).
+
+    Rows (N, shared + K own): the common channels, then those that each of K views has alone.
+    """
+
+    views: Sequence[GuidedFlow]
+    shared: int
+
+    def conditional(self, x: Tensor, time: float) -> Tensor:
+        """Velocity (N, C) of x (N, C) at time 0 to 1, seeing all images."""
+        pairs = zip(self.views, self.rows_of_views(x), strict=True)
+        return self._fused([view.conditional(rows, time) for view, rows in pairs])
+
+    def unconditional(self, x: Tensor, time: float) -> Tensor:
+        """The same without the images."""
+        pairs = zip(self.views, self.rows_of_views(x), strict=True)
+        return self._fused([view.unconditional(rows, time) for view, rows in pairs])
+
+    def both(self, x: Tensor, time: float) -> tuple[Tensor, Tensor]:
+        """Both velocities."""
+        return self.conditional(x, time), self.unconditional(x, time)
+
+    def rows_of_views(self, x: Tensor) -> list[Tensor]:
+        """Each view's own rows (N, shared + own)."""
+        own = x[:, self.shared :].tensor_split(len(self.views), 1)
+        return [torch.cat((x[:, : self.shared], part), 1) for part in own]
+
+    def _fused(self, velocities: Sequence[Tensor]) -> Tensor:
+        common = torch.stack([v[:, : self.shared] for v in velocities]).mean(0)
+        return torch.cat((common, *(v[:, self.shared :] for v in velocities)), 1)
 
 
 def structure_velocity(flow: StructureFlow, context: ImageContext) -> GuidedFlow:

@@ -20,7 +20,9 @@ import cupid  # noqa: E402
 from cupid.checkpoints import LATENTS, OFFICIAL_SAMPLERS, PIPELINE_KEYS  # noqa: E402
 from cupid.networks import OFFICIAL  # noqa: E402
 from cupid.pose import rotation_between_rad  # noqa: E402
+from cupid.velocity import GuidedFlow, SharedFlow  # noqa: E402
 from photoscene.self_test.tiny_cupid import tiny_camera, write_tiny_checkpoint  # noqa: E402
+from sparse3d.sampling import Sampler, sample  # noqa: E402
 from support.posed_views import cutout  # noqa: E402
 
 
@@ -80,8 +82,44 @@ def test_seeds_and_a_known_pose(weights: Path, made: tuple) -> None:
     other = cupid.generate(image, checkpoint, cupid.GenerationOptions(seed=7))
     assert not torch.equal(other.colours[:99], made[0].colours[:99])
     known = replace(made[0].pose, focal=1.0)
-    given = cupid.generate(image, checkpoint, cupid.GenerationOptions(pose=known))
+    given = cupid.generate(image, checkpoint, cupid.GenerationOptions(poses=(known,)))
     assert given.pose is known and not torch.equal(given.colours, made[0].colours)
+    with pytest.raises(ValueError, match="1 known poses for 2 images"):
+        cupid.generate([image] * 2, checkpoint, cupid.GenerationOptions(poses=(known,)))
+
+
+@pytest.mark.slow
+def test_views_share_one_latent(weights: Path, made: tuple) -> None:
+    """A view given twice is one view, their order does not matter, and each of them counts."""
+    checkpoint, front = cupid.open_checkpoint(weights), cupid.from_cutout(cutout())
+    side = cupid.from_cutout(np.ascontiguousarray(cutout()[:, ::-1]))
+    twice = cupid.generate([front, front], checkpoint)
+    assert torch.equal(twice.vertices, made[0].vertices) and len(twice.poses) == 2
+    assert torch.equal(twice.colours, made[0].colours)
+    assert all(np.array_equal(p.extrinsic, made[0].pose.extrinsic) for p in twice.poses)
+    both = cupid.generate([front, side], checkpoint)
+    other = cupid.generate([side, front], checkpoint)
+    assert torch.equal(both.vertices, other.vertices) and torch.equal(both.colours, other.colours)
+    for here, there in zip(both.poses, reversed(other.poses), strict=True):
+        assert np.array_equal(here.extrinsic, there.extrinsic)
+    assert not torch.equal(both.colours[:99], made[0].colours[:99])
+
+
+def test_views_agree_on_what_they_share_alone() -> None:
+    """Two flows that move everything to 1 and to 3: the common channel goes to 2, the views' own
+    where each says."""
+
+    def towards(value: float, time: float) -> GuidedFlow:
+        return GuidedFlow(lambda x, _: x - value, lambda x, _: (x - value) / time)
+
+    flow = SharedFlow([towards(1.0, 2), towards(3.0, 2)], shared=1)
+    x = torch.zeros(4, 3)
+    with_image, without = flow.both(x, 1.0)
+    assert with_image.tolist() == [[-2, -1, -3]] * 4
+    assert without.tolist() == [[-1, -0.5, -1.5]] * 4
+    *_, last = sample(flow, x, Sampler(1), (4,))
+    assert last.x.tolist() == [[2, 1, 3]] * 4
+    assert [rows.tolist() for rows in flow.rows_of_views(last.x[:1])] == [[[2, 1]], [[2, 3]]]
 
 
 def test_a_cut_out_is_framed_wider_than_its_object() -> None:
@@ -196,4 +234,4 @@ def test_wrong_weights_are_one_clear_error(case: str, copy: Path) -> None:
     damage(copy)
     with pytest.raises(cupid.WeightsError, match=message) as caught:
         cupid.load_named(cupid.open_checkpoint(copy), "latent_flow")
-    assert "\n" not in caught.value.strerror
+    assert "\n" not in str(caught.value)
