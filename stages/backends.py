@@ -45,6 +45,10 @@ def _no_models(settings: object) -> tuple[str, ...]:
     return ()
 
 
+def _no_limits(settings: object) -> tuple[str, ...]:
+    return ()
+
+
 def _no_folder(settings: object) -> str:
     return ""
 
@@ -112,6 +116,10 @@ class Backend(Generic[SettingsT, ModelT]):
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Modules that are imported late, besides photoscene's own -> the command that installs each,
     as `dict.fromkeys(("torch", "transformers"), FULL_EXTRA)`."""
+
+    limits: Callable[[SettingsT], tuple[str, ...]] = _no_limits
+    """What it does not do with these settings and the weights that are here, for `doctor`: a
+    sentence each, without a capital letter or a full stop."""
 
     def loading_values(self, settings: SettingsT) -> dict[str, Any]:
         """The settings that `load` depends on, with their values."""

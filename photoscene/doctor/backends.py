@@ -24,8 +24,11 @@ def all_backends() -> dict[str, dict[str, Any]]:
 
 
 def backend_state(stage: AnyStage, name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Libraries and models of a backend with some settings; each gap with one remedy."""
-    state: dict[str, Any] = {"runs": False, "libraries": [], "models": [], "lacks": []}
+    """Libraries and models of a backend with some settings; each gap with one remedy; and what it
+    does not do where nothing lacks."""
+    state: dict[str, Any] = {
+        "runs": False, "libraries": [], "models": [], "lacks": [], "limits": [],
+    }  # fmt: skip
     if name not in backend_names(stage):
         what = f"the {stage.name} backend {name}"
         gap = {"what": what, "remedy": "check the name in the profile"}
@@ -51,7 +54,13 @@ def backend_state(stage: AnyStage, name: str, values: dict[str, Any]) -> dict[st
     own = backend.weights_folder(settings)
     if own and not Path(own).expanduser().is_dir():
         lacks.append({"what": f"the folder {own}", "remedy": f"correct {stage.name}.weights"})
-    return {"runs": not lacks, "libraries": list(libraries), "models": models, "lacks": lacks}
+    return {
+        "runs": not lacks,
+        "libraries": list(libraries),
+        "models": models,
+        "lacks": lacks,
+        "limits": list(backend.limits(settings)),
+    }
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def _backend_lines(backends: Mapping[str, Any]) -> list[str]:
         ready = [name for name, state in states.items() if state["runs"]]
         lines.append(f"  {stage:<12} ready: {', '.join(ready) or 'none'}")
         for name, state in states.items():
-            lines += [f"    {name:<14} {line}" for line in _gap_lines(state["lacks"])]
+            found = [*_gap_lines(state["lacks"]), *state["limits"]]
+            lines += [f"    {name:<14} {line}" for line in found]
     return lines
 
 

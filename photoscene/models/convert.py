@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from photoscene.models.digests import content_of
 from photoscene.models.progress import Progress
+from scene.errors import BadWeights
 from stages.map_points.moge import weights as moge_weights
 from stages.model_record import RecordedFile, read_record, write_record
 from stages.model_table import ModelEntry
@@ -29,8 +30,12 @@ class Conversion:
 
 def _convert_direct3d(folder: Path) -> object:
     from direct3d_s2.conversion import convert  # needs torch
+    from sparse3d.weights import WeightsError
 
-    return convert(folder)
+    try:
+        return convert(folder)
+    except WeightsError as error:
+        raise BadWeights(error.strerror) from None
 
 
 # By the backend whose weights come as pickles.

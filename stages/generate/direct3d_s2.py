@@ -39,7 +39,7 @@ from stages.generate.shared.released import (
 )
 from stages.loans import after_the_loan
 from stages.settings import local
-from stages.weights import weights_folder
+from stages.weights import MissingWeights, weights_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +61,13 @@ WEIGHT_FILES = (
     "direct3d-s2-v-1-*/*.safetensors",
 )  # fmt: skip
 IMAGE_FILES = ("config.json", "model.safetensors")
+# Both releases are in one repository, each in a folder of its own.
+RELEASES = {"direct3d-s2": "direct3d-s2-v-1-1", "direct3d-s2-v1.0": "direct3d-s2-v-1-0"}
+BACK_PROJECTION = ("back_projection.safetensors", "direct3d-s2-v-1-*/back_projection.safetensors")
+CANONICAL = (
+    "without back_projection.safetensors, which is nowhere public, its meshes are canonical: "
+    "placed by their shape and graded at most check"
+)
 # For a lockstep (`NetworkPool`): between these an object holds most, its decoded field.
 JOINED = (("sdf_decoder_512", "refiner"), ("sdf_decoder_1024", "refiner_1024"))
 REVISITED = ("upsampler", "back_projection")
@@ -75,8 +82,8 @@ class Settings:
     """resolution: 512 or 1024 values along the cube's side; steps, guidance: of all stages, null as
     released; precision: of the networks' bodies (official on a CPU: float32); faces, texture_px: of
     the mesh that is kept; dense: whether the whole surface is kept beside it, for the stage finish.
-    model or weights: whose weights, or their folder; memory: whether networks stay on the
-    device."""
+    model or weights: which release's weights, or their folder; memory: whether networks stay on
+    the device."""
 
     resolution: Literal[512, 1024] = 1024
     steps: int | None = None
@@ -85,7 +92,7 @@ class Settings:
     faces: int = 20000
     texture_px: int = 1024
     dense: bool = False
-    model: Literal["direct3d-s2"] = local("direct3d-s2")
+    model: Literal["direct3d-s2", "direct3d-s2-v1.0"] = local("direct3d-s2")
     weights: str = local("")
     memory: Keeping = local("keep")
 
@@ -259,13 +266,24 @@ def load(settings: Settings, device: str) -> Direct3D:
 
 
 def _folder(settings: Settings) -> Path:
-    return weights_folder(settings.weights, settings.model, "generate")
+    """The user's own folder, or that of the release."""
+    folder = weights_folder(settings.weights, settings.model, "generate")
+    return folder if settings.weights else folder / RELEASES[settings.model]
 
 
 def _image_folder(folder: Path) -> Path:
     """Where DINOv2 is: in the folder, or where it was pulled alone."""
     own = next(folder.glob("dinov2*/config.json"), None)
     return folder if own else weights_folder("", IMAGE_ENCODER, "generate")
+
+
+def limits(settings: Settings) -> tuple[str, ...]:
+    """What these weights do not make, or those to be pulled would not."""
+    try:
+        folder = _folder(settings)
+    except (BadInput, MissingWeights):
+        return (CANONICAL,)
+    return () if any(any(folder.glob(name)) for name in BACK_PROJECTION) else (CANONICAL,)
 
 
 def _runtime_options(settings: Settings) -> RuntimeOptions:
@@ -294,6 +312,7 @@ BACKEND = GenerateBackend(
     models=lambda settings: (settings.model,),
     weights_folder=lambda settings: settings.weights,
     libraries=LIBRARIES,
+    limits=limits,
     # The rule for its camera puts it into the cube from 53 degrees on; a narrow one is the paper's.
     fov_range_deg=(5.0, 40.0),
 )

@@ -16,11 +16,11 @@ MODELS = list(model_table().values())
 # torch.load(weights_only=True) reads these, which holds tensors and plain values only.
 READ_WITH_WEIGHTS_ONLY = (
     "model.pt",
-    *(f"direct3d-s2-v-1-1/model_{part}.ckpt"
+    *(f"direct3d-s2-v-1-{minor}/model_{part}.ckpt" for minor in (0, 1)
       for part in ("dense", "sparse_512", "sparse_1024", "refiner", "refiner_1024")),
 )  # fmt: skip
 # No commit of it is known here: the first pull's is recorded and kept.
-NOT_PINNED = {"direct3d-s2"}
+NOT_PINNED = {"direct3d-s2", "direct3d-s2-v1.0"}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)

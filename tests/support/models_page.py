@@ -29,7 +29,7 @@ def sources_table(models: Sequence[ModelEntry]) -> str:
         [
             f"`{m.name}`",
             f"[{m.repo}]",
-            f"`{m.revision[:7]}`",
+            f"`{m.revision[:7]}`" if m.revision else "at the first pull",
             m.licence + (f" ({restrictions[m.restrictions]})" if m.restrictions else ""),
             f"yes; instead: `{m.instead}`" if m.gated else "no",
         ]

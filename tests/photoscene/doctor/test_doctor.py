@@ -79,6 +79,20 @@ def test_weights_that_are_here_lack_no_more(tmp_path: Path) -> None:
     assert state["models"][0]["folder"] == str(models_folder() / "facebook" / "sam3")
 
 
+def test_what_weights_do_not_make_is_said_until_they_do(found: dict[str, Any]) -> None:
+    """Direct3D-S2 without a back-projection's layers, which are public nowhere."""
+    limit = "without back_projection.safetensors, which is nowhere public, its meshes are canonical"
+    assert limit in diagnosis_table(found)
+    for name, folder in (("direct3d-s2", "v-1-1"), ("direct3d-s2-v1.0", "v-1-0")):
+        put_weights(name)
+        values = {"model": name}
+        state = backend_state(STAGES["generate"], "direct3d_s2", values)
+        assert [text.startswith(limit) for text in state["limits"]] == [True]
+        home = models_folder() / "wushuang98/Direct3D-S2" / f"direct3d-s2-{folder}"
+        (home / "back_projection.safetensors").touch()
+        assert backend_state(STAGES["generate"], "direct3d_s2", values)["limits"] == []
+
+
 def test_libraries_that_lack_are_named_with_their_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

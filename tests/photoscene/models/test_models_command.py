@@ -61,6 +61,8 @@ TABLE = {
     "pickled": {**ROW, "repo": "maker/pickled", "revision": ONE, "files": ["parts/*"]},
     "cooked": {**ROW, "repo": "maker/cooked", "revision": ONE, "files": ["model.pt"],
                "stage": "map_points", "backend": "moge"},
+    "parts": {**ROW, "repo": "maker/parts", "revision": ONE, "backend": "direct3d_s2",
+              "files": ["v/model_refiner.ckpt"]},
     "addition": {**ROW, "repo": "maker/thing", "revision": ONE, "files": ["extra.safetensors"],
                  "also": ["thing"]},
 }  # fmt: skip
@@ -358,6 +360,40 @@ def test_a_named_pickle_becomes_safetensors_once(hub: Hub, tmp_path: Path) -> No
     hub.forget()
     pulled("cooked")
     assert hub.sent == {} and call("models", "verify", "cooked").exit_code == 0
+
+
+class Code:
+    """What makes a file when it is unpickled."""
+
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.made,)
+
+
+def test_a_pickle_of_parts_is_converted_and_one_with_code_is_refused(
+    hub: Hub, tmp_path: Path
+) -> None:
+    """As Direct3D-S2 is released: nothing in the file is carried out."""
+    torch = pytest.importorskip("torch", reason="reads the pickle: pip install '.[pixal3d]'")
+    from safetensors.torch import load_file
+
+    file, folder, made = tmp_path / "x.ckpt", tmp_path / "models/maker/parts/v", tmp_path / "made"
+    torch.save({"refiner": {"w": torch.ones(3), "code": Code(made)}}, file)
+    hub.repositories["maker/parts"] = Repository(ONE, {"v/model_refiner.ckpt": file.read_bytes()})
+    refused = call("models", "pull", "parts")
+    assert refused.exit_code == 3 and len(refused.stderr.strip().splitlines()) == 1
+    assert "v/model_refiner.ckpt is damaged, or holds more than tensors" in refused.stderr
+    assert "free some space" not in refused.stderr
+    assert not made.exists() and not list(folder.glob("*.safetensors"))
+    torch.save({"refiner": {"w": torch.ones(3)}}, file)
+    (folder / "model_refiner.ckpt").unlink()
+    (folder.parent / RECORD_NAME).unlink()
+    hub.repositories["maker/parts"] = Repository(ONE, {"v/model_refiner.ckpt": file.read_bytes()})
+    pulled("parts")
+    assert load_file(folder / "model_refiner.safetensors")["refiner.w"].tolist() == [1, 1, 1]
+    assert call("models", "verify", "parts").exit_code == 0
 
 
 def test_a_gated_repository_says_where_to_go(
