@@ -113,16 +113,16 @@ def cascade_work() -> Work:
 
 
 @contextmanager
-def _company(wanted: bool) -> Iterator[None]:
+def _company(busy: bool) -> Iterator[None]:
     """A busy process for every core while inside."""
     spawn = multiprocessing.get_context("fork")
     others = [spawn.Process(target=_burn, daemon=True) for _ in range(os.cpu_count() or 1)]
-    for other in others if wanted else ():
+    for other in others if busy else ():
         other.start()
     try:
         yield
     finally:
-        for other in others if wanted else ():
+        for other in others if busy else ():
             other.kill()
             other.join()
 

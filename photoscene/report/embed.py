@@ -7,6 +7,7 @@ import hashlib
 import json
 from functools import cache, partial
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,15 +23,18 @@ def data_uri(data: bytes, suffix: str) -> str:
 
 @cache
 def template(package: str, name: str) -> Template:
-    """A Jinja template that lies in a package; compiled once, since that takes a tenth of a second.
+    """A Jinja template that lies in a package; compiled once, which takes a fifth of a second.
 
     What it is given is escaped, and what it is not given is an error.
     """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+    from photoscene.report.compiled import KeptCode
+
     environment = Environment(
         loader=FunctionLoader(partial(text_of, package)), autoescape=True,
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        bytecode_cache=KeptCode(Path(str(files(package)))),
     )  # fmt: skip
     return environment.get_template(name)
 
