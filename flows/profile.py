@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ def _with_choice(profile: Profile, stage: str, choice: StageChoice) -> Profile:
     return replace(profile, stages={**profile.stages, stage: choice})
 
 
+@lru_cache(64)  # of a batch, most are those of other scenes; nobody changes a value
 def _plain_yaml(text: str) -> Any:
     """YAML without aliases (which can blow up a hundred bytes), and no deeper than a profile is."""
     depth = 0

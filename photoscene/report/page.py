@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -55,6 +56,22 @@ SCALE_TICKS = 5
 NOTHING_KNOWN = {"metric": False, "notes": [], "range": None}
 
 
+@cache
+def _fixed_parts(viewer: bool) -> Mapping[str, str]:
+    """Scripts, style and policy, which are those of all pages; read once."""
+    folder = files("photoscene.report")
+    scripts = {"report_script": script_text((folder / "report.js").read_text("utf-8"))}
+    if viewer:
+        vendored = folder / "vendor" / "model-viewer-umd.min.js"
+        scripts["viewer_script"] = script_text(vendored.read_text("utf-8"))
+    return {
+        "policy": content_security_policy(list(scripts.values())),
+        "style": (folder / "report.css").read_text("utf-8"),
+        "viewer_script": "",
+        **scripts,
+    }
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One line about the run, and its tone: good, warn or bad."""
@@ -79,16 +96,8 @@ def _context(run: Run, scene: Scene, store: Store) -> dict[str, Any]:
     until = run.request.until
     cards = object_cards(scene, steps, until, unit, store)
     viewer = _viewer(scene, cards)
-    folder = files("photoscene.report")
-    scripts = {"report_script": script_text((folder / "report.js").read_text("utf-8"))}
-    if viewer:
-        vendored = folder / "vendor" / "model-viewer-umd.min.js"
-        scripts["viewer_script"] = script_text(vendored.read_text("utf-8"))
     return {
-        "policy": content_security_policy(list(scripts.values())),
-        "style": (folder / "report.css").read_text("utf-8"),
-        "viewer_script": "",
-        **scripts,
+        **_fixed_parts(bool(viewer)),
         "run": run,
         "record": run.record,
         "scene": scene,

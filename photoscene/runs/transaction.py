@@ -14,6 +14,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from scene.keys import digest
 
 STAGING_NAME, STAGED_NAME = re.compile(r"\.writing-[0-9a-f]{32}"), re.compile(r"\d{6}")
 REMEDY = "move it away, or give another -o; finished steps are kept"
+FILES_AT_ONCE = 8  # on their way to the disk, which takes many as quickly as one
 NOTHING: frozenset[Identity] = frozenset()
 
 
@@ -149,8 +151,8 @@ def _stage(
             "gone": [name for name in others if name not in left],
         }
         write_bytes(staging / "plan", encode_json(plan))
-        for path in staging.iterdir():
-            _reach_disk(path)
+        with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
+            list(threads.map(_reach_disk, staging.iterdir()))
         os.replace(staging / "plan", staging / PLAN)
     finally:
         if not (staging / PLAN).exists():
