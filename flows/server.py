@@ -27,6 +27,7 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -35,7 +36,7 @@ from typing import IO, Any, NamedTuple
 from flows.settings import (
     ServerFailed,
     configured_settings,
-    home_without_settings,
+    settings_at_a_glance,
     private_settings,
     read_settings,
 )
@@ -73,15 +74,18 @@ class Ready(NamedTuple):
 def prefect_api(meanwhile: Meanwhile | None = None) -> Iterator[str]:
     """Use the configured Prefect API, else start a private server and use that; yields its URL.
 
-    meanwhile: called while a private server starts, which takes some seconds. Raises ServerFailed
-    where it does not start, does not answer, or not as a Prefect server.
+    meanwhile: called while a private server starts, which takes some seconds, and while Prefect is
+    imported. Raises ServerFailed where a server does not start, does not answer, or not as one of
+    Prefect.
     """
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)  # at an exit it counts what is left
-    plain = None if "prefect" in sys.modules else home_without_settings()
-    if plain is not None:  # the server can start before Prefect is imported here
+    known = None if "prefect" in sys.modules else settings_at_a_glance()
+    if known is not None:  # a server can start before Prefect is imported here
         meanwhile = _importing(meanwhile)
-    configured, home = (None, plain) if plain is not None else read_settings()
+    configured, home = known or read_settings()
     if configured:
+        if known is not None and meanwhile is not None:
+            meanwhile(lambda: True)
         check_proxies(configured)
         with _explained(configured), configured_settings(configured):
             yield configured
@@ -96,23 +100,20 @@ def prefect_api(meanwhile: Meanwhile | None = None) -> Iterator[str]:
 
 def _importing(meanwhile: Meanwhile | None) -> Meanwhile:
     """The same, while Prefect is imported aside; it has been at the end."""
-    importing = threading.Thread(target=_import_prefect)
 
     def both(answered: Callable[[], bool]) -> None:
-        importing.start()
-        if meanwhile is not None:
-            meanwhile(lambda: answered() and not importing.is_alive())
-        importing.join()
+        with ThreadPoolExecutor(1) as aside:
+            imported = aside.submit(_import_prefect)
+            if meanwhile is not None:
+                meanwhile(lambda: answered() and imported.done())
+            imported.result()
 
     return both
 
 
 def _import_prefect() -> None:
-    for name in (
-        "flows.reconstruct",
-        "fastapi",
-    ):  # the latter by Prefect's client, at a flow's start
-        importlib.import_module(name)
+    importlib.import_module("flows.reconstruct")
+    importlib.import_module("fastapi")  # as Prefect's client does when a flow starts
 
 
 def check_proxies(url: str) -> None:

@@ -29,6 +29,7 @@ PATHS = {
 
 
 OURS = {**SWITCHES, "PREFECT_LOGGING_LEVEL": "CRITICAL"}  # what photoscene itself sets
+API_URL = "PREFECT_API_URL"
 DEFAULT_HOME = "~/.prefect"  # Prefect's own
 
 
@@ -36,16 +37,16 @@ class ServerFailed(CannotRun):
     """The Prefect server does not start, does not answer, or not as one."""
 
 
-def home_without_settings() -> Path | None:
-    """Prefect's home where nothing is set for it at any of `PLACES`, else None: found without its
-    import, which takes a second or two."""
+def settings_at_a_glance() -> tuple[str | None, Path] | None:
+    """As `read_settings`, but without Prefect's import, which takes a second or two; None where
+    anything but the API's URL is set at any of `PLACES`."""
+    theirs = {name.upper(): value for name, value in os.environ.items() - OURS.items()}
+    theirs = {name: value for name, value in theirs.items() if name.startswith("PREFECT_")}
     home = Path(os.path.expanduser(DEFAULT_HOME))
-    if not home.is_absolute() or any(
-        n.upper().startswith("PREFECT_") for n, _ in os.environ.items() - OURS.items()
-    ):
+    if not home.is_absolute() or theirs.keys() - {API_URL}:
         return None
     try:
-        told = (
+        more = (
             (home / "profiles.toml").exists()
             or Path("prefect.toml").exists()
             or "prefect_" in _text(".env").lower()
@@ -53,7 +54,7 @@ def home_without_settings() -> Path | None:
         )
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         return None
-    return None if told else home
+    return None if more else (theirs.get(API_URL) or None, home)
 
 
 def _text(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.settings import OURS, home_without_settings
+from flows.settings import OURS, settings_at_a_glance
 
 
 @pytest.fixture
@@ -30,13 +30,17 @@ def test_nothing_is_set(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     Path("pyproject.toml").write_text('[project]\ndependencies = ["prefect"]\n')
     Path(".env").write_text("KEY=1\n")
-    assert home_without_settings() == home / ".prefect"
+    assert settings_at_a_glance() == (None, home / ".prefect")
+    monkeypatch.setenv("PREFECT_API_URL", "http://x/api")
+    assert settings_at_a_glance() == ("http://x/api", home / ".prefect")
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    assert settings_at_a_glance() == (None, home / ".prefect")
 
 
-@pytest.mark.parametrize("name", ["PREFECT_API_URL", "prefect_home", "PREFECT_LOGGING_LEVEL"])
+@pytest.mark.parametrize("name", ["PREFECT_API_KEY", "prefect_home", "PREFECT_LOGGING_LEVEL"])
 def test_a_variable_counts(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "x")
-    assert home_without_settings() is None
+    assert settings_at_a_glance() is None
 
 
 @pytest.mark.parametrize(
@@ -53,10 +57,13 @@ def test_a_variable_counts(name: str, home: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_file_counts(name: str, text: str, home: Path) -> None:
     Path(name).parent.mkdir(exist_ok=True)
     Path(name).write_text(text)
-    assert home_without_settings() is None
+    assert settings_at_a_glance() is None
 
 
-def test_prefect_itself_finds_nothing_then(home: Path) -> None:
+def test_prefect_itself_finds_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = "from flows.settings import read_settings; print(*read_settings())"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["None", str(home / ".prefect")]
+    monkeypatch.setenv("PREFECT_API_URL", "http://x/api")
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["http://x/api", str(home / ".prefect")]
