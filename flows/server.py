@@ -36,9 +36,9 @@ from typing import IO, Any, NamedTuple
 from flows.settings import (
     ServerFailed,
     configured_settings,
-    settings_at_a_glance,
     private_settings,
     read_settings,
+    settings_at_a_glance,
 )
 from scene import child
 from scene.errors import CannotRun
