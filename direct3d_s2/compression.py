@@ -2,7 +2,9 @@
 
 Convolutions keep torchsparse's parameters: `conv.kernel` is (27, in, out), or (in, out) for a
 1x1x1, with taps numbered 9 z + 3 y + x (x fastest), and `conv.bias`. Facts: Direct3D-S2, commit
-a1cf235, spatial_sparse_attention/module/compression_block.py.
+a1cf235, spatial_sparse_attention/module/compression_block.py; torchsparse, commit 385f5ce: the
+order of taps in backend/others/sparsemapping_cuda.cu (submanifold, odd kernels), and the 1x1x1,
+features times (in, out), in nn/functional/conv/conv.py. Square ones would load transposed as well.
 """
 
 from __future__ import annotations

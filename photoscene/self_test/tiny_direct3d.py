@@ -32,7 +32,7 @@ SDF = {
 }  # fmt: skip
 REFINER = {
     "res": 32, "patch_size": 16, "layers_per_block": 1, "layers_mid_block": 1, "use_fp16": True,
-    "feature_channels": WIDTH // 16, "widths": [8, 4, 4, 4],
+    "feature_channels": WIDTH // 16, "widths": [8, 4],
 }  # fmt: skip
 SCHEDULER = {"target": "diffusers.FlowMatchEulerDiscreteScheduler"}
 CONFIG: dict[str, dict[str, Any]] = {
