@@ -123,3 +123,8 @@ def test_profile_paper_makes_a_scene_and_resumes(tmp_path: Path) -> None:
     assert generated and not any(s["computed"] for s in generated)
     assert {s["backend"] for s in generated} == {"direct3d_s2"}
     assert [o["name"] for o in told[0]["objects"]] == [o["name"] for o in told[1]["objects"]]
+    chosen = ("--object", "1", "--from", "generate", "--store", tmp_path / "store")
+    again = call("rerun", tmp_path / "run", *chosen, "--device", "cpu", "--json")
+    assert again.exit_code in (0, 1), again.output
+    steps = json.loads((tmp_path / "run" / "run.json").read_text())["steps"]
+    assert any(s["stage"] == "generate" and s["computed"] for s in steps)
