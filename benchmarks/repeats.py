@@ -1,7 +1,7 @@
 """`PYTHONPATH=tests python -m benchmarks.repeats`: how many different results has the same work?
 
 NAF at 256 pixels and Pixal3D's whole cascade with tiny random weights, again and again, on one and
-on two threads; in half of the runs other processes are busy on all cores. A result counts as
+on two threads; in every fifth run other processes are busy on all cores. A result counts as
 another where any of its bits differs. Writes a section of docs/benchmarks.md.
 """
 
@@ -60,7 +60,7 @@ def repeated(prepare: Callable[[], Work], runs: int, threads: int) -> tuple[Coun
     first, counts, largest = work(), Counter[str](), 0.0
     counts[_digest(first)] += 1
     for number in range(1, runs):
-        with _company(number >= runs // 2):
+        with _company(number % 5 == 4):
             found = work()
         counts[_digest(found)] += 1
         largest = max([largest, *map(_difference, found, first)])
