@@ -9,6 +9,7 @@ from photoscene.cli.output import DONE, print_result, print_warnings
 from photoscene.export.formats import exporters_named
 from photoscene.export.source import read_source
 from photoscene.provenance.brief import Purpose, brief_page, brief_to_json, make_brief
+from photoscene.quality.kept import kept_quality
 from photoscene.runs.folder import read_asset, read_run, read_scene
 from photoscene.runs.writing import write_page
 from scene.errors import BadInput
@@ -35,8 +36,9 @@ def write_brief(folder: Path, purpose: Purpose, store_path: str | None, as_json:
     source = read_source(folder, store)[1]
     print_warnings(source.notes)
     brief = make_brief(
-        run.record.photo_name, purpose, scene, source.placed, source.lost, source.metric, asset
-    )
+        run.record.photo_name, purpose, scene, source.placed, source.lost, source.metric, asset,
+        kept_quality(folder, scene),
+    )  # fmt: skip
     value = brief_to_json(brief)
     warnings = write_page(run, PAGE, brief_page(brief).encode())
     warnings += write_page(read_run(folder), VALUES, encode_json(value))

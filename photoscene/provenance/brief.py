@@ -13,7 +13,7 @@ from scene.placed import PlacedMesh
 from scene.seams import is_closed
 from scene.types import Float64, Scene
 
-FORMAT = "photoscene-brief/2"
+FORMAT = "photoscene-brief/3"
 MAX_SHORT_DIGEST = 12
 UNIT_NOTE = "unit: "  # how a map says what its unit stands for
 
@@ -47,7 +47,8 @@ class Subject:
 @dataclass(frozen=True)
 class Brief:
     """The page as values. unit: of sizes; lost: objects that are not there, with the reason; asset:
-    the run's asset record; open_points: what a person has to decide or look at; commands: what
+    the run's asset record; rubric: what `photoscene quality` counted, "" where it was not kept;
+    open_points: what a person has to decide or look at; commands: what
     settles them, each with what it is for."""
 
     title: str
@@ -58,6 +59,7 @@ class Brief:
     upright: bool
     asset: Mapping[str, Any]
     notes: tuple[str, ...]
+    rubric: str
     open_points: tuple[str, ...]
     commands: Mapping[str, str]
 
@@ -70,15 +72,22 @@ def make_brief(
     lost: Mapping[str, str],
     metric: bool,
     asset: Mapping[str, Any],
+    quality: Mapping[str, Any] | None = None,
 ) -> Brief:
-    """The brief of a run's placed objects. metric: whether lengths are metres."""
+    """The brief of a run's placed objects. metric: whether lengths are metres; quality: the rubric
+    as it was kept of this scene."""
     world = scene.world_from_camera
     subjects = tuple(_subject(o, world) for o in placed)
     unit = "m" if metric else "scene units"
     points = _open_points(purpose, subjects, lost, metric, world is not None, asset)
+    rubric = ""
+    if quality is not None:
+        points += _rubric_points(quality)
+        counts = {verdict: quality["counts"].get(verdict, 0) for verdict in VERDICTS}
+        rubric = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
     commands = _commands(purpose, subjects, metric, asset)
     return Brief(title, purpose, subjects, dict(lost), unit, world is not None, asset,
-                 scene.notes, tuple(points), commands)  # fmt: skip
+                 scene.notes, rubric, tuple(points), commands)  # fmt: skip
 
 
 def brief_to_json(brief: Brief) -> dict[str, Any]:
@@ -93,6 +102,7 @@ def brief_page(brief: Brief) -> str:
     lines += [f"- [ ] {_escaped(point)}" for point in brief.open_points] or ["None."]
     lines += ["", "## Purpose", "", *_purpose_lines(brief.purpose)]
     lines += ["", "## Subject and quality", "", *_subject_table(brief), "", *_scale_lines(brief)]
+    lines += [f"- Full check of surface, texture, exports, standing: {brief.rubric or NO_RUBRIC}."]
     lines += ["", "## Measured and guessed", ""]
     lines += [f"- Measured: {_escaped(line)}." for line in brief.asset["measured"]]
     lines += [f"- Guessed: {_escaped(line)}." for line in brief.asset["guessed"]]
@@ -106,6 +116,8 @@ def brief_page(brief: Brief) -> str:
     return "\n".join(lines) + "\n"
 
 
+VERDICTS = ("pass", "check", "fail", "not measured")
+NO_RUBRIC = "not done, or not kept; the last command below does it, with `--keep`"
 FILE_LINES = (
     "- `scene.glb`: all objects, each a named node; glTF, with the photo's camera at the origin "
     "and y up as that camera was held; `export --frame world` makes y the true vertical.",
@@ -196,6 +208,20 @@ def _open_points(
     return points
 
 
+def _rubric_points(quality: Mapping[str, Any]) -> list[str]:
+    """A line for each row of the rubric that is not passed, with all objects that it is about."""
+    subjects: dict[tuple[str, str], list[str]] = {}
+    for row in quality["rows"]:
+        if row["verdict"] in ("check", "fail"):
+            told = f"{row['subject']} ({row['text']})"
+            subjects.setdefault((row["name"], row["verdict"]), []).append(told)
+    return [
+        f"Full check, {name}: {verdict}: {', '.join(found)}"
+        + (f": {quality['remedies'][name]}" if name in quality["remedies"] else "")
+        for (name, verdict), found in subjects.items()
+    ]
+
+
 def _points_of(o: Subject, purpose: Purpose) -> list[str]:
     points = []
     if o.grade != GOOD:
@@ -236,7 +262,7 @@ def _commands(
         **settled,
         "photoscene export RUN --format obj,usdz,fbx": "other formats, with --unit and --up",
         "photoscene render RUN --turntable scene.gif": "images from any side",
-        "photoscene quality RUN": "a full check: surface, texture, exports, whether objects stand",
+        "photoscene quality RUN --keep": "a full check, for this page, too",
     }
 
 

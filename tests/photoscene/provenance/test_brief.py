@@ -43,6 +43,25 @@ def test_a_brief_without_open_points_says_so() -> None:
     assert "100 faces an object, textures of 64 px" in page
 
 
+def test_what_the_rubric_found_is_an_open_point() -> None:
+    rows = [
+        {"name": "stands", "subject": "cup", "text": "9%", "verdict": "fail"},
+        {"name": "stands", "subject": "plate", "text": "3%", "verdict": "fail"},
+        {"name": "scale", "subject": "scene", "text": "relative", "verdict": "check"},
+        {"name": "closed", "subject": "cup", "text": "yes", "verdict": "pass"},
+    ]
+    counts = {"pass": 1, "check": 1, "fail": 2, "not measured": 0}
+    quality = {"rows": rows, "counts": counts, "remedies": {"stands": "fix it"}}
+    brief = make_brief("photo.jpg", READY, SCENE, [CUP], {}, True, ASSET, quality)
+    assert brief.open_points == (
+        "Full check, stands: fail: cup (9%), plate (3%): fix it",
+        "Full check, scale: check: scene (relative)",
+    )  # fmt: skip
+    assert "standing: 1 pass, 1 check, 2 fail." in brief_page(brief)
+    plain = make_brief("photo.jpg", READY, SCENE, [CUP], {}, True, ASSET)
+    assert "standing: not done, or not kept; the last command" in brief_page(plain)
+
+
 @pytest.mark.parametrize("world", [None, UPRIGHT])
 def test_sizes_are_width_height_and_depth_in_either_frame(world: np.ndarray | None) -> None:
     scene = replace(SCENE, world_from_camera=world)
