@@ -63,10 +63,14 @@ def keep(
         return
     try:
         data = _packed(store, [by_key[key] for key in sorted(by_key)])
+        name, mine = archive_name(key), True
         if known is not None:
-            store.remote.write(archive_name(key), data)
+            store.remote.write(name, data)
         else:
-            store.remote.create(archive_name(key), data)
+            mine = store.remote.create(name, data)
+        entry = store.remote.entry(name) if mine else None
+        if entry is not None and entry.size == len(data):  # nobody's else
+            _keep_here(store, key, entry, list(by_key.values()))
     except CannotRun as error:
         logger.warning("a scene has no archive: %s", error)
 

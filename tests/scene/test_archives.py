@@ -62,6 +62,27 @@ def test_an_archive_answers_as_the_store_does(open_it: Callable[[], Store]) -> N
     assert recall(Store(other.root, other.remote), [KEYS[0]]) == [None]
 
 
+def test_whoever_wrote_an_archive_never_fetches_it(
+    open_it: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_it()
+    made = {key: publish(store, key, key) for key in KEYS[:2]}
+    keep(store, KEYS[0], made.values(), None)
+    again = Store(store.root, store.remote)
+    with monkeypatch.context() as patch:
+        for name in ("open", "read", "read_range"):
+            patch.setattr(type(again.remote), name, no_reading)
+        assert recall(again, [KEYS[0]]) == [{*made}] and again.lookup_all(made) == made
+    other = open_it()  # it makes the same at the same time, and comes second
+    publish(other, KEYS[0], KEYS[0])
+    keep(other, KEYS[0], [made[KEYS[0]]], None)
+    assert recall(Store(other.root, other.remote), [KEYS[0]]) == [{*made}]
+
+
+def no_reading(*arguments: object) -> None:
+    raise AssertionError(f"{arguments[1:]} is read")
+
+
 def test_what_is_damaged_or_no_archive_is_not_believed_and_written_again(
     open_it: Callable[[], Store],
 ) -> None:
