@@ -48,8 +48,8 @@ class Subject:
 class Brief:
     """The page as values. unit: of sizes; lost: objects that are not there, with the reason; asset:
     the run's asset record; rubric: what `photoscene quality` counted, "" where it was not kept;
-    open_points: what a person has to decide or look at; commands: what
-    settles them, each with what it is for."""
+    materials: which maps the objects have; open_points: what a person has to decide or look at;
+    commands: what settles them, each with what it is for."""
 
     title: str
     purpose: Purpose
@@ -60,6 +60,7 @@ class Brief:
     asset: Mapping[str, Any]
     notes: tuple[str, ...]
     rubric: str
+    materials: str
     open_points: tuple[str, ...]
     commands: Mapping[str, str]
 
@@ -82,12 +83,11 @@ def make_brief(
     points = _open_points(purpose, subjects, lost, metric, world is not None, asset)
     rubric = ""
     if quality is not None:
-        points += _rubric_points(quality)
-        counts = {verdict: quality["counts"].get(verdict, 0) for verdict in VERDICTS}
-        rubric = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
+        points += _rubric_points(quality, metric)
+        rubric = _rubric_counts(quality)
     commands = _commands(purpose, subjects, metric, asset)
     return Brief(title, purpose, subjects, dict(lost), unit, world is not None, asset,
-                 scene.notes, rubric, tuple(points), commands)  # fmt: skip
+                 scene.notes, rubric, _materials(placed), tuple(points), commands)  # fmt: skip
 
 
 def brief_to_json(brief: Brief) -> dict[str, Any]:
@@ -126,6 +126,8 @@ FILE_LINES = (
     "- `report.html`: photo, 3D view and every step; opens in any browser, offline.",
     "- `scene.json`: where each object is and how it agrees with the photo, and under `asset` all "
     "settings, random seeds and weights.",
+    "- Besides: photo, masks, completed pictures, crops and point map that these were made from, "
+    "and `run.json`, the record of the run.",
 )
 METHODS = (
     "In brackets is the method that filled it in, as it is listed with its settings under `asset` "
@@ -173,6 +175,19 @@ def _subject(o: PlacedMesh, world_from_camera: Float64 | None) -> Subject:
     )  # fmt: skip
 
 
+def _materials(placed: Sequence[PlacedMesh]) -> str:
+    """Which maps the objects have, in a sentence."""
+    kinds = {"metallic_roughness": "metallic and roughness", "normal_map": "normals",
+             "alpha": "opacity"}  # fmt: skip
+    more = [
+        words for name, words in kinds.items()
+        if any(getattr(o.mesh.material, name) is not None for o in placed)
+    ]  # fmt: skip
+    if not more:
+        return "It is the only map, so the light of the photo is in the colours."
+    return f"There are maps of {', '.join(more)}, too."
+
+
 def _rounded(length: float) -> float:
     """Three digits: no length here is known better."""
     return float(f"{length:.3g}")
@@ -208,13 +223,22 @@ def _open_points(
     return points
 
 
-def _rubric_points(quality: Mapping[str, Any]) -> list[str]:
-    """A line for each row of the rubric that is not passed, with all objects that it is about."""
+def _rubric_counts(quality: Mapping[str, Any]) -> str:
+    counts = {verdict: quality["counts"].get(verdict, 0) for verdict in VERDICTS}
+    left_out = [row["subject"] for row in quality["rows"] if row["verdict"] == VERDICTS[-1]]
+    names = f" ({', '.join(left_out)})" if left_out else ""
+    return ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n) + names
+
+
+def _rubric_points(quality: Mapping[str, Any], metric: bool) -> list[str]:
+    """A line for each row of the rubric that is not passed, with all objects that it is about; a
+    scale that is not known is a point already."""
     subjects: dict[tuple[str, str], list[str]] = {}
     for row in quality["rows"]:
-        if row["verdict"] in ("check", "fail"):
-            told = f"{row['subject']} ({row['text']})"
-            subjects.setdefault((row["name"], row["verdict"]), []).append(told)
+        if row["verdict"] in ("check", "fail") and (metric or row["name"] != "scale"):
+            told = f"{row['subject']} {row['text']}"
+            limits = f" ({row['limits']})" if row["limits"] else ""
+            subjects.setdefault((row["name"], f"{row['verdict']}{limits}"), []).append(told)
     return [
         f"Full check, {name}: {verdict}: {', '.join(found)}"
         + (f": {quality['remedies'][name]}" if name in quality["remedies"] else "")
@@ -251,8 +275,8 @@ def _commands(
         settled['photoscene brief RUN --destination "web viewer" --format glb'] = "the purpose"
     if not metric:
         name = subjects[0].name.replace('"', "")
-        settled[f'photoscene export RUN --size "{name}=12cm"'] = (
-            "metres, from one known length: the longest side of that object"
+        settled[f'photoscene export RUN --size "{name}=LENGTH"'] = (
+            "metres, from the longest side of that object, with its unit as in 23cm"
         )
     if purpose.faces is not None and any(o.faces > purpose.faces for o in subjects):
         settled[f"photoscene export RUN --faces {purpose.faces}"] = "fewer faces"
@@ -260,14 +284,15 @@ def _commands(
         settled[f"photoscene export RUN --textures {purpose.texture_px}"] = "smaller textures"
     return {
         **settled,
-        "photoscene export RUN --format obj,usdz,fbx": "other formats, with --unit and --up",
+        "photoscene export RUN --format obj,usdz,fbx": "other formats; `--help` lists them, units "
+        "(`--unit cm`) and axes (`--up z`)",
         "photoscene render RUN --turntable scene.gif": "images from any side",
         "photoscene quality RUN --keep": "a full check, for this page, too",
     }
 
 
 def _purpose_lines(purpose: Purpose) -> list[str]:
-    faces = "not said" if purpose.faces is None else f"{purpose.faces} faces an object"
+    faces = "not said" if purpose.faces is None else f"at most {purpose.faces} faces an object"
     texture = "" if purpose.texture_px is None else f", textures of {purpose.texture_px} px"
     return [
         f"- Destination: {_escaped(purpose.destination) or 'not said'}",
@@ -306,9 +331,10 @@ def _scale_lines(brief: Brief) -> list[str]:
         f"Sizes are those of upright boxes about each object; the vertical is that of {upright}. "
         f"{unit}",
         "",
-        "- Texture px: longer side of the object's colour image. Closed: the surface has no hole.",
-        "- Grade: how the object in its place agrees with the photo: `good`, `check` (a person "
-        "should look) or `failed`.",
+        "- Faces are triangles. Texture px: longer side of the object's colour image, which is "
+        f"inside the GLB. Closed: the surface has no hole. {brief.materials}",
+        "- Grade: how the object in its place agrees with the photo, which does not show its "
+        "back: `good`, `check` (a person should look) or `failed`.",
         "- Outline: overlap of the object, drawn through the photo's camera, with its outline in "
         "the photo; 1 is exact.",
     ]
@@ -317,7 +343,11 @@ def _scale_lines(brief: Brief) -> list[str]:
 def _rights_lines(asset: Mapping[str, Any]) -> list[str]:
     photo = asset["photo"]
     licence = _escaped(photo["licence"]) or "**not known**"
-    lines = [f"- Photo: {licence} (sha256 {photo['sha256'][:MAX_SHORT_DIGEST]}...)."]
+    lines = [
+        f"- Photo: {licence} (sha256 {photo['sha256'][:MAX_SHORT_DIGEST]}...).",
+        "- Meshes and textures are made from the photo: its licence counts for them, and what "
+        "those of the weights demand; photoscene itself demands nothing.",
+    ]
     for entry in asset["weights"]:
         revision = f", revision {entry['revision'][:MAX_SHORT_DIGEST]}" if entry["revision"] else ""
         stages = ", ".join(entry["stages"])

@@ -44,9 +44,10 @@ REMEDIES = {
     "objects from one that you know",
     "colliders": "a simulator would feel another shape than one sees; `export --faces N` makes a "
     "simpler one",
-    "stands": "left to itself the object moves: its base or its hidden half is a guess, or its "
-    "place is; as scenery fix it where it is, in a simulator let it settle before you start, or "
-    "place it anew with a measured depth (`run --pointmap`)",
+    "stands": "left to itself in a simulator it moves by so much of its size within two seconds, "
+    "since its base, its hidden half or its place is a guess; scenery that nobody touches needs "
+    "nothing, for a simulator pin it or let it settle before you start, or repeat the run with the "
+    "depth that a camera measured (`run --pointmap FILE`)",
 }  # fmt: skip
 
 

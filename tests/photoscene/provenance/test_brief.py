@@ -45,19 +45,40 @@ def test_a_brief_without_open_points_says_so() -> None:
 
 def test_what_the_rubric_found_is_an_open_point() -> None:
     rows = [
-        {"name": "stands", "subject": "cup", "text": "9%", "verdict": "fail"},
-        {"name": "stands", "subject": "plate", "text": "3%", "verdict": "fail"},
-        {"name": "scale", "subject": "scene", "text": "relative", "verdict": "check"},
-        {"name": "closed", "subject": "cup", "text": "yes", "verdict": "pass"},
+        {
+            "name": "stands",
+            "subject": "cup",
+            "text": "9%",
+            "verdict": "fail",
+            "limits": "at most 1%",
+        },
+        {
+            "name": "stands",
+            "subject": "plate",
+            "text": "3%",
+            "verdict": "fail",
+            "limits": "at most 1%",
+        },
+        {"name": "scale", "subject": "scene", "text": "relative", "verdict": "check", "limits": ""},
+        {"name": "closed", "subject": "cup", "text": "yes", "verdict": "pass", "limits": ""},
+        {
+            "name": "read back",
+            "subject": "fbx",
+            "text": "",
+            "verdict": "not measured",
+            "limits": "",
+        },
     ]
-    counts = {"pass": 1, "check": 1, "fail": 2, "not measured": 0}
+    counts = {"pass": 1, "check": 1, "fail": 2, "not measured": 1}
     quality = {"rows": rows, "counts": counts, "remedies": {"stands": "fix it"}}
     brief = make_brief("photo.jpg", READY, SCENE, [CUP], {}, True, ASSET, quality)
     assert brief.open_points == (
-        "Full check, stands: fail: cup (9%), plate (3%): fix it",
-        "Full check, scale: check: scene (relative)",
+        "Full check, stands: fail (at most 1%): cup 9%, plate 3%: fix it",
+        "Full check, scale: check: scene relative",
     )  # fmt: skip
-    assert "standing: 1 pass, 1 check, 2 fail." in brief_page(brief)
+    assert "standing: 1 pass, 1 check, 2 fail, 1 not measured (fbx)." in brief_page(brief)
+    unscaled = make_brief("photo.jpg", READY, SCENE, [CUP], {}, False, ASSET, quality)
+    assert not any("scale" in point for point in unscaled.open_points)  # it is one already
     plain = make_brief("photo.jpg", READY, SCENE, [CUP], {}, True, ASSET)
     assert "standing: not done, or not kept; the last command" in brief_page(plain)
 
