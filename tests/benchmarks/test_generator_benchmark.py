@@ -133,6 +133,7 @@ def test_a_comparison_sees_what_a_call_holds() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_cascade_that_is_timed_runs_all_networks() -> None:
     """Tiny networks on a CPU, one step each, through the pool that a graphics card gets."""
     samplers = {name: replace(s, steps=1) for name, s in OFFICIAL_SAMPLERS.items()}

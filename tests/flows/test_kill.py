@@ -26,9 +26,9 @@ pytestmark = pytest.mark.slow
 
 PHOTOSCENE = Path(sys.executable).with_name("photoscene")
 STEPS = 15  # of three objects; each is a line of the log
-FRESH_KILLS, CHAINS, KILLS_IN_CHAIN = 8, 2, 4  # 16 kills in all
+FRESH_KILLS, CHAINS, KILLS_IN_CHAIN = 7, 1, 4  # 11 kills in all
 OWN_SERVER_EVERY = 5  # one run in so many has a server of its own
-MUST_DIE = 13  # the others had finished before their moment came
+MUST_DIE = 9  # the others had finished before their moment came
 TIMEOUT_S = 600  # generous: it ends a test that would wait for ever
 MARK = "PHOTOSCENE_KILL_TEST"  # in the environment of a run and of all that it starts
 

@@ -230,9 +230,15 @@ WHOLE_RUN = (
 )  # fmt: skip
 
 
+SLOW, LONG = [pytest.mark.slow], ("100 megapixels",)
+
+
 @pytest.mark.parametrize(
     "name",
-    [n if n in WHOLE_RUN else pytest.param(n, marks=pytest.mark.slow) for n in PHOTOS],
+    [
+        n if n in WHOLE_RUN else pytest.param(n, marks=SLOW + [pytest.mark.long] * (n in LONG))
+        for n in PHOTOS
+    ],
 )
 def test_an_unusual_photo_gives_a_scene(
     name: str, store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -210,7 +210,9 @@ def test_what_a_person_made_is_kept_by_the_whole_command(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("folders", [("same", "same"), ("one", "another")])
+@pytest.mark.parametrize(
+    "folders", [("same", "same"), pytest.param(("one", "another"), marks=pytest.mark.long)]
+)
 def test_two_runs_of_one_photo_at_once_both_succeed(
     folders: tuple[str, str], small_photo: SmallPhoto, tmp_path: Path
 ) -> None:
