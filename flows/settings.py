@@ -52,13 +52,16 @@ def settings_at_a_glance() -> tuple[str | None, Path] | None:
             or "prefect_" in _text(".env").lower()
             or "prefect" in tomllib.loads(_text("pyproject.toml")).get("tool", {})
         )
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
         return None
     return None if more else (theirs.get(API_URL) or None, home)
 
 
 def _text(name: str) -> str:
+    """The text of a file where one works, "" for none; OSError for what is no file."""
     file = Path(name)
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        raise OSError(f"{file} is no regular file")
     return file.read_text("utf-8") if file.exists() else ""
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from photoscene.quality.rubric import Quality
+from photoscene.quality.rubric import Quality, Row
 from photoscene.quality.showing import quality_to_json
 from photoscene.runs.folder import read_scene
 from scene.errors import BadInput
@@ -18,6 +19,7 @@ from scene.types import Scene
 
 QUALITY = "quality.json"
 FORMAT = "photoscene-quality/1"
+ROW = {field.name for field in fields(Row)}
 
 
 def quality_file(quality: Quality, scene: Scene) -> bytes:
@@ -54,4 +56,18 @@ def _read(folder: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_bytes())
     except (OSError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return value if isinstance(value, dict) and value.get("format") == FORMAT else None
+    return value if isinstance(value, dict) and _is_whole(value) else None
+
+
+def _is_whole(value: Mapping[str, Any]) -> bool:
+    """Whether it is what `quality_file` writes: people may have edited it."""
+    rows = value.get("rows")
+    return (
+        value.get("format") == FORMAT
+        and isinstance(value.get("verdict"), str)
+        and isinstance(value.get("counts"), dict)
+        and isinstance(value.get("remedies"), dict)
+        and isinstance(value.get("assumptions"), list)
+        and isinstance(rows, list)
+        and all(isinstance(row, dict) and ROW.issubset(row) for row in rows)
+    )

@@ -51,12 +51,18 @@ def test_a_variable_counts(name: str, home: Path, monkeypatch: pytest.MonkeyPatc
         ("pyproject.toml", '[tool.prefect.api]\nurl = "http://x"\n'),
         ("pyproject.toml", '[tool]\nprefect.api.url = "http://x"\n'),
         ("pyproject.toml", "not TOML ["),
+        ("pyproject.toml", f"deep = {'[' * 5000}"),
         (".env", "export Prefect_Api_Url=http://x\n"),
     ],
 )
 def test_a_file_counts(name: str, text: str, home: Path) -> None:
     Path(name).parent.mkdir(exist_ok=True)
     Path(name).write_text(text)
+    assert settings_at_a_glance() is None
+
+
+def test_a_pipe_is_not_waited_for(home: Path) -> None:
+    os.mkfifo(".env")
     assert settings_at_a_glance() is None
 
 
